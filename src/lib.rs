@@ -1,0 +1,20 @@
+//! A Terraform and OpenTofu provider that forms and runs etcd clusters across networks.
+//!
+//! The code map, from the inside out:
+//!
+//! * [`topology`]: PURE. Servers, networks, addresses; who dials whom by which address.
+//! * [`membership`]: PURE. What was observed and what is wanted, to the next step.
+//! * [`plugin`]: Terraform's protocol. Knows nothing of etcd.
+//! * [`host`]: the only road to a machine (SSH).
+//! * [`etcd`]: the road to etcd: its API, configuration, certificates, releases.
+//! * [`resource`], [`function`]: one file per block.
+//! * [`provider`]: the provider's schema and the registry of blocks.
+
+pub mod etcd;
+pub mod function;
+pub mod host;
+pub mod membership;
+pub mod plugin;
+pub mod provider;
+pub mod resource;
+pub mod topology;
