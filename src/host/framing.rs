@@ -319,7 +319,8 @@ mod tests {
             stream.extend(&text);
             prop_assert_eq!(frame.decode(&stream), None);
             stream.extend(format!("\n00000000000000000000000000001234>{code}\n").bytes());
-            prop_assert_eq!(frame.decode(&stream), Some((text.as_slice(), code.to_string().as_str())));
+            let code = code.to_string();
+            prop_assert_eq!(frame.decode(&stream), Some((text.as_slice(), code.as_str())));
         }
     }
 }
