@@ -28,6 +28,8 @@ const LOOP: &str = concat!(
     "exec 3>&1 4>&2; ",
     "code=$( { { framed <&6 | drained >&3; } 2>&1 | drained >&4; } 5>&1 ); ",
     "printf \"\\n%s>%s\\n\" \"$nonce\" \"$code\"; printf \"\\n%s>\\n\" \"$nonce\" >&2; ",
+    // What the script left of its input is no frame.
+    "[ \"$mode\" = input ] && exit 0; ",
     "done"
 );
 
