@@ -66,6 +66,21 @@ pub enum HandshakeError {
     },
 }
 
+impl Listen {
+    /// Where to listen when nobody says.
+    #[must_use]
+    pub fn here() -> Self {
+        if cfg!(unix) {
+            Self::Unix {
+                directory: None,
+                group: None,
+            }
+        } else {
+            Self::Tcp { ports: 0..=0 }
+        }
+    }
+}
+
 impl Handshake {
     /// Reads go-plugin's variables by way of `variable`.
     ///
