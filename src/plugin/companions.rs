@@ -58,10 +58,7 @@ impl GrpcController for Companions {
 impl GrpcStdio for Companions {
     type StreamStdioStream = Events<StdioData>;
 
-    async fn stream_stdio(
-        &self,
-        _request: Request<Empty>,
-    ) -> Result<Response<Self::StreamStdioStream>, Status> {
+    async fn stream_stdio(&self, _request: Request<Empty>) -> Result<Response<Self::StreamStdioStream>, Status> {
         Ok(Response::new(self.open_until_the_end(None)))
     }
 }
@@ -89,20 +86,14 @@ impl GrpcBroker for Companions {
 impl Health for Companions {
     type WatchStream = Events<HealthCheckResponse>;
 
-    async fn check(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         match request.into_inner().service.as_str() {
             "" | PLUGIN_SERVICE => Ok(Response::new(status(ServingStatus::Serving))),
             other => Err(Status::not_found(format!("unknown service {other:?}"))),
         }
     }
 
-    async fn watch(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = ["", PLUGIN_SERVICE].contains(&request.get_ref().service.as_str());
         let first = if known {
             ServingStatus::Serving
@@ -114,7 +105,5 @@ impl Health for Companions {
 }
 
 fn status(status: ServingStatus) -> HealthCheckResponse {
-    HealthCheckResponse {
-        status: status.into(),
-    }
+    HealthCheckResponse { status: status.into() }
 }

@@ -96,10 +96,9 @@ impl Handshake {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let port = |name: &'static str, default: u16| match given(name) {
             None => Ok(default),
-            Some(value) => value.parse().map_err(|_| HandshakeError::BadPort {
-                variable: name,
-                value,
-            }),
+            Some(value) => value
+                .parse()
+                .map_err(|_| HandshakeError::BadPort { variable: name, value }),
         };
         let listen = if cfg!(unix) && given("PLUGIN_LISTEN_NETWORK").as_deref() != Some("tcp") {
             Listen::Unix {
@@ -129,14 +128,8 @@ impl Handshake {
     /// none: it then says so itself, where silence would leave it guessing.
     #[must_use]
     pub fn answer(&self, address: &Address, certificate: Option<&[u8]>) -> String {
-        let certificate = certificate
-            .map(|der| STANDARD_NO_PAD.encode(der))
-            .unwrap_or_default();
-        let multiplexing = if self.asks_for_multiplexing {
-            "|false"
-        } else {
-            ""
-        };
+        let certificate = certificate.map(|der| STANDARD_NO_PAD.encode(der)).unwrap_or_default();
+        let multiplexing = if self.asks_for_multiplexing { "|false" } else { "" };
         format!(
             "{CORE_PROTOCOL_VERSION}|{PROTOCOL_VERSION}|{}|{}|grpc|{certificate}{multiplexing}",
             address.network, address.address
@@ -187,10 +180,7 @@ mod tests {
     #[test]
     fn without_the_cookie_there_is_no_handshake() {
         assert_eq!(Handshake::read(|_| None), Err(HandshakeError::NoCookie));
-        assert_eq!(
-            read(&[(COOKIE_NAME, "another")]),
-            Err(HandshakeError::NoCookie)
-        );
+        assert_eq!(read(&[(COOKIE_NAME, "another")]), Err(HandshakeError::NoCookie));
     }
 
     #[test]
@@ -212,11 +202,7 @@ mod tests {
         );
         assert_eq!(handshake.client_certificate.as_deref(), Some("pem"));
         assert!(handshake.offers_our_protocol);
-        assert!(
-            !read(&[("PLUGIN_PROTOCOL_VERSIONS", "5")])
-                .unwrap()
-                .offers_our_protocol
-        );
+        assert!(!read(&[("PLUGIN_PROTOCOL_VERSIONS", "5")]).unwrap().offers_our_protocol);
     }
 
     #[test]
@@ -227,17 +213,8 @@ mod tests {
             ("PLUGIN_MAX_PORT", "25000"),
         ])
         .unwrap();
-        assert_eq!(
-            handshake.listen,
-            Listen::Tcp {
-                ports: 10000..=25000
-            }
-        );
-        let error = read(&[
-            ("PLUGIN_LISTEN_NETWORK", "tcp"),
-            ("PLUGIN_MIN_PORT", "many"),
-        ])
-        .unwrap_err();
+        assert_eq!(handshake.listen, Listen::Tcp { ports: 10000..=25000 });
+        let error = read(&[("PLUGIN_LISTEN_NETWORK", "tcp"), ("PLUGIN_MIN_PORT", "many")]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "PLUGIN_MIN_PORT must be a port number, but is \"many\""
@@ -257,10 +234,7 @@ mod tests {
             "1|6|unix|/tmp/plugin1|grpc|AQIDBA"
         );
         let asking = read(&[("PLUGIN_MULTIPLEX_GRPC", "true")]).unwrap();
-        assert_eq!(
-            asking.answer(&address, None),
-            "1|6|unix|/tmp/plugin1|grpc||false"
-        );
+        assert_eq!(asking.answer(&address, None), "1|6|unix|/tmp/plugin1|grpc||false");
     }
 
     #[test]
@@ -269,8 +243,7 @@ mod tests {
             network: "unix",
             address: "/tmp/plugin1".into(),
         };
-        let value: serde_json::Value =
-            serde_json::from_str(&address.reattach("example/thing", 7)).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&address.reattach("example/thing", 7)).unwrap();
         assert_eq!(value["example/thing"]["Addr"]["String"], "/tmp/plugin1");
         assert_eq!(value["example/thing"]["Pid"], 7);
     }

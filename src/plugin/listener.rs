@@ -91,10 +91,9 @@ impl Listener {
     pub async fn bind(listen: &Listen) -> Result<Self, ListenError> {
         match listen {
             #[cfg(unix)]
-            Listen::Unix { directory, group } => bind_unix(
-                &directory.clone().unwrap_or_else(std::env::temp_dir),
-                group.as_deref(),
-            ),
+            Listen::Unix { directory, group } => {
+                bind_unix(&directory.clone().unwrap_or_else(std::env::temp_dir), group.as_deref())
+            }
             #[cfg(not(unix))]
             Listen::Unix { .. } => bind_tcp(&(0..=0)).await,
             Listen::Tcp { ports } => bind_tcp(ports).await,
@@ -110,10 +109,7 @@ impl Listener {
     /// The connections that come in, over TLS if there is a configuration for it.
     ///
     /// A client that fails the TLS handshake is logged and dropped; the others don't wait for it.
-    pub fn connections(
-        self,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> ReceiverStream<io::Result<Connection>> {
+    pub fn connections(self, tls: Option<Arc<ServerConfig>>) -> ReceiverStream<io::Result<Connection>> {
         let (sender, receiver) = mpsc::channel(8);
         let acceptor = tls.map(TlsAcceptor::from);
         tokio::spawn(async move {
@@ -150,20 +146,13 @@ impl Listener {
     }
 }
 
-async fn introduce(
-    plain: Duplex,
-    acceptor: Option<TlsAcceptor>,
-    sender: mpsc::Sender<io::Result<Connection>>,
-) {
+async fn introduce(plain: Duplex, acceptor: Option<TlsAcceptor>, sender: mpsc::Sender<io::Result<Connection>>) {
     let connection = match acceptor {
         None => Ok(plain),
         Some(acceptor) => match tokio::time::timeout(TLS_HANDSHAKE, acceptor.accept(plain)).await {
             Ok(Ok(stream)) => Ok(Box::new(stream) as Duplex),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!(
-                "no TLS handshake within {} s",
-                TLS_HANDSHAKE.as_secs()
-            )),
+            Err(_) => Err(format!("no TLS handshake within {} s", TLS_HANDSHAKE.as_secs())),
         },
     };
     match connection {
@@ -201,10 +190,7 @@ fn bind_unix(directory: &Path, group: Option<&str>) -> Result<Listener, ListenEr
             network: "unix",
             address: path.to_string_lossy().into_owned(),
         },
-        socket: Socket::Unix {
-            listener,
-            _file: file,
-        },
+        socket: Socket::Unix { listener, _file: file },
     })
 }
 
@@ -277,11 +263,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
 
@@ -308,10 +290,7 @@ mod tests {
         };
         let listener = Listener::bind(&listen).await.unwrap();
         let path = PathBuf::from(&listener.address().address);
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(listener);
         assert!(!path.exists());
     }
@@ -341,19 +320,8 @@ mod tests {
     #[tokio::test]
     async fn tcp_takes_the_first_free_port() {
         let first = Listener::bind(&Listen::Tcp { ports: 0..=0 }).await.unwrap();
-        let taken: u16 = first
-            .address()
-            .address
-            .rsplit(':')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        let error = Listener::bind(&Listen::Tcp {
-            ports: taken..=taken,
-        })
-        .await
-        .unwrap_err();
+        let taken: u16 = first.address().address.rsplit(':').next().unwrap().parse().unwrap();
+        let error = Listener::bind(&Listen::Tcp { ports: taken..=taken }).await.unwrap_err();
         assert!(matches!(error, ListenError::Tcp { .. }));
     }
 }

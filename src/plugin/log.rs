@@ -212,8 +212,7 @@ mod tests {
 
     fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
         let memory = Memory::default();
-        let subscriber =
-            tracing_subscriber::registry().with(HclogLayer::new(level, memory.clone()));
+        let subscriber = tracing_subscriber::registry().with(HclogLayer::new(level, memory.clone()));
         tracing::subscriber::with_default(subscriber, act);
         let bytes = memory.0.lock().unwrap().clone();
         String::from_utf8(bytes)
@@ -277,10 +276,7 @@ mod tests {
             LevelFilter::WARN
         );
         assert_eq!(
-            of(&[
-                ("TF_LOG_PROVIDER", "trace"),
-                ("TF_LOG_PROVIDER_THING", "off")
-            ]),
+            of(&[("TF_LOG_PROVIDER", "trace"), ("TF_LOG_PROVIDER_THING", "off")]),
             LevelFilter::OFF
         );
     }

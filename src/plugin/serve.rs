@@ -34,7 +34,10 @@ impl About {
 
 /// The command line. Terraform passes none of it.
 #[derive(Debug, Parser)]
-#[command(about = "A Terraform provider. Terraform starts it by itself.", disable_version_flag = true)]
+#[command(
+    about = "A Terraform provider. Terraform starts it by itself.",
+    disable_version_flag = true
+)]
 struct Arguments {
     /// Print the version and end.
     #[arg(long, short = 'V')]
@@ -62,7 +65,11 @@ fn run(about: About, arguments: &Arguments, provider: impl Provider + 'static) -
         return say(&format!("terraform-provider-{} {}", about.short_name(), about.version));
     }
     let environment = |name: &str| std::env::var(name).ok();
-    let mode = if arguments.debug { None } else { Some(Handshake::read(environment)?) };
+    let mode = if arguments.debug {
+        None
+    } else {
+        Some(Handshake::read(environment)?)
+    };
     log::start(about.short_name(), environment);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
@@ -87,7 +94,11 @@ async fn for_terraform(handshake: &Handshake, service: Service, ending: Cancella
         tracing::warn!("this Terraform doesn't offer plugin protocol 6, the only one spoken here");
     }
     let listener = Listener::bind(&handshake.listen).await?;
-    let tls = handshake.client_certificate.as_deref().map(ServerTls::new).transpose()?;
+    let tls = handshake
+        .client_certificate
+        .as_deref()
+        .map(ServerTls::new)
+        .transpose()?;
     let answer = handshake.answer(listener.address(), tls.as_ref().map(|tls| tls.certificate.as_slice()));
     say(&answer)?;
     tokio::spawn(ignore_interrupts());
@@ -122,7 +133,9 @@ async fn serve_until(
         at_the_end.cancelled().await;
         stop.cancel();
     });
-    server::run(service, connections, ending).await.context("serving Terraform")
+    server::run(service, connections, ending)
+        .await
+        .context("serving Terraform")
 }
 
 /// Ctrl-C reaches the whole process group, but it is for Terraform: it calls StopProvider.
@@ -149,5 +162,7 @@ async fn end_with_the_parent(_ending: CancellationToken) {}
 /// The only writer to standard output.
 fn say(line: &str) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
-    writeln!(output, "{line}").and_then(|()| output.flush()).context("writing to standard output")
+    writeln!(output, "{line}")
+        .and_then(|()| output.flush())
+        .context("writing to standard output")
 }

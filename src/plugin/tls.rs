@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{
-    CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -49,8 +47,8 @@ impl ServerTls {
     /// # Errors
     /// When the PEM holds no certificate, or a certificate can't be made.
     pub fn new(client_certificate: &str) -> Result<Self, TlsError> {
-        let client = CertificateDer::from_pem_slice(client_certificate.as_bytes())
-            .map_err(TlsError::ClientCertificate)?;
+        let client =
+            CertificateDer::from_pem_slice(client_certificate.as_bytes()).map_err(TlsError::ClientCertificate)?;
         let (certificate, key) = self_signed()?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -68,9 +66,7 @@ impl ServerTls {
 fn self_signed() -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(vec![SERVER_NAME.to_owned()])?;
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, SERVER_NAME);
+    params.distinguished_name.push(rcgen::DnType::CommonName, SERVER_NAME);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.self_signed(&key)?.der().clone();
@@ -113,12 +109,7 @@ impl ClientCertVerifier for OnlyThisClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -127,18 +118,11 @@ impl ClientCertVerifier for OnlyThisClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -149,10 +133,7 @@ mod tests {
     #[test]
     fn a_certificate_that_is_none_is_refused_in_words() {
         let error = ServerTls::new("nothing").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "PLUGIN_CLIENT_CERT holds no certificate in PEM"
-        );
+        assert_eq!(error.to_string(), "PLUGIN_CLIENT_CERT holds no certificate in PEM");
     }
 
     #[test]
