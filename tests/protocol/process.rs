@@ -43,7 +43,11 @@ impl Client {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
-        Self { pem: certificate.pem(), certificate: certificate.der().clone(), key }
+        Self {
+            pem: certificate.pem(),
+            certificate: certificate.der().clone(),
+            key,
+        }
     }
 
     fn connector(&self, server: CertificateDer<'static>) -> TlsConnector {
@@ -82,13 +86,21 @@ async fn start(client: &Client) -> Started {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut line)
+        .await
+        .unwrap();
     let fields: Vec<&str> = line.trim_end().split('|').collect();
     assert_eq!(fields[..3], ["1", "6", "unix"], "{line}");
     assert_eq!(fields[4], "grpc");
     assert_eq!(fields.len(), 6);
     let certificate = CertificateDer::from(STANDARD_NO_PAD.decode(fields[5]).unwrap());
-    Started { process, socket: fields[3].to_owned(), certificate, _directory: directory }
+    Started {
+        process,
+        socket: fields[3].to_owned(),
+        certificate,
+        _directory: directory,
+    }
 }
 
 async fn connect(started: &Started, client: &Client) -> Result<Channel, tonic::transport::Error> {
@@ -99,7 +111,9 @@ async fn connect(started: &Started, client: &Client) -> Result<Channel, tonic::t
             let (connector, socket) = (connector.clone(), socket.clone());
             async move {
                 let plain = UnixStream::connect(socket).await?;
-                let stream = connector.connect(ServerName::try_from("localhost").unwrap(), plain).await?;
+                let stream = connector
+                    .connect(ServerName::try_from("localhost").unwrap(), plain)
+                    .await?;
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
         }))
@@ -121,12 +135,18 @@ async fn terraform_is_answered_over_mutual_tls_and_can_end_the_process() {
     eprintln!("start to schema: {:?}", begun.elapsed());
     assert_eq!(schema.diagnostics, []);
 
-    let health = HealthCheckRequest { service: "plugin".into() };
+    let health = HealthCheckRequest {
+        service: "plugin".into(),
+    };
     let health = HealthClient::new(channel.clone()).check(health).await.unwrap();
     assert_eq!(health.into_inner().status, 1);
 
     // Terraform holds this stream open all the time; it must not delay the end.
-    let mut stdio = GrpcStdioClient::new(channel.clone()).stream_stdio(Empty {}).await.unwrap().into_inner();
+    let mut stdio = GrpcStdioClient::new(channel.clone())
+        .stream_stdio(Empty {})
+        .await
+        .unwrap()
+        .into_inner();
     GrpcControllerClient::new(channel).shutdown(Empty {}).await.unwrap();
     assert_eq!(stdio.message().await.ok().flatten(), None);
     let ended = tokio::time::timeout(Duration::from_secs(2), started.process.wait()).await;
@@ -143,7 +163,9 @@ async fn another_certificate_is_refused() {
         Err(_) => true,
         // TLS 1.3 lets the client believe that it is through until it hears otherwise.
         Ok(channel) => {
-            let schema = ProviderClient::new(channel).get_provider_schema(get_provider_schema::Request {}).await;
+            let schema = ProviderClient::new(channel)
+                .get_provider_schema(get_provider_schema::Request {})
+                .await;
             schema.is_err()
         }
     };
@@ -158,7 +180,14 @@ async fn an_interrupt_is_left_to_terraform() {
     let pid = started.process.id().unwrap().to_string();
     // Signals are handled as soon as the line is out; give the task its turn.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(started.process.try_wait().unwrap().is_none());
     connect(&started, &client).await.unwrap();
@@ -178,5 +207,8 @@ async fn the_version_is_told() {
     let output = Command::new(BINARY).arg("--version").output().await.unwrap();
     assert!(output.status.success());
     let line = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(line.trim_end(), format!("terraform-provider-etcd {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        line.trim_end(),
+        format!("terraform-provider-etcd {}", env!("CARGO_PKG_VERSION"))
+    );
 }
