@@ -108,13 +108,16 @@ pub fn provider_attributes() -> Vec<Attribute> {
     ]);
     let mut bastion = credential_attributes();
     bastion.extend([
-        Attribute::string("host").required().describe("Name or IP address of the bastion."),
+        Attribute::string("host")
+            .required()
+            .describe("Name or IP address of the bastion."),
         Attribute::string("host_key")
             .describe("Its host key, as a line such as `ssh-ed25519 AAAA…`. Only this key is right then."),
     ]);
-    attributes.push(Attribute::object("bastion", bastion).describe(
-        "A machine to jump over. What it leaves out is taken from `ssh`.",
-    ));
+    attributes.push(
+        Attribute::object("bastion", bastion)
+            .describe("A machine to jump over. What it leaves out is taken from `ssh`."),
+    );
     attributes
 }
 
@@ -196,16 +199,30 @@ impl SshConfig {
         let mut sudo = self.sudo.take().unwrap_or_default();
         text(&mut sudo.password, "ETCD_SSH_SUDO_PASSWORD");
         self.sudo = Some(sudo);
-        if let Some(mode) = self.host_key_checking.as_deref().filter(|mode| !["strict", "accept_new"].contains(mode)) {
+        if let Some(mode) = self
+            .host_key_checking
+            .as_deref()
+            .filter(|mode| !["strict", "accept_new"].contains(mode))
+        {
             return Err(ConfigError::Value {
                 name: "ssh.host_key_checking",
                 value: mode.to_owned(),
                 problem: "neither \"strict\" nor \"accept_new\"",
             });
         }
-        for (name, value) in [("ssh.keep_alive", &self.keep_alive), ("ssh.connect_timeout", &self.connect_timeout)] {
-            if let Some(value) = value.as_deref().filter(|value| humantime::parse_duration(value).is_err()) {
-                return Err(ConfigError::Value { name, value: value.to_owned(), problem: "no duration such as \"15s\"" });
+        for (name, value) in [
+            ("ssh.keep_alive", &self.keep_alive),
+            ("ssh.connect_timeout", &self.connect_timeout),
+        ] {
+            if let Some(value) = value
+                .as_deref()
+                .filter(|value| humantime::parse_duration(value).is_err())
+            {
+                return Err(ConfigError::Value {
+                    name,
+                    value: value.to_owned(),
+                    problem: "no duration such as \"15s\"",
+                });
             }
         }
         Ok(self)
@@ -220,12 +237,7 @@ impl SshConfig {
     ///
     /// # Errors
     /// If a private key file can't be read.
-    pub fn target(
-        &self,
-        own: &SshOverrides,
-        address: &str,
-        pinned: Option<&str>,
-    ) -> Result<Target, ConfigError> {
+    pub fn target(&self, own: &SshOverrides, address: &str, pinned: Option<&str>) -> Result<Target, ConfigError> {
         let bastion = match (&self.bastion, &own.bastion) {
             (None, None) => None,
             (ours, theirs) => {
@@ -249,7 +261,9 @@ impl SshConfig {
         if self.private_key.is_none() && self.private_key_file.is_none() {
             self.private_key.clone_from(&from.private_key);
             self.private_key_file.clone_from(&from.private_key_file);
-            self.private_key_passphrase = self.private_key_passphrase.or_else(|| from.private_key_passphrase.clone());
+            self.private_key_passphrase = self
+                .private_key_passphrase
+                .or_else(|| from.private_key_passphrase.clone());
         }
         self.user = self.user.or_else(|| from.user.clone());
         self.port = self.port.or(from.port);
@@ -270,7 +284,10 @@ impl SshConfig {
     ) -> Result<Target, ConfigError> {
         let known_hosts = match &self.known_hosts_file {
             Some(file) => vec![expand_home(file)],
-            None => vec![expand_home("~/.ssh/known_hosts"), PathBuf::from("/etc/ssh/ssh_known_hosts")],
+            None => vec![
+                expand_home("~/.ssh/known_hosts"),
+                PathBuf::from("/etc/ssh/ssh_known_hosts"),
+            ],
         };
         let policy = if self.host_key_checking.as_deref() == Some("accept_new") {
             HostKeyPolicy::AcceptNew { known_hosts, pinned }
@@ -286,7 +303,9 @@ impl SshConfig {
         target.sudo = if sudo.enabled == Some(false) {
             Sudo::No
         } else {
-            Sudo::Yes { password: sudo.password.or_else(|| self.password.clone()).map(Secret::new) }
+            Sudo::Yes {
+                password: sudo.password.or_else(|| self.password.clone()).map(Secret::new),
+            }
         };
         Ok(target)
     }
@@ -295,16 +314,27 @@ impl SshConfig {
         let mut credentials = Vec::new();
         let passphrase = || self.private_key_passphrase.clone().map(Secret::new);
         if let Some(key) = &self.private_key {
-            credentials.push(Credential::PrivateKey { key: Secret::new(key.clone()), passphrase: passphrase() });
+            credentials.push(Credential::PrivateKey {
+                key: Secret::new(key.clone()),
+                passphrase: passphrase(),
+            });
         }
         if let Some(file) = &self.private_key_file {
             let path = expand_home(file);
-            let key = std::fs::read_to_string(&path)
-                .map_err(|source| ConfigError::KeyFile { path: path.display().to_string(), source })?;
-            credentials.push(Credential::PrivateKey { key: Secret::new(key), passphrase: passphrase() });
+            let key = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile {
+                path: path.display().to_string(),
+                source,
+            })?;
+            credentials.push(Credential::PrivateKey {
+                key: Secret::new(key),
+                passphrase: passphrase(),
+            });
         }
         let nothing_else = credentials.is_empty() && self.password.is_none();
-        if self.agent.unwrap_or(nothing_else && std::env::var_os("SSH_AUTH_SOCK").is_some()) {
+        if self
+            .agent
+            .unwrap_or(nothing_else && std::env::var_os("SSH_AUTH_SOCK").is_some())
+        {
             credentials.push(Credential::Agent { socket: None });
         }
         if let Some(password) = &self.password {
@@ -319,12 +349,18 @@ fn parsed<T: std::str::FromStr>(
     problem: &'static str,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<T>, ConfigError> {
-    let Some(value) = variable(name).filter(|value| !value.is_empty()) else { return Ok(None) };
-    value.parse().map(Some).map_err(|_| ConfigError::Value { name, value, problem })
+    let Some(value) = variable(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    value
+        .parse()
+        .map(Some)
+        .map_err(|_| ConfigError::Value { name, value, problem })
 }
 
 fn duration(text: Option<&str>) -> Duration {
-    text.and_then(|text| humantime::parse_duration(text).ok()).unwrap_or(Duration::from_secs(15))
+    text.and_then(|text| humantime::parse_duration(text).ok())
+        .unwrap_or(Duration::from_secs(15))
 }
 
 fn expand_home(path: &str) -> PathBuf {
@@ -340,7 +376,10 @@ mod tests {
     use crate::plugin::value::{Value, from_value};
 
     fn config(entries: &[(&str, &str)]) -> SshConfig {
-        let entries = entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        let entries = entries
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
         from_value(&Value::Map(entries)).unwrap()
     }
 
@@ -360,22 +399,41 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named() {
-        let error = config(&[("host_key_checking", "maybe")]).with_environment(|_| None).err().unwrap();
-        assert_eq!(error.to_string(), "ssh.host_key_checking is \"maybe\", which is neither \"strict\" nor \"accept_new\"");
+        let error = config(&[("host_key_checking", "maybe")])
+            .with_environment(|_| None)
+            .err()
+            .unwrap();
+        assert_eq!(
+            error.to_string(),
+            "ssh.host_key_checking is \"maybe\", which is neither \"strict\" nor \"accept_new\""
+        );
         let port = |name: &str| (name == "ETCD_SSH_PORT").then(|| "ssh".to_owned());
-        assert!(config(&[]).with_environment(port).err().unwrap().to_string().contains("no port number"));
+        assert!(
+            config(&[])
+                .with_environment(port)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("no port number")
+        );
     }
 
     #[test]
     fn a_server_overrides_and_the_bastion_inherits() {
         let mut ssh = config(&[("user", "admin"), ("password", "secret")]);
         ssh.bastion = Some(Box::new(config(&[("host", "198.51.100.1")])));
-        let own = SshOverrides { port: Some(2200), ..SshOverrides::default() };
+        let own = SshOverrides {
+            port: Some(2200),
+            ..SshOverrides::default()
+        };
         let target = ssh.target(&own, "10.0.0.11", Some("ssh-ed25519 AAAA")).unwrap();
         assert_eq!((target.host.as_str(), target.port), ("10.0.0.11", 2200));
         assert_eq!(target.host_keys.pinned(), Some("ssh-ed25519 AAAA"));
         let bastion = target.bastion.unwrap();
-        assert_eq!((bastion.host.as_str(), bastion.user.as_str(), bastion.port), ("198.51.100.1", "admin", 22));
+        assert_eq!(
+            (bastion.host.as_str(), bastion.user.as_str(), bastion.port),
+            ("198.51.100.1", "admin", 22)
+        );
         assert_eq!(bastion.credentials.len(), 1);
     }
 }

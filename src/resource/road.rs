@@ -80,7 +80,11 @@ impl Road {
     }
 
     fn configured(&self) -> Result<Arc<Configured>, RoadError> {
-        self.configured.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(RoadError::NotConfigured)
+        self.configured
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or(RoadError::NotConfigured)
     }
 
     /// The server, connected. With `patient` it is waited for as for a machine that is only just being created.
@@ -90,7 +94,9 @@ impl Road {
     pub async fn connect(&self, server: &ServerModel, within: Duration, patient: bool) -> Result<Host, RoadError> {
         let configured = self.configured()?;
         let own = server.ssh.clone().unwrap_or_default();
-        let target = configured.ssh.target(&own, server.ssh_address(), server.host_key.as_deref())?;
+        let target = configured
+            .ssh
+            .target(&own, server.ssh_address(), server.host_key.as_deref())?;
         let pinned = target.host_keys.pinned().map(key_of);
         let shared = without_pin(target.clone());
         let reached = || configured.reached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,8 +104,21 @@ impl Road {
         if let Some(host) = known.filter(|host| pinned.is_none_or(|pinned| key_of(&host.host_key().line()) == pinned)) {
             return Ok(host);
         }
-        let timeout = if patient { within } else { within.min(configured.ssh.connect_timeout()) };
-        let host = configured.hosts.connect(&target, ConnectOptions { timeout, retry: patient }).await?;
+        let timeout = if patient {
+            within
+        } else {
+            within.min(configured.ssh.connect_timeout())
+        };
+        let host = configured
+            .hosts
+            .connect(
+                &target,
+                ConnectOptions {
+                    timeout,
+                    retry: patient,
+                },
+            )
+            .await?;
         reached().insert(shared, host.clone());
         Ok(host)
     }
@@ -123,7 +142,10 @@ impl Road {
 
     /// The private keys that the provider was given for a cluster.
     pub fn authority_keys(&self, cluster: &str) -> AuthorityKeys {
-        self.configured().ok().and_then(|configured| configured.authorities.get(cluster).cloned()).unwrap_or_default()
+        self.configured()
+            .ok()
+            .and_then(|configured| configured.authorities.get(cluster).cloned())
+            .unwrap_or_default()
     }
 
     /// The place in the line of a cluster: who holds it may change the membership.
@@ -161,8 +183,14 @@ fn key_of(line: &str) -> String {
 
 fn without_pin(mut target: Target) -> Target {
     target.host_keys = match target.host_keys {
-        HostKeyPolicy::Strict { known_hosts, .. } => HostKeyPolicy::Strict { known_hosts, pinned: None },
-        HostKeyPolicy::AcceptNew { known_hosts, .. } => HostKeyPolicy::AcceptNew { known_hosts, pinned: None },
+        HostKeyPolicy::Strict { known_hosts, .. } => HostKeyPolicy::Strict {
+            known_hosts,
+            pinned: None,
+        },
+        HostKeyPolicy::AcceptNew { known_hosts, .. } => HostKeyPolicy::AcceptNew {
+            known_hosts,
+            pinned: None,
+        },
     };
     target
 }

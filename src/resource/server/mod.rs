@@ -39,10 +39,15 @@ impl ServerResource {
     async fn observe(&self, server: &ServerModel, patient: Option<Duration>) -> Result<Observed, Diagnostic> {
         let within = patient.unwrap_or(READ);
         let deadline = Instant::now() + within;
-        let host = self.road.connect(server, within, patient.is_some()).await.map_err(|error| not_reached(server, &error))?;
+        let host = self
+            .road
+            .connect(server, within, patient.is_some())
+            .await
+            .map_err(|error| not_reached(server, &error))?;
         let facts = loop {
             let facts = host.facts().await.map_err(|error| {
-                Diagnostic::error(format!("Server {} can't be used", server.name), error_chain(&error)).at(Path::of("ssh"))
+                Diagnostic::error(format!("Server {} can't be used", server.name), error_chain(&error))
+                    .at(Path::of("ssh"))
             })?;
             let starting = facts.cloud_init == Some(CloudInit::Running);
             if !starting || patient.is_none() {
@@ -58,7 +63,10 @@ impl ServerResource {
                     ),
                 ));
             }
-            self.road.pause(Duration::from_secs(2)).await.map_err(|error| not_reached(server, &error))?;
+            self.road
+                .pause(Duration::from_secs(2))
+                .await
+                .map_err(|error| not_reached(server, &error))?;
         };
         Ok(Observed { host, facts })
     }
@@ -68,7 +76,10 @@ impl ServerResource {
         let patience = timeouts::get(&request.planned, "create", CREATE);
         let state = match from_value::<ServerModel>(&request.planned) {
             Err(error) => {
-                diagnostics.push(Diagnostic::error("The plan of the server can't be read", error.to_string()));
+                diagnostics.push(Diagnostic::error(
+                    "The plan of the server can't be read",
+                    error.to_string(),
+                ));
                 request.prior
             }
             Ok(mut server) => {
@@ -91,7 +102,11 @@ impl ServerResource {
                 }
             }
         };
-        ApplyResponse { state, private: Vec::new(), diagnostics }
+        ApplyResponse {
+            state,
+            private: Vec::new(),
+            diagnostics,
+        }
     }
 }
 
@@ -107,8 +122,12 @@ impl Observed {
         state.set("host_key", self.host.host_key().line());
         state.set("os", facts.os_name.as_str());
         state.set("arch", facts.arch.as_str());
-        state.set("init_system", facts.init_system.to_string());
-        let addresses = facts.addresses.iter().map(|address| Value::from(address.to_string())).collect::<Vec<_>>();
+        state.set("init_system", init_system_name(&facts.init_system));
+        let addresses = facts
+            .addresses
+            .iter()
+            .map(|address| Value::from(address.to_string()))
+            .collect::<Vec<_>>();
         state.set("addresses", addresses);
         state
     }
@@ -122,7 +141,10 @@ fn check(server: &ServerModel, facts: &Facts) -> Diagnostics {
         let found: Vec<String> = facts.addresses.iter().map(ToString::to_string).collect();
         diagnostics.push(
             Diagnostic::error(
-                format!("Server {} does not have the address {}", server.name, server.private_address),
+                format!(
+                    "Server {} does not have the address {}",
+                    server.name, server.private_address
+                ),
                 format!(
                     "None of its interfaces has it. Its addresses are: {}. Either private_address is wrong, or the SSH \
                      connection leads to another machine.",
@@ -132,12 +154,12 @@ fn check(server: &ServerModel, facts: &Facts) -> Diagnostics {
             .at(Path::of("private_address")),
         );
     }
-    if facts.init_system != InitSystem::Systemd {
+    if !facts.has_systemd() {
         diagnostics.push(Diagnostic::error(
             format!("Server {} does not run systemd", server.name),
             format!(
                 "Its first process is {}. Members run as systemd services, so a server needs systemd.",
-                facts.init_system
+                init_system_name(&facts.init_system)
             ),
         ));
     }
@@ -183,7 +205,10 @@ impl Resource for ServerResource {
         let fact = |name, description| Attribute::string(name).computed().use_state().describe(description);
         attributes.extend([
             fact("id", "The name."),
-            fact("host_key", "The host key that it showed, pinned from the first connection on."),
+            fact(
+                "host_key",
+                "The host key that it showed, pinned from the first connection on.",
+            ),
             fact("os", "The operating system."),
             fact("arch", "The processor architecture in Go's words, such as `amd64`."),
             fact("init_system", "The init system, such as `systemd`."),
@@ -223,11 +248,18 @@ impl Resource for ServerResource {
                 }
             },
             Err(error) => {
-                diagnostics.push(Diagnostic::error("The state of the server can't be read", error.to_string()));
+                diagnostics.push(Diagnostic::error(
+                    "The state of the server can't be read",
+                    error.to_string(),
+                ));
                 request.state
             }
         };
-        ReadResponse { state, private: request.private, diagnostics }
+        ReadResponse {
+            state,
+            private: request.private,
+            diagnostics,
+        }
     }
 
     async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
@@ -239,6 +271,17 @@ impl Resource for ServerResource {
     }
 
     async fn delete(&self, _context: &Context, _request: ApplyRequest) -> ApplyResponse {
-        ApplyResponse { state: Value::Null, private: Vec::new(), diagnostics: Diagnostics::new() }
+        ApplyResponse {
+            state: Value::Null,
+            private: Vec::new(),
+            diagnostics: Diagnostics::new(),
+        }
+    }
+}
+
+fn init_system_name(init_system: &InitSystem) -> String {
+    match init_system {
+        InitSystem::Systemd { .. } => "systemd".to_owned(),
+        InitSystem::Other(name) => name.clone(),
     }
 }

@@ -74,7 +74,9 @@ pub fn attributes() -> Vec<Attribute> {
         Attribute::number("peer_port")
             .default(PEER_PORT)
             .describe("The port for peers, the same inside and outside of the network. Default: 2380."),
-        Attribute::number("client_port").default(CLIENT_PORT).describe("The port for clients. Default: 2379."),
+        Attribute::number("client_port")
+            .default(CLIENT_PORT)
+            .describe("The port for clients. Default: 2379."),
         Attribute::object("ssh", connection::server_attributes())
             .describe("What differs from the provider's `ssh` for this server."),
     ]
@@ -90,9 +92,18 @@ pub fn element_attributes() -> Vec<Attribute> {
 /// Reads the server, as far as the topology needs it, from a value that may have unknowns. `None` where something
 /// is unknown; problems are put on the attribute below `at`.
 pub fn to_topology(value: &Value, at: &Path, diagnostics: &mut Diagnostics) -> Option<Server> {
-    let mut fields = Fields { value, at, diagnostics, complete: true };
-    let name = fields.parse("name", |text| ServerName::parse(text).map_err(|error| error.to_string()));
-    let network = fields.parse("network", |text| NetworkName::parse(text).map_err(|error| error.to_string()));
+    let mut fields = Fields {
+        value,
+        at,
+        diagnostics,
+        complete: true,
+    };
+    let name = fields.parse("name", |text| {
+        ServerName::parse(text).map_err(|error| error.to_string())
+    });
+    let network = fields.parse("network", |text| {
+        NetworkName::parse(text).map_err(|error| error.to_string())
+    });
     let private_address = fields.parse("private_address", parse_address);
     let public_address = fields.parse("public_address", parse_address);
     let egress_addresses = fields.addresses("egress_addresses");
@@ -113,7 +124,8 @@ pub fn to_topology(value: &Value, at: &Path, diagnostics: &mut Diagnostics) -> O
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is not an IPv4 or IPv6 address"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is not an IPv4 or IPv6 address"))
 }
 
 struct Fields<'a> {
@@ -156,13 +168,17 @@ impl Fields<'_> {
         let number = if value.is_null() { default } else { value.as_i64()? };
         let port = u16::try_from(number).ok().filter(|port| *port > 0);
         if port.is_none() {
-            self.wrong(self.at.attribute(name), format!("{number} is not a port: it has to be between 1 and 65535"));
+            self.wrong(
+                self.at.attribute(name),
+                format!("{number} is not a port: it has to be between 1 and 65535"),
+            );
         }
         port
     }
 
     fn wrong(&mut self, path: Path, problem: String) {
         self.complete = false;
-        self.diagnostics.push(Diagnostic::error("Invalid server", problem).at(path));
+        self.diagnostics
+            .push(Diagnostic::error("Invalid server", problem).at(path));
     }
 }
