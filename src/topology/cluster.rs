@@ -243,9 +243,7 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
     }
     match address {
         IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address is no machine's"),
-        IpAddr::V4(v4) if v4.is_link_local() => {
-            Some("a link-local address doesn't outlive the link it was made for")
-        }
+        IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address doesn't outlive the link it was made for"),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
             Some("a link-local address means nothing without its interface")
         }
@@ -289,9 +287,7 @@ fn check_distinct(sorted: &[&Server], errors: &mut Vec<TopologyError>) {
                     continue;
                 };
                 // The same server twice, or two of one name: said already, by name.
-                if first.name == server.name
-                    || !reported.insert((&first.name, &server.name, endpoint))
-                {
+                if first.name == server.name || !reported.insert((&first.name, &server.name, endpoint)) {
                     continue;
                 }
                 errors.push(TopologyError::SameEndpoint {

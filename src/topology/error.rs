@@ -154,18 +154,12 @@ impl TopologyError {
         match self {
             Self::NoServers => None,
             Self::DuplicateName { name, .. } => Some((name, ServerField::Name)),
-            Self::UnusableAddress { server, field, .. } => {
-                Some((server, ServerField::Address(*field)))
-            }
+            Self::UnusableAddress { server, field, .. } => Some((server, ServerField::Address(*field))),
             Self::PortZero { server, field } => Some((server, *field)),
             Self::SamePorts { server, .. } => Some((server, ServerField::ClientPort)),
-            Self::NoPublicAddress { server, .. } => {
-                Some((server, ServerField::Address(AddressField::Public)))
-            }
+            Self::NoPublicAddress { server, .. } => Some((server, ServerField::Address(AddressField::Public))),
             Self::SameEndpoint {
-                second,
-                second_field,
-                ..
+                second, second_field, ..
             } => Some((second, *second_field)),
         }
     }

@@ -55,11 +55,7 @@ impl fmt::Display for FailureDomainWarning {
                 voters - 1,
                 quorum(*voters)
             ),
-            Self::CriticalNetwork {
-                network,
-                holds,
-                voters,
-            } => write!(
+            Self::CriticalNetwork { network, holds, voters } => write!(
                 f,
                 "the network {network:?} holds {holds} of {voters} voting members: when it is cut off, no quorum is left \
                  outside of it. Spread the servers so that no network holds half of them or more",
@@ -113,19 +109,12 @@ mod tests {
     use super::*;
 
     fn domains(layout: &str) -> FailureDomains {
-        FailureDomains::new(
-            layout
-                .chars()
-                .map(|c| NetworkName::parse(&c.to_string()).unwrap()),
-        )
+        FailureDomains::new(layout.chars().map(|c| NetworkName::parse(&c.to_string()).unwrap()))
     }
 
     #[test]
     fn quorum_is_more_than_half() {
-        assert_eq!(
-            (1..=7).map(quorum).collect::<Vec<_>>(),
-            [1, 2, 2, 3, 3, 4, 4]
-        );
+        assert_eq!((1..=7).map(quorum).collect::<Vec<_>>(), [1, 2, 2, 3, 3, 4, 4]);
     }
 
     #[test]

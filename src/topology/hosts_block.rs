@@ -85,11 +85,7 @@ pub enum HostsBlockError {
 ///
 /// # Errors
 /// [`HostsBlockError`] if the file's marks are not what this module wrote; then nothing must be changed.
-pub fn apply(
-    file: &[u8],
-    cluster: &ClusterName,
-    lines: &[String],
-) -> Result<Edit, HostsBlockError> {
+pub fn apply(file: &[u8], cluster: &ClusterName, lines: &[String]) -> Result<Edit, HostsBlockError> {
     let block = render(cluster, lines);
     let new = match find(file, cluster)? {
         Some(found) => {

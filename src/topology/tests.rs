@@ -63,14 +63,8 @@ fn every_server_has_its_own_view() {
         t.name_form(),
         "a1=https://a1.main.etcd.internal:2380,a2=https://a2.main.etcd.internal:2380,b1=https://b1.main.etcd.internal:2380"
     );
-    assert_eq!(
-        t.peer_url(&name("b1")).unwrap(),
-        "https://b1.main.etcd.internal:2380"
-    );
-    assert_eq!(
-        t.client_url(&name("b1")).unwrap(),
-        "https://b1.main.etcd.internal:2379"
-    );
+    assert_eq!(t.peer_url(&name("b1")).unwrap(), "https://b1.main.etcd.internal:2380");
+    assert_eq!(t.client_url(&name("b1")).unwrap(), "https://b1.main.etcd.internal:2379");
     assert_eq!(
         t.view(&name("zz")).unwrap_err().to_string(),
         "there is no server named zz; there are: a1, a2, b1"
@@ -130,11 +124,7 @@ fn servers_that_look_the_same_are_found_in_each_view() {
         server("c1", "c", "10.0.0.1", "203.0.113.9"),
     ])
     .unwrap_err();
-    assert_eq!(
-        errors.len(),
-        2,
-        "once for the peer port, once for the client port"
-    );
+    assert_eq!(errors.len(), 2, "once for the peer port, once for the client port");
     assert_eq!(
         errors[0].place(),
         Some((&name("c1"), ServerField::Address(AddressField::Public)))
@@ -148,9 +138,7 @@ fn servers_that_look_the_same_are_found_in_each_view() {
         server("b1", "b", "10.0.0.1", "192.0.2.7"),
     ])
     .unwrap_err();
-    assert!(
-        matches!(&errors[0], TopologyError::SameEndpoint { viewer, .. } if *viewer == name("a1"))
-    );
+    assert!(matches!(&errors[0], TopologyError::SameEndpoint { viewer, .. } if *viewer == name("a1")));
     // One's peer port is the other's client port.
     let mut c1 = server("c1", "c", "10.0.0.1", "203.0.113.9");
     (c1.peer_port, c1.client_port) = (2379, 2378);

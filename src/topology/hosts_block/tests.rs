@@ -23,11 +23,7 @@ fn changed(edit: Result<Edit, HostsBlockError>) -> Vec<u8> {
 fn a_block_is_appended_replaced_and_removed() {
     let main = cluster("main");
     let file = b"127.0.0.1 localhost\n";
-    let one = changed(apply(
-        file,
-        &main,
-        &lines(&["10.0.0.11 a1.main.etcd.internal"]),
-    ));
+    let one = changed(apply(file, &main, &lines(&["10.0.0.11 a1.main.etcd.internal"])));
     assert_eq!(
         String::from_utf8(one.clone()).unwrap(),
         "127.0.0.1 localhost\n\
@@ -37,11 +33,7 @@ fn a_block_is_appended_replaced_and_removed() {
     );
     let mut more = one.clone();
     more.extend_from_slice(b"\xff\xfe not UTF-8\r\n192.0.2.1 x");
-    let two = changed(apply(
-        &more,
-        &main,
-        &lines(&["10.0.0.12 a1.main.etcd.internal"]),
-    ));
+    let two = changed(apply(&more, &main, &lines(&["10.0.0.12 a1.main.etcd.internal"])));
     assert!(two.ends_with(b"(managed by Terraform)\n\xff\xfe not UTF-8\r\n192.0.2.1 x"));
     assert_eq!(
         apply(&two, &main, &lines(&["10.0.0.12 a1.main.etcd.internal"])),
@@ -74,10 +66,7 @@ fn broken_blocks_are_refused() {
         format!("{begin}\n{begin}\n{end}\n"),
     ] {
         let refusal = apply(file.as_bytes(), &main, &[]).unwrap_err();
-        assert!(
-            matches!(refusal, HostsBlockError::BrokenBlock { .. }),
-            "{refusal}"
-        );
+        assert!(matches!(refusal, HostsBlockError::BrokenBlock { .. }), "{refusal}");
         assert_eq!(remove(file.as_bytes(), &main).unwrap_err(), refusal);
     }
     let interleaved = format!("x\n{begin}\ny\n{other}\n{end}\n");
@@ -89,12 +78,7 @@ fn broken_blocks_are_refused() {
 }
 
 /// Runs the script on a file; the new content, the word that it printed, and whether it refused.
-fn by_script(
-    shell: &[&str],
-    file: &[u8],
-    cluster: &ClusterName,
-    block: &str,
-) -> Result<(Vec<u8>, String), String> {
+fn by_script(shell: &[&str], file: &[u8], cluster: &ClusterName, block: &str) -> Result<(Vec<u8>, String), String> {
     use std::io::Write;
     use std::os::unix::fs::MetadataExt;
     let dir = tempfile::tempdir().unwrap();
@@ -113,12 +97,7 @@ fn by_script(
         .spawn()
         .unwrap();
     let script = format!("{}\nedit_hosts \"$@\"\n", script());
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(script.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let new = std::fs::read(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
@@ -134,10 +113,7 @@ fn by_script(
     }
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stderr, "");
-    Ok((
-        new,
-        String::from_utf8(output.stdout).unwrap().trim().to_owned(),
-    ))
+    Ok((new, String::from_utf8(output.stdout).unwrap().trim().to_owned()))
 }
 
 /// What the pure edit gives must be what the script gives.
@@ -152,10 +128,7 @@ fn check_script(shell: &[&str], file: &[u8], cluster: &ClusterName, lines: Optio
             assert_eq!((new.as_slice(), word.as_str()), (file, "unchanged"));
         }
         (Ok(Edit::Changed(pure)), Ok((new, word))) => {
-            assert_eq!(
-                String::from_utf8_lossy(&new),
-                String::from_utf8_lossy(&pure)
-            );
+            assert_eq!(String::from_utf8_lossy(&new), String::from_utf8_lossy(&pure));
             assert_eq!((new, word.as_str()), (pure, "changed"));
         }
         (Err(_), Err(said)) => assert!(said.contains("by hand"), "{said}"),
@@ -238,13 +211,7 @@ fn the_script_runs_in_a_small_shell_too() {
     let main = cluster("main");
     let shell = ["busybox", "env", &path, "sh"];
     let block = lines(&["10.0.0.1 a1.main", "fd00::1 b1.main"]);
-    for file in [
-        &b""[..],
-        b"x",
-        b"127.0.0.1 localhost\n",
-        b"\xff\r\nx\r",
-        b"a\0b\n",
-    ] {
+    for file in [&b""[..], b"x", b"127.0.0.1 localhost\n", b"\xff\r\nx\r", b"a\0b\n"] {
         check_script(&shell, file, &main, Some(&block));
         let Ok(Edit::Changed(with)) = apply(file, &main, &block) else {
             continue;
