@@ -74,7 +74,7 @@ impl ServerResource {
     async fn create_or_update(&self, request: ApplyRequest) -> ApplyResponse {
         let mut diagnostics = Diagnostics::new();
         let patience = timeouts::get(&request.planned, "create", CREATE);
-        let state = match from_value::<ServerModel>(&request.planned) {
+        let state = match from_value::<ServerModel>(&request.planned.unknown_as_null()) {
             Err(error) => {
                 diagnostics.push(Diagnostic::error(
                     "The plan of the server can't be read",
@@ -130,6 +130,14 @@ impl Observed {
             .collect::<Vec<_>>();
         state.set("addresses", addresses);
         state
+    }
+}
+
+/// Whether an address means the same machine to others: not loopback, not link-local.
+fn is_global(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
     }
 }
 
