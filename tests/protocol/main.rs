@@ -2,4 +2,5 @@
 
 mod process;
 mod service;
+mod terraform;
 mod things;
