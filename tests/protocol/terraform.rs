@@ -31,13 +31,20 @@ impl Workspace {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let listen = Listen::Unix { directory: Some(folder.path().into()), group: None };
+        let listen = Listen::Unix {
+            directory: Some(folder.path().into()),
+            group: None,
+        };
         let listener = Listener::bind(&listen).await.unwrap();
         let reattach = listener.address().reattach(SOURCE, std::process::id());
         let ending = CancellationToken::new();
         let service = Service::new(Arc::new(Things::new()));
         tokio::spawn(server::run(service, listener.connections(None), ending.clone()));
-        Some(Self { folder, reattach, _ending: ending.drop_guard() })
+        Some(Self {
+            folder,
+            reattach,
+            _ending: ending.drop_guard(),
+        })
     }
 
     fn write(&self, resource: &str) {
@@ -59,7 +66,11 @@ impl Workspace {
     }
 
     async fn apply(&self) -> String {
-        text(&self.terraform(&["apply", "-auto-approve", "-no-color", "-input=false"]).await)
+        text(
+            &self
+                .terraform(&["apply", "-auto-approve", "-no-color", "-input=false"])
+                .await,
+        )
     }
 
     fn state(&self) -> String {
@@ -68,12 +79,18 @@ impl Workspace {
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terraform_makes_changes_and_destroys() {
-    let Some(workspace) = Workspace::new().await else { return };
+    let Some(workspace) = Workspace::new().await else {
+        return;
+    };
     let resource = |size: &str| {
         format!(
             r#"
@@ -107,18 +124,27 @@ async fn terraform_makes_changes_and_destroys() {
     let again = workspace.terraform(&["plan", "-detailed-exitcode", "-no-color"]).await;
     assert_eq!(again.status.code(), Some(0), "{}", text(&again));
 
-    let replaced =
-        text(&workspace.terraform(&["apply", "-auto-approve", "-no-color", "-var=name=two"]).await);
+    let replaced = text(
+        &workspace
+            .terraform(&["apply", "-auto-approve", "-no-color", "-var=name=two"])
+            .await,
+    );
     assert!(replaced.contains("1 added, 0 changed, 1 destroyed"), "{replaced}");
 
-    let destroyed = text(&workspace.terraform(&["destroy", "-auto-approve", "-no-color", "-var=name=two"]).await);
+    let destroyed = text(
+        &workspace
+            .terraform(&["destroy", "-auto-approve", "-no-color", "-var=name=two"])
+            .await,
+    );
     assert!(destroyed.contains("1 destroyed"), "{destroyed}");
     assert!(destroyed.contains("It will be gone"), "{destroyed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terraform_shows_errors_where_they_belong() {
-    let Some(workspace) = Workspace::new().await else { return };
+    let Some(workspace) = Workspace::new().await else {
+        return;
+    };
     workspace.write("resource \"things_thing\" \"this\" {\n name = \"half\"\n}\n");
     let applied = workspace.apply().await;
     assert!(applied.contains("Only half made"), "{applied}");
@@ -136,7 +162,9 @@ async fn terraform_shows_errors_where_they_belong() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terraform_imports() {
-    let Some(workspace) = Workspace::new().await else { return };
+    let Some(workspace) = Workspace::new().await else {
+        return;
+    };
     workspace.write(
         "import {\n to = things_thing.this\n id = \"one\"\n}\nresource \"things_thing\" \"this\" {\n name = \"one\"\n}\n",
     );
