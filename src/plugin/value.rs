@@ -80,6 +80,19 @@ impl Value {
         }
     }
 
+    /// The same with null in the place of everything that is not known yet.
+    #[must_use]
+    pub fn unknown_as_null(&self) -> Value {
+        match self {
+            Value::Unknown => Value::Null,
+            Value::List(items) => Value::List(items.iter().map(Value::unknown_as_null).collect()),
+            Value::Map(entries) => {
+                Value::Map(entries.iter().map(|(name, value)| (name.clone(), value.unknown_as_null())).collect())
+            }
+            known => known.clone(),
+        }
+    }
+
     /// The text, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {
