@@ -74,7 +74,7 @@ pub async fn leave(
             return failed(detail);
         }
     }
-    match remove(&host, member).await {
+    match remove(&host, member, all).await {
         Ok(()) => Diagnostics::new(),
         Err(error) => failed(error.to_string()),
     }
@@ -236,12 +236,13 @@ async fn others_run(road: &Road, member: &MemberModel, layout: &Layout) -> bool 
 }
 
 /// Stops the member and takes it off the server.
-async fn remove(host: &Host, member: &MemberModel) -> Result<(), RunError> {
+async fn remove(host: &Host, member: &MemberModel, all: bool) -> Result<(), RunError> {
     let script = Script::new("taking the member off the server")
         .set("cluster", &member.cluster.name)
         .set("stamp", stamp())
         .set("mode", member.on_destroy.as_deref().unwrap_or("keep_data"))
         .line(include_str!("../remove_member.sh"))
-        .line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");
+        .set("all", if all { "all" } else { "" })
+        .line("remove_member \"$cluster\" \"$stamp\" \"$mode\" \"$all\"");
     host.run_checked(&script).await.map(drop)
 }
