@@ -2,4 +2,7 @@
 
 pub mod certificates;
 pub mod config;
+pub mod layout;
+pub mod release;
+pub mod unit;
 pub mod version;
