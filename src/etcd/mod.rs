@@ -1,5 +1,7 @@
 //! The road to etcd: its configuration, service unit, certificates and releases, and its API.
 
+pub mod api;
 pub mod certificates;
 pub mod config;
+pub mod metrics;
 pub mod version;
