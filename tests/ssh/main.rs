@@ -306,3 +306,79 @@ async fn files_are_written_whole() {
     assert!(!host.run_checked(&script).await.expect("it runs").any_file_changed());
     assert!(std::fs::read(&path).expect("there") == contents);
 }
+
+/// Processor time of this process in clock ticks (10 ms each).
+fn processor_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .collect();
+    fields[11..13]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum()
+}
+
+/// In a process of its own, since it measures what the process costs.
+#[test]
+fn waiting_costs_nothing() {
+    let this = std::env::current_exe().expect("this test");
+    let ran = std::process::Command::new(this)
+        .args(["--ignored", "--exact", "processor_time_of_waiting"])
+        .output();
+    let ran = ran.expect("it runs");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
+#[tokio::test]
+#[ignore = "waiting_costs_nothing runs it"]
+async fn processor_time_of_waiting() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    // A peer that sends without end, to somebody who doesn't read; one who is silent; and a script that takes its time.
+    let flooding = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accepted");
+        while stream.write_all(&[0; 65536]).await.is_ok() {}
+    });
+    let flooded = host.tcp("127.0.0.1", port).await.expect("a tunnel");
+    let silent = host.tcp("127.0.0.1", server.port).await.expect("a tunnel");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = processor_ticks();
+    assert_eq!(says(&host, "sleep 2; echo slept").await, "slept");
+    let spent = processor_ticks() - before;
+    assert!(spent < 60, "{spent} ticks in 2 s");
+    drop((flooded, silent));
+    flooding.abort();
+    assert_eq!(says(&host, "echo alive").await, "alive");
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_found() {
+    let server = Sshd::start("");
+    let target = Target {
+        keep_alive: Duration::from_secs(2),
+        ..server.target()
+    };
+    let host = connect(&target).await.expect("connected");
+    assert_eq!(
+        says(&host, "sleep 7; echo a long script is no silence").await,
+        "a long script is no silence"
+    );
+    server.stop_connections();
+    let started = Instant::now();
+    let error = host
+        .run(&Script::new("waiting").line("echo hello"))
+        .await
+        .expect_err("nobody answers");
+    assert!(
+        matches!(&error, RunError::ConnectionLost { detail, .. } if detail.contains("keep-alive")),
+        "{error}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(says(&host, "echo a new connection").await, "a new connection");
+}
