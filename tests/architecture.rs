@@ -12,19 +12,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("etcd", &["topology", "host"]),
     (
         "resource",
-        &[
-            "topology",
-            "membership",
-            "host",
-            "etcd",
-            "plugin",
-            "function",
-        ],
+        &["topology", "membership", "host", "etcd", "plugin", "function"],
     ),
-    (
-        "function",
-        &["topology", "membership", "host", "etcd", "plugin"],
-    ),
+    ("function", &["topology", "membership", "host", "etcd", "plugin"]),
     (
         "provider",
         &[
@@ -112,8 +102,7 @@ fn rooms_use_only_what_they_may() {
 
 #[test]
 fn every_room_has_its_arrows() {
-    let lib =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     let rooms: BTreeSet<&str> = lib
         .lines()
         .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))

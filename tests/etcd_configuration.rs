@@ -10,13 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use terraform_provider_etcd::etcd::certificates::{Ca, CaPurpose, Leaf, LeafRequest};
-use terraform_provider_etcd::etcd::config::{
-    ClientTls, InitialClusterState, MemberConfig, PeerTls, render,
-};
+use terraform_provider_etcd::etcd::config::{ClientTls, InitialClusterState, MemberConfig, PeerTls, render};
 use terraform_provider_etcd::etcd::version::Version;
-use terraform_provider_etcd::topology::{
-    ClusterName, Domain, NetworkName, Scheme, Server, ServerName, Topology,
-};
+use terraform_provider_etcd::topology::{ClusterName, Domain, NetworkName, Scheme, Server, ServerName, Topology};
 use time::OffsetDateTime;
 
 fn binaries() -> Vec<(Version, PathBuf)> {
@@ -51,18 +47,11 @@ impl Drop for Running {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) -> (PathBuf, PathBuf) {
-    let paths = (
-        folder.join(format!("{name}.crt")),
-        folder.join(format!("{name}.key")),
-    );
+    let paths = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     std::fs::write(&paths.0, &leaf.cert_pem).unwrap();
     std::fs::write(&paths.1, leaf.key_pem.expose()).unwrap();
     paths
@@ -84,10 +73,7 @@ fn etcdctl(binaries: &Path, folder: &Path, port: u16, args: &[&str]) -> Result<S
     let output = Command::new(binaries.join("etcdctl"))
         .env("ETCDCTL_API", "3")
         .arg(format!("--endpoints=https://localhost:{port}"))
-        .arg(format!(
-            "--cacert={}",
-            folder.join("client-ca.crt").display()
-        ))
+        .arg(format!("--cacert={}", folder.join("client-ca.crt").display()))
         .arg(format!("--cert={}", folder.join("operator.crt").display()))
         .arg(format!("--key={}", folder.join("operator.key").display()))
         .arg("--command-timeout=2s")
@@ -144,36 +130,20 @@ fn found_and_restart(version: &Version, binaries: &Path) {
         peer_port: free_port(),
         client_port: free_port(),
     };
-    let topology = Topology::new(
-        cluster.clone(),
-        domain.clone(),
-        Scheme::Https,
-        vec![server.clone()],
-    )
-    .unwrap();
+    let topology = Topology::new(cluster.clone(), domain.clone(), Scheme::Https, vec![server.clone()]).unwrap();
     let now = OffsetDateTime::now_utc();
     let peers = Ca::generate(&cluster, CaPurpose::Peers, now).unwrap();
     let clients = Ca::generate(&cluster, CaPurpose::Clients, now).unwrap();
     std::fs::write(folder.join("peer-ca.crt"), peers.cert_pem()).unwrap();
     std::fs::write(folder.join("client-ca.crt"), clients.cert_pem()).unwrap();
-    let issue = |ca: &Ca, name: &str, request: &LeafRequest| {
-        write_leaf(folder, name, &ca.issue(request, now).unwrap())
-    };
+    let issue = |ca: &Ca, name: &str, request: &LeafRequest| write_leaf(folder, name, &ca.issue(request, now).unwrap());
     let peer = issue(
         &peers,
         "peer",
         &LeafRequest::peer_server(&server, &domain, version.minor()),
     );
-    let peer_client = issue(
-        &peers,
-        "peer-client",
-        &LeafRequest::peer_client(&server.name),
-    );
-    let client_facing = issue(
-        &clients,
-        "server",
-        &LeafRequest::client_server(&server, &domain),
-    );
+    let peer_client = issue(&peers, "peer-client", &LeafRequest::peer_client(&server.name));
+    let client_facing = issue(&clients, "server", &LeafRequest::client_server(&server, &domain));
     issue(&clients, "operator", &LeafRequest::operator("terraform"));
 
     let standing = MemberConfig {
@@ -235,10 +205,7 @@ fn found_and_restart(version: &Version, binaries: &Path) {
         }
         let members = etcdctl(binaries, folder, server.client_port, &["member", "list"]).unwrap();
         assert!(
-            members.contains(&format!(
-                "started, no, {}",
-                topology.peer_url(&server.name).unwrap()
-            )),
+            members.contains(&format!("started, no, {}", topology.peer_url(&server.name).unwrap())),
             "{members}"
         );
         let said = std::fs::read_to_string(&log).unwrap();

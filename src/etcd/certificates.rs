@@ -13,8 +13,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -36,9 +36,7 @@ pub enum CertificateError {
     #[error("this is not a certificate in PEM form: {0}")]
     NotACertificate(String),
     /// The certificate can't sign others.
-    #[error(
-        "the certificate of {subject} is no certificate authority: its basic constraints don't say so"
-    )]
+    #[error("the certificate of {subject} is no certificate authority: its basic constraints don't say so")]
     NotACa {
         /// Its subject.
         subject: String,
@@ -60,9 +58,7 @@ pub enum CertificateError {
         subject: String,
     },
     /// The authority is no longer valid.
-    #[error(
-        "the certificate authority {subject} expired at {not_after}: what it signs would be trusted by nobody"
-    )]
+    #[error("the certificate authority {subject} expired at {not_after}: what it signs would be trusted by nobody")]
     ExpiredCa {
         /// Its subject.
         subject: String,
@@ -125,11 +121,7 @@ impl Ca {
     ///
     /// # Errors
     /// [`CertificateError::Generate`].
-    pub fn generate(
-        cluster: &ClusterName,
-        purpose: CaPurpose,
-        now: OffsetDateTime,
-    ) -> Result<Self, CertificateError> {
+    pub fn generate(cluster: &ClusterName, purpose: CaPurpose, now: OffsetDateTime) -> Result<Self, CertificateError> {
         // A common name has 64 characters at most.
         let cluster: String = cluster.as_str().chars().take(48).collect();
         let common_name = match purpose {
@@ -161,11 +153,10 @@ impl Ca {
         if !info.is_ca {
             return Err(CertificateError::NotACa { subject });
         }
-        let key =
-            KeyPair::from_pem(key_pem.expose()).map_err(|why| CertificateError::UnreadableKey {
-                subject: subject.clone(),
-                why: why.to_string(),
-            })?;
+        let key = KeyPair::from_pem(key_pem.expose()).map_err(|why| CertificateError::UnreadableKey {
+            subject: subject.clone(),
+            why: why.to_string(),
+        })?;
         if rcgen::PublicKeyData::subject_public_key_info(&key) != info.public_key {
             return Err(CertificateError::OtherKey { subject });
         }
@@ -198,11 +189,7 @@ impl Ca {
     ///
     /// # Errors
     /// [`CertificateError::ExpiredCa`] or [`CertificateError::Generate`].
-    pub fn issue(
-        &self,
-        request: &LeafRequest,
-        now: OffsetDateTime,
-    ) -> Result<Leaf, CertificateError> {
+    pub fn issue(&self, request: &LeafRequest, now: OffsetDateTime) -> Result<Leaf, CertificateError> {
         if self.info.not_after <= now {
             return Err(CertificateError::ExpiredCa {
                 subject: self.info.subject.clone(),
@@ -374,10 +361,7 @@ impl fmt::Display for RenewalReason {
         match self {
             Self::Expired { not_after } => write!(f, "it expired at {not_after}"),
             Self::Expiring { not_after } => write!(f, "it expires at {not_after}"),
-            Self::OtherCa { issuer } => write!(
-                f,
-                "it was signed by another certificate authority, {issuer}"
-            ),
+            Self::OtherCa { issuer } => write!(f, "it was signed by another certificate authority, {issuer}"),
             Self::OtherContent => f.write_str("its names or uses are no longer the right ones"),
         }
     }
@@ -421,9 +405,7 @@ pub fn needs_renewal(
 fn params(common_name: &str, now: OffsetDateTime, not_after: OffsetDateTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params.not_before = now - CLOCK_SKEW;
     params.not_after = not_after;
     params

@@ -125,9 +125,7 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError::Timing`].
 pub fn check_timing(heartbeat_ms: u32, election_ms: u32) -> Result<(), ConfigError> {
-    let fits = heartbeat_ms >= 1
-        && u64::from(election_ms) >= 5 * u64::from(heartbeat_ms)
-        && election_ms <= 50_000;
+    let fits = heartbeat_ms >= 1 && u64::from(election_ms) >= 5 * u64::from(heartbeat_ms) && election_ms <= 50_000;
     if fits {
         return Ok(());
     }
@@ -174,27 +172,15 @@ pub fn render(config: &MemberConfig, version: &Version) -> Result<String, Vec<Co
     put("name", config.name.as_str().into());
     put("data-dir", path(&config.data_dir));
     put("listen-peer-urls", config.listen_peer_urls.join(",").into());
-    put(
-        "listen-client-urls",
-        config.listen_client_urls.join(",").into(),
-    );
+    put("listen-client-urls", config.listen_client_urls.join(",").into());
     put(
         "initial-advertise-peer-urls",
         config.initial_advertise_peer_urls.join(",").into(),
     );
-    put(
-        "advertise-client-urls",
-        config.advertise_client_urls.join(",").into(),
-    );
+    put("advertise-client-urls", config.advertise_client_urls.join(",").into());
     put("initial-cluster", config.initial_cluster.as_str().into());
-    put(
-        "initial-cluster-state",
-        config.initial_cluster_state.text().into(),
-    );
-    put(
-        "initial-cluster-token",
-        config.initial_cluster_token.as_str().into(),
-    );
+    put("initial-cluster-state", config.initial_cluster_state.text().into());
+    put("initial-cluster-token", config.initial_cluster_token.as_str().into());
     put("heartbeat-interval", config.heartbeat_interval_ms.into());
     put("election-timeout", config.election_timeout_ms.into());
     if let Some(tls) = &config.peer_tls {
@@ -229,10 +215,7 @@ fn text_of(mapping: &Mapping, indent: &str) -> String {
         let key = key.as_str().unwrap_or_default();
         match value {
             Value::Mapping(inner) => {
-                text.push_str(&format!(
-                    "{indent}{key}:\n{}",
-                    text_of(inner, &format!("{indent}  "))
-                ));
+                text.push_str(&format!("{indent}{key}:\n{}", text_of(inner, &format!("{indent}  "))));
             }
             Value::Sequence(entries) => {
                 let entries: Vec<String> = entries.iter().map(scalar).collect();
@@ -269,10 +252,7 @@ fn defaults(minor: Minor) -> Vec<(&'static str, Value)> {
             ("experimental-initial-corrupt-check", true.into()),
             ("experimental-compact-hash-check-enabled", true.into()),
         ],
-        Minor::V3_6 | Minor::V3_7 => vec![(
-            FEATURE_GATES,
-            "CompactHashCheck=true,InitialCorruptCheck=true".into(),
-        )],
+        Minor::V3_6 | Minor::V3_7 => vec![(FEATURE_GATES, "CompactHashCheck=true,InitialCorruptCheck=true".into())],
     }
 }
 
@@ -319,10 +299,7 @@ fn path(path: &std::path::Path) -> Value {
 
 /// etcd's `checkBindURLs`, without the unix sockets that we never listen on.
 fn is_bindable(url: &str) -> bool {
-    let Some(authority) = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-    else {
+    let Some(authority) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
         return false;
     };
     authority.parse::<std::net::SocketAddr>().is_ok()

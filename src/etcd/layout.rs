@@ -49,11 +49,7 @@ impl ServerPath {
         if path.is_empty() {
             return Err(bad("it is the root of all files"));
         }
-        if path
-            .split('/')
-            .skip(1)
-            .any(|part| matches!(part, "" | "." | ".."))
-        {
+        if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
             return Err(bad("it has an empty part, . or .. in it"));
         }
         Ok(Self(path.to_owned()))
@@ -327,13 +323,9 @@ mod tests {
 
     #[test]
     fn only_paths_that_need_no_quoting_are_taken() {
-        assert_eq!(
-            ServerPath::parse("/data/etcd/").unwrap().as_str(),
-            "/data/etcd"
-        );
+        assert_eq!(ServerPath::parse("/data/etcd/").unwrap().as_str(), "/data/etcd");
         for bad in [
-            "", "x", "/", "//", "/a//b", "/a/../b", "/a/.", "/a b", "/a$b", "/a'b", "/a%b",
-            "/a\nb", "/ä",
+            "", "x", "/", "//", "/a//b", "/a/../b", "/a/.", "/a b", "/a$b", "/a'b", "/a%b", "/a\nb", "/ä",
         ] {
             assert!(ServerPath::parse(bad).is_err(), "{bad:?}");
         }
@@ -354,9 +346,7 @@ mod tests {
         ] {
             assert!(Layout::new(&main, Some(bad)).is_err(), "{bad}");
         }
-        let why = Layout::new(&main, Some("/home/admin/etcd"))
-            .unwrap_err()
-            .to_string();
+        let why = Layout::new(&main, Some("/home/admin/etcd")).unwrap_err().to_string();
         assert!(why.contains("doesn't see home folders"), "{why}");
     }
 }

@@ -95,9 +95,7 @@ pub enum ReleaseError {
     #[error("{0:?} is not a SHA-256 sum: it must have 64 hexadecimal digits")]
     BadSum(String),
     /// The archive isn't listed.
-    #[error(
-        "the published SHA256SUMS don't list {archive}; is there a release of that version for that processor?"
-    )]
+    #[error("the published SHA256SUMS don't list {archive}; is there a release of that version for that processor?")]
     NotListed {
         /// The archive's file name.
         archive: String,
@@ -181,10 +179,7 @@ pub const FETCH_FAILURES: &[(u8, &str)] = &[
     (69, "the server can't fetch it"),
     (65, "what was fetched is not what its checksum says"),
     (66, "the archive doesn't hold the programs of this version"),
-    (
-        72,
-        "the server has neither curl nor wget, or no tar, gzip or sha256sum",
-    ),
+    (72, "the server has neither curl nor wget, or no tar, gzip or sha256sum"),
     (73, "the server can't write it"),
 ];
 
@@ -206,25 +201,14 @@ pub fn fetch_script() -> &'static str {
 /// The arguments of `fetch_etcd` for a source that the server fetches itself, not yet quoted for a shell; none for the
 /// sources that it doesn't fetch.
 #[must_use]
-pub fn fetch_arguments(
-    source: &BinarySource,
-    version: &Version,
-    arch: Arch,
-) -> Option<Vec<String>> {
+pub fn fetch_arguments(source: &BinarySource, version: &Version, arch: Arch) -> Option<Vec<String>> {
     let (url, sum) = match source {
         BinarySource::HostPath(_) | BinarySource::Upload(_) => return None,
         BinarySource::Url { url, sha256 } => (url.clone(), sha256.as_str().to_owned()),
-        BinarySource::Official => (
-            Release::official(version, arch).archive_url(),
-            String::new(),
-        ),
+        BinarySource::Official => (Release::official(version, arch).archive_url(), String::new()),
     };
     let mut arguments = vec![binaries_dir(version).to_string(), url, sum];
-    arguments.extend(
-        programs(version)
-            .iter()
-            .map(|program| (*program).to_owned()),
-    );
+    arguments.extend(programs(version).iter().map(|program| (*program).to_owned()));
     Some(arguments)
 }
 

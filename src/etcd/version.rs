@@ -86,9 +86,9 @@ impl fmt::Display for VersionWarning {
                 )?;
                 match floor {
                     Some(floor) => write!(f, "use {floor} or later for peers that are reached over the internet"),
-                    None => f.write_str(
-                        "use 3.5.33, 3.6.14, 3.7.1 or later for peers that are reached over the internet",
-                    ),
+                    None => {
+                        f.write_str("use 3.5.33, 3.6.14, 3.7.1 or later for peers that are reached over the internet")
+                    }
                 }
             }
         }
@@ -120,9 +120,7 @@ pub enum VersionRefusal {
         to: Version,
     },
     /// More than one minor version at once.
-    #[error(
-        "etcd upgrades one minor version at a time: go from {from} to the latest {next} first, then on to {to}"
-    )]
+    #[error("etcd upgrades one minor version at a time: go from {from} to the latest {next} first, then on to {to}")]
     SkipsMinor {
         /// What runs.
         from: Version,
@@ -132,9 +130,7 @@ pub enum VersionRefusal {
         next: String,
     },
     /// What runs is too old for the next minor version.
-    #[error(
-        "etcd {from} is too old to be upgraded to {to}: go to {floor} or a later patch level of it first"
-    )]
+    #[error("etcd {from} is too old to be upgraded to {to}: go to {floor} or a later patch level of it first")]
     SourceTooOld {
         /// What runs.
         from: Version,
@@ -259,13 +255,8 @@ mod tests {
         assert_eq!(v("v3.6.5"), v("3.6.5"));
         assert_eq!(v("v3.6.5").to_string(), "3.6.5");
         assert_eq!(v("3.6.0-rc.1").minor(), Minor::V3_6);
-        for bad in [
-            "", "3.6", "3", "vv3.6.5", "3.6.5+x", "latest", "3.6.5 ", "../3.6.5",
-        ] {
-            assert!(
-                matches!(Version::parse(bad), Err(VersionError::Malformed(_))),
-                "{bad}"
-            );
+        for bad in ["", "3.6", "3", "vv3.6.5", "3.6.5+x", "latest", "3.6.5 ", "../3.6.5"] {
+            assert!(matches!(Version::parse(bad), Err(VersionError::Malformed(_))), "{bad}");
         }
         assert_eq!(
             Version::parse("3.3.27").unwrap_err().to_string(),
@@ -276,13 +267,7 @@ mod tests {
     #[test]
     fn newer_than_known_follows_the_newest_rules() {
         assert_eq!(v("3.9.0").minor(), Minor::V3_7);
-        assert!(
-            v("3.8.0")
-                .warning()
-                .unwrap()
-                .to_string()
-                .contains("written as for 3.7")
-        );
+        assert!(v("3.8.0").warning().unwrap().to_string().contains("written as for 3.7"));
         assert!(matches!(
             v("4.0.0").warning(),
             Some(VersionWarning::NewerThanKnown { .. })
@@ -295,39 +280,18 @@ mod tests {
             assert_eq!(v(good).warning(), None);
         }
         for old in ["3.4.45", "3.5.32", "3.6.5", "3.7.0", "3.7.1-rc.0"] {
-            assert!(
-                v(old)
-                    .warning()
-                    .unwrap()
-                    .to_string()
-                    .contains("GHSA-6vch-q96h-7gc3")
-            );
+            assert!(v(old).warning().unwrap().to_string().contains("GHSA-6vch-q96h-7gc3"));
         }
     }
 
     #[test]
     fn upgrades_go_one_minor_at_a_time() {
         assert_eq!(v("3.5.30").change_to(&v("3.5.30")), Ok(VersionChange::None));
-        assert_eq!(
-            v("3.5.30").change_to(&v("3.5.33")),
-            Ok(VersionChange::Patch)
-        );
-        assert_eq!(
-            v("3.5.33").change_to(&v("3.5.30")),
-            Ok(VersionChange::Patch)
-        );
-        assert_eq!(
-            v("3.4.23").change_to(&v("3.5.33")),
-            Ok(VersionChange::NextMinor)
-        );
-        assert_eq!(
-            v("3.5.26").change_to(&v("3.6.14")),
-            Ok(VersionChange::NextMinor)
-        );
-        assert_eq!(
-            v("3.6.11").change_to(&v("3.7.1")),
-            Ok(VersionChange::NextMinor)
-        );
+        assert_eq!(v("3.5.30").change_to(&v("3.5.33")), Ok(VersionChange::Patch));
+        assert_eq!(v("3.5.33").change_to(&v("3.5.30")), Ok(VersionChange::Patch));
+        assert_eq!(v("3.4.23").change_to(&v("3.5.33")), Ok(VersionChange::NextMinor));
+        assert_eq!(v("3.5.26").change_to(&v("3.6.14")), Ok(VersionChange::NextMinor));
+        assert_eq!(v("3.6.11").change_to(&v("3.7.1")), Ok(VersionChange::NextMinor));
         let said = |from: &str, to: &str| v(from).change_to(&v(to)).unwrap_err().to_string();
         assert!(said("3.5.25", "3.6.14").contains("go to 3.5.26 or a later"));
         assert!(said("3.6.10", "3.7.1").contains("go to 3.6.11 or a later"));

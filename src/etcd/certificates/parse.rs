@@ -61,8 +61,7 @@ impl CertificateInfo {
 /// [`CertificateError::NotACertificate`].
 pub fn parse(pem: &str) -> Result<CertificateInfo, CertificateError> {
     let unreadable = |why: String| CertificateError::NotACertificate(why);
-    let (_, block) =
-        x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
     if block.label != "CERTIFICATE" {
         return Err(unreadable(format!("it is a {:?}", block.label)));
     }
@@ -71,11 +70,7 @@ pub fn parse(pem: &str) -> Result<CertificateInfo, CertificateError> {
         OffsetDateTime::from_unix_timestamp(t.timestamp()).map_err(|e| unreadable(e.to_string()))
     };
     let (dns_names, ip_addresses) = alternative_names(&certificate);
-    let usage = certificate
-        .extended_key_usage()
-        .ok()
-        .flatten()
-        .map(|u| u.value);
+    let usage = certificate.extended_key_usage().ok().flatten().map(|u| u.value);
     let common_name = certificate
         .subject()
         .iter_common_name()

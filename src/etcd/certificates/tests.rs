@@ -41,11 +41,7 @@ fn requests() -> [(LeafRequest, &'static str, &'static str); 5] {
             "a1.main.etcd.internal",
         ),
         (LeafRequest::peer_client(&server.name), "sslclient", ""),
-        (
-            LeafRequest::client_server(&server, &domain),
-            "sslserver",
-            "localhost",
-        ),
+        (LeafRequest::client_server(&server, &domain), "sslserver", "localhost"),
         (LeafRequest::operator("terraform"), "sslclient", ""),
     ]
 }
@@ -129,15 +125,7 @@ fn renewal_has_its_reasons() {
     let ca = Ca::generate(&cluster(), CaPurpose::Peers, now).unwrap();
     let request = LeafRequest::peer_server(&server(), &domain(), Minor::V3_6);
     let info = parse(&ca.issue(&request, now).unwrap().cert_pem).unwrap();
-    let at = |days: i64| {
-        needs_renewal(
-            &info,
-            &request,
-            ca.info(),
-            now + Duration::days(days),
-            WINDOW,
-        )
-    };
+    let at = |days: i64| needs_renewal(&info, &request, ca.info(), now + Duration::days(days), WINDOW);
     assert_eq!(at(300), None);
     assert!(matches!(at(340), Some(RenewalReason::Expiring { .. })));
     assert!(matches!(at(365), Some(RenewalReason::Expired { .. })));
@@ -158,10 +146,7 @@ fn renewal_has_its_reasons() {
     let late = now + Duration::days(3640);
     let info = parse(&ca.issue(&request, late).unwrap().cert_pem).unwrap();
     assert_eq!(info.not_after, ca.info().not_after);
-    assert_eq!(
-        needs_renewal(&info, &request, ca.info(), late, WINDOW),
-        None
-    );
+    assert_eq!(needs_renewal(&info, &request, ca.info(), late, WINDOW), None);
     assert!(matches!(
         ca.issue(&request, late + Duration::days(20)),
         Err(CertificateError::ExpiredCa { .. })
@@ -189,10 +174,7 @@ fn an_authority_is_taken_up_again_only_with_its_key() {
         Ca::from_pem(&leaf.cert_pem, &leaf.key_pem),
         Err(CertificateError::NotACa { .. })
     ));
-    assert!(matches!(
-        parse("nonsense"),
-        Err(CertificateError::NotACertificate(_))
-    ));
+    assert!(matches!(parse("nonsense"), Err(CertificateError::NotACertificate(_))));
     assert!(matches!(
         parse(leaf.key_pem.expose()),
         Err(CertificateError::NotACertificate(_))
@@ -238,11 +220,7 @@ fn an_authority_that_openssl_made_is_taken() {
             .arg(dir.path().join("leaf"))
             .output()
             .unwrap();
-        assert!(
-            verify.status.success(),
-            "{}",
-            String::from_utf8_lossy(&verify.stderr)
-        );
+        assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stderr));
         let info = parse(&leaf.cert_pem).unwrap();
         assert_eq!(needs_renewal(&info, &request, ca.info(), now, WINDOW), None);
     }

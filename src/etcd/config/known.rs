@@ -31,12 +31,7 @@ pub(super) struct Known {
 }
 
 const fn known(key: &'static str, kind: Kind, first: Minor, last: Minor) -> Known {
-    Known {
-        key,
-        kind,
-        first,
-        last,
-    }
+    Known { key, kind, first, last }
 }
 
 /// Sorted by name.
@@ -130,20 +125,11 @@ pub(super) const KNOWN: &[Known] = &[
 /// Booleans that became feature gates in 3.6. That version still reads the old key, but refuses to start if both are
 /// given, and we always write `feature-gates`.
 pub(super) const GATES: &[(&str, &str)] = &[
-    (
-        "experimental-compact-hash-check-enabled",
-        "CompactHashCheck",
-    ),
+    ("experimental-compact-hash-check-enabled", "CompactHashCheck"),
     ("experimental-enable-lease-checkpoint", "LeaseCheckpoint"),
-    (
-        "experimental-enable-lease-checkpoint-persist",
-        "LeaseCheckpointPersist",
-    ),
+    ("experimental-enable-lease-checkpoint-persist", "LeaseCheckpointPersist"),
     ("experimental-initial-corrupt-check", "InitialCorruptCheck"),
-    (
-        "experimental-stop-grpc-service-on-defrag",
-        "StopGRPCServiceOnDefrag",
-    ),
+    ("experimental-stop-grpc-service-on-defrag", "StopGRPCServiceOnDefrag"),
     (
         "experimental-txn-mode-write-with-shared-buffer",
         "TxnModeWriteWithSharedBuffer",
@@ -200,11 +186,7 @@ fn nanoseconds(text: &str) -> Option<u64> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let whole: u64 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().ok()?
-        };
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
         total = total.checked_add(whole.checked_mul(scale)?)?;
         let mut place = scale;
         for digit in fraction.chars() {

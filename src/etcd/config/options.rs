@@ -57,10 +57,7 @@ pub enum OptionError {
 #[must_use]
 pub fn owned_option(key: &str) -> Option<Owned> {
     let (attribute, why) = match key {
-        "name" | "server" => (
-            Some("the server's name"),
-            "a member is named after its server",
-        ),
+        "name" | "server" => (Some("the server's name"), "a member is named after its server"),
         "data-dir" => (
             Some("data_dir"),
             "it is also the path that the service unit may write to",
@@ -81,10 +78,7 @@ pub fn owned_option(key: &str) -> Option<Owned> {
             Some("servers of the cluster"),
             "every server's own string is computed from the cluster's servers",
         ),
-        "initial-cluster-token" => (
-            Some("token of the cluster"),
-            "it is the same on all members",
-        ),
+        "initial-cluster-token" => (Some("token of the cluster"), "it is the same on all members"),
         "heartbeat-interval" => (
             Some("heartbeat_interval of the cluster"),
             "it must be the same on all members",
@@ -146,9 +140,7 @@ pub fn owned_option(key: &str) -> Option<Owned> {
             Some("servers of the cluster"),
             "members find each other by the cluster's servers",
         ),
-        _ if key == "proxy" || key.starts_with("proxy-") => {
-            (None, "the server runs a member, not etcd's old proxy")
-        }
+        _ if key == "proxy" || key.starts_with("proxy-") => (None, "the server runs a member, not etcd's old proxy"),
         _ => return None,
     };
     Some(Owned { attribute, why })
@@ -168,12 +160,13 @@ pub fn check_option(key: &str, value: &str, version: &Version) -> Result<Value, 
     let minor = version.minor();
     let known = KNOWN.iter().find(|o| o.key == key);
     match known {
-        Some(option) if (option.first..=option.last).contains(&minor) => typed(option.kind, value)
-            .map_err(|wanted| OptionError::Value {
+        Some(option) if (option.first..=option.last).contains(&minor) => {
+            typed(option.kind, value).map_err(|wanted| OptionError::Value {
                 key: key.to_owned(),
                 value: value.to_owned(),
                 wanted,
-            }),
+            })
+        }
         None if version.is_newer_than_known() => Ok(guessed(value)),
         _ => Err(OptionError::Unknown {
             key: key.to_owned(),
@@ -196,17 +189,12 @@ fn hint(key: &str, value: &str, known: Option<&Known>, minor: Minor) -> String {
     };
     let renamed = match key {
         "log-output" => "log-outputs".to_owned(),
-        "experimental-snapshot-catch-up-entries" | "experimental-snapshot-catchup-entries"
-            if minor >= Minor::V3_6 =>
-        {
+        "experimental-snapshot-catch-up-entries" | "experimental-snapshot-catchup-entries" if minor >= Minor::V3_6 => {
             "snapshot-catchup-entries".to_owned()
         }
         _ => {
             let dashed = key.trim_start_matches('-').replace('_', "-").to_lowercase();
-            let plain = dashed
-                .strip_prefix("experimental-")
-                .unwrap_or(&dashed)
-                .to_owned();
+            let plain = dashed.strip_prefix("experimental-").unwrap_or(&dashed).to_owned();
             if exists(&dashed) {
                 dashed
             } else if exists(&plain) {
@@ -243,9 +231,7 @@ mod tests {
     }
 
     fn said(key: &str, value: &str, version: &str) -> String {
-        check_option(key, value, &v(version))
-            .unwrap_err()
-            .to_string()
+        check_option(key, value, &v(version)).unwrap_err().to_string()
     }
 
     #[test]
@@ -273,10 +259,7 @@ mod tests {
             let text = said(key, "true", version);
             text.split_once("without a word").unwrap().1.to_owned()
         };
-        assert_eq!(
-            hint("enable-v2", "3.6.14"),
-            "; 3.5 was the last version that did"
-        );
+        assert_eq!(hint("enable-v2", "3.6.14"), "; 3.5 was the last version that did");
         assert_eq!(hint("snapshot_count", "3.6.14"), "; use snapshot-count");
         assert_eq!(hint("--snapshot-count", "3.6.14"), "; use snapshot-count");
         assert_eq!(
@@ -308,10 +291,7 @@ mod tests {
             Value::from(8_589_934_592_u64)
         );
         assert_eq!(typed("auto-compaction-retention", "1"), Value::from("1"));
-        assert_eq!(
-            typed("grpc-keepalive-min-time", "5s"),
-            Value::from(5_000_000_000_u64)
-        );
+        assert_eq!(typed("grpc-keepalive-min-time", "5s"), Value::from(5_000_000_000_u64));
         assert_eq!(
             typed("log-outputs", "stderr, /x"),
             Value::Sequence(vec!["stderr".into(), "/x".into()])
@@ -319,9 +299,6 @@ mod tests {
         assert!(said("grpc-keepalive-min-time", "5", "3.6.14").contains("a duration with a unit"));
         assert!(said("pre-vote", "yes", "3.6.14").contains("true or false"));
         assert!(said("snapshot-count", "-1", "3.6.14").contains("whole number"));
-        assert_eq!(
-            check_option("brand-new", "3", &v("3.9.0")),
-            Ok(Value::from(3))
-        );
+        assert_eq!(check_option("brand-new", "3", &v("3.9.0")), Ok(Value::from(3)));
     }
 }

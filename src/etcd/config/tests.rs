@@ -6,10 +6,7 @@ pub(crate) fn member() -> MemberConfig {
         name: "a1".into(),
         data_dir: "/var/lib/etcd/main".into(),
         listen_peer_urls: vec!["https://10.0.0.11:2380".into()],
-        listen_client_urls: vec![
-            "https://10.0.0.11:2379".into(),
-            "https://127.0.0.1:2379".into(),
-        ],
+        listen_client_urls: vec!["https://10.0.0.11:2379".into(), "https://127.0.0.1:2379".into()],
         initial_advertise_peer_urls: vec!["https://a1.main.etcd.internal:2380".into()],
         advertise_client_urls: vec!["https://a1.main.etcd.internal:2379".into()],
         initial_cluster: "a1=https://10.0.0.11:2380,b1=https://203.0.113.21:2380".into(),
@@ -35,10 +32,7 @@ pub(crate) fn member() -> MemberConfig {
 
 fn rendered(version: &str, extra: &[(&str, &str)]) -> String {
     let mut config = member();
-    config.extra = extra
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
+    config.extra = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     render(&config, &Version::parse(version).unwrap()).unwrap()
 }
 
@@ -62,19 +56,16 @@ fn the_users_options_win_and_gates_are_merged() {
             ("quota-backend-bytes", "4294967296"),
         ],
     );
-    assert!(file.contains(
-        "feature-gates: \"CompactHashCheck=true,InitialCorruptCheck=false,StopGRPCServiceOnDefrag=true\"\n\
-         auto-compaction-retention: \"8h\"\nquota-backend-bytes: 4294967296\n"
-    ), "{file}");
-    let file = rendered(
-        "3.4.23",
-        &[("pre-vote", "false"), ("auto-compaction-retention", "1")],
-    );
-    assert!(file.contains("pre-vote: false\n"), "{file}");
     assert!(
-        file.contains("auto-compaction-retention: \"1\"\n"),
+        file.contains(
+            "feature-gates: \"CompactHashCheck=true,InitialCorruptCheck=false,StopGRPCServiceOnDefrag=true\"\n\
+         auto-compaction-retention: \"8h\"\nquota-backend-bytes: 4294967296\n"
+        ),
         "{file}"
     );
+    let file = rendered("3.4.23", &[("pre-vote", "false"), ("auto-compaction-retention", "1")]);
+    assert!(file.contains("pre-vote: false\n"), "{file}");
+    assert!(file.contains("auto-compaction-retention: \"1\"\n"), "{file}");
 }
 
 #[test]
@@ -103,9 +94,6 @@ fn texts_stay_texts_for_a_reader_of_yaml_1_1() {
         let read: Mapping = serde_yaml_ng::from_str(&file).unwrap();
         assert_eq!(read["name"], Value::from(name));
         assert_eq!(read["log-outputs"], Value::Sequence(vec!["stderr".into()]));
-        assert_eq!(
-            read["peer-transport-security"]["client-cert-auth"],
-            Value::from(true)
-        );
+        assert_eq!(read["peer-transport-security"]["client-cert-auth"], Value::from(true));
     }
 }

@@ -39,17 +39,10 @@ fn official_releases_have_their_places() {
 fn the_archives_sum_is_found_in_the_list() {
     let release = Release::official(&v("3.6.14"), Arch::Amd64);
     let (one, two) = ("A".repeat(64), "b".repeat(64));
-    let sums =
-        format!("{two}  etcd-v3.6.14-linux-arm64.tar.gz\n{one} *etcd-v3.6.14-linux-amd64.tar.gz\n");
+    let sums = format!("{two}  etcd-v3.6.14-linux-arm64.tar.gz\n{one} *etcd-v3.6.14-linux-amd64.tar.gz\n");
     assert_eq!(release.sum_in(&sums).unwrap().as_str(), "a".repeat(64));
-    assert!(matches!(
-        release.sum_in(""),
-        Err(ReleaseError::NotListed { .. })
-    ));
-    assert!(matches!(
-        Sha256Sum::parse("abc"),
-        Err(ReleaseError::BadSum(_))
-    ));
+    assert!(matches!(release.sum_in(""), Err(ReleaseError::NotListed { .. })));
+    assert!(matches!(Sha256Sum::parse("abc"), Err(ReleaseError::BadSum(_))));
 }
 
 /// A file server on loopback that counts what it was asked for.
@@ -89,9 +82,7 @@ impl Files {
                     "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     body.len()
                 );
-                let _ = stream
-                    .write_all(head.as_bytes())
-                    .and_then(|()| stream.write_all(&body));
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
             }
         });
         Self {
@@ -102,10 +93,7 @@ impl Files {
     }
 
     fn put(&self, path: &str, body: &[u8]) {
-        self.files
-            .lock()
-            .unwrap()
-            .insert(path.to_owned(), body.to_vec());
+        self.files.lock().unwrap().insert(path.to_owned(), body.to_vec());
     }
 
     fn url(&self, path: &str) -> String {
@@ -132,19 +120,12 @@ fn archive(names: &[&str]) -> Vec<u8> {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn fetch(path: Option<&Path>, folder: &Path, url: &str, sum: &str, programs: &[&str]) -> Output {
     let mut command = Command::new("/bin/sh");
-    command
-        .args(["-s", "--"])
-        .arg(folder)
-        .args([url, sum])
-        .args(programs);
+    command.args(["-s", "--"]).arg(folder).args([url, sum]).args(programs);
     if let Some(path) = path {
         command.env("PATH", path);
     }
@@ -158,12 +139,7 @@ fn fetch(path: Option<&Path>, folder: &Path, url: &str, sum: &str, programs: &[&
         .spawn()
         .unwrap();
     let script = format!("{}\nfetch_etcd \"$@\"\n", fetch_script());
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(script.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -192,12 +168,7 @@ fn a_server_fetches_checks_and_unpacks() {
     files.put("/v/etcd.tar.gz", &good);
     files.put(
         "/v/SHA256SUMS",
-        format!(
-            "{}  other.tar.gz\n{}  etcd.tar.gz\n",
-            "0".repeat(64),
-            sum(&good)
-        )
-        .as_bytes(),
+        format!("{}  other.tar.gz\n{}  etcd.tar.gz\n", "0".repeat(64), sum(&good)).as_bytes(),
     );
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("lib/etcd/3.6.14");
@@ -205,25 +176,12 @@ fn a_server_fetches_checks_and_unpacks() {
 
     assert_eq!(word(&fetch(None, &folder, &url, "", THREE)), "changed");
     let etcd = folder.join("etcd");
-    assert_eq!(
-        fs::metadata(&etcd).unwrap().permissions().mode() & 0o777,
-        0o755
-    );
-    assert_eq!(
-        Command::new(&etcd).output().unwrap().stdout,
-        b"etcd-v3/etcd\n"
-    );
+    assert_eq!(fs::metadata(&etcd).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(Command::new(&etcd).output().unwrap().stdout, b"etcd-v3/etcd\n");
     let asked = files.requests.load(Ordering::SeqCst);
     assert_eq!(word(&fetch(None, &folder, &url, "", THREE)), "unchanged");
-    assert_eq!(
-        word(&fetch(None, &folder, &url, &sum(&good), THREE)),
-        "unchanged"
-    );
-    assert_eq!(
-        files.requests.load(Ordering::SeqCst),
-        asked,
-        "nothing is fetched twice"
-    );
+    assert_eq!(word(&fetch(None, &folder, &url, &sum(&good), THREE)), "unchanged");
+    assert_eq!(files.requests.load(Ordering::SeqCst), asked, "nothing is fetched twice");
     fs::remove_file(&etcd).unwrap();
     assert_eq!(word(&fetch(None, &folder, &url, "", THREE)), "changed");
 
@@ -231,13 +189,7 @@ fn a_server_fetches_checks_and_unpacks() {
     let flat = archive(THREE);
     files.put("/flat.tar.gz", &flat);
     assert_eq!(
-        word(&fetch(
-            None,
-            &folder,
-            &files.url("/flat.tar.gz"),
-            &sum(&flat),
-            THREE
-        )),
+        word(&fetch(None, &folder, &files.url("/flat.tar.gz"), &sum(&flat), THREE)),
         "changed"
     );
     assert_eq!(Command::new(&etcd).output().unwrap().stdout, b"etcd\n");
@@ -249,34 +201,18 @@ fn a_server_fetches_checks_and_unpacks() {
         "{said}"
     );
     assert!(
-        refusal(
-            &fetch(None, &folder, &files.url("/none"), &sum(&good), THREE),
-            69
-        )
-        .contains("/none can't be fetched")
+        refusal(&fetch(None, &folder, &files.url("/none"), &sum(&good), THREE), 69).contains("/none can't be fetched")
     );
     let two = archive(&["etcd", "etcdctl"]);
     files.put("/two", &two);
-    assert!(
-        refusal(
-            &fetch(None, &folder, &files.url("/two"), &sum(&two), THREE),
-            66
-        )
-        .contains("holds no etcdutl")
-    );
+    assert!(refusal(&fetch(None, &folder, &files.url("/two"), &sum(&two), THREE), 66).contains("holds no etcdutl"));
     files.put("/junk", b"junk");
     assert!(
-        refusal(
-            &fetch(None, &folder, &files.url("/junk"), &sum(b"junk"), THREE),
-            66
-        )
-        .contains("can't be unpacked")
+        refusal(&fetch(None, &folder, &files.url("/junk"), &sum(b"junk"), THREE), 66).contains("can't be unpacked")
     );
     files.put("/v/SHA256SUMS", b"");
     let elsewhere = dir.path().join("lib/etcd/new");
-    assert!(
-        refusal(&fetch(None, &elsewhere, &url, "", THREE), 65).contains("doesn't list etcd.tar.gz")
-    );
+    assert!(refusal(&fetch(None, &elsewhere, &url, "", THREE), 65).contains("doesn't list etcd.tar.gz"));
     assert_eq!(Command::new(&etcd).output().unwrap().stdout, b"etcd\n");
     let left: Vec<_> = fs::read_dir(dir.path().join("lib/etcd")).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -316,15 +252,9 @@ fn wget_does_as_well_and_neither_is_said() {
     }
     let folder = dir.path().join("3.6.14");
     let url = files.url("/etcd.tar.gz");
-    assert!(
-        refusal(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE), 72)
-            .contains("neither curl nor wget")
-    );
+    assert!(refusal(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE), 72).contains("neither curl nor wget"));
     if Path::new("/usr/bin/wget").exists() {
         symlink("/usr/bin/wget", bin.join("wget")).unwrap();
-        assert_eq!(
-            word(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE)),
-            "changed"
-        );
+        assert_eq!(word(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE)), "changed");
     }
 }

@@ -100,12 +100,7 @@ fn a_lost_data_directory_is_not_started() {
     fs::create_dir_all(&snap).unwrap();
     fs::write(snap.join("db"), "x").unwrap();
     fs::create_dir_all(snap.join("../wal")).unwrap();
-    assert!(
-        machine
-            .start()
-            .unwrap_err()
-            .contains("holds no write-ahead log")
-    );
+    assert!(machine.start().unwrap_err().contains("holds no write-ahead log"));
 }
 
 #[test]

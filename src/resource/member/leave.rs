@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::model::MemberModel;
 use super::observe;
-use super::talk::Talk;
+use super::talk::{Talk, TalkError};
 use crate::etcd::api::Api;
 use crate::etcd::layout::Layout;
 use crate::host::{Host, RunError, Script};
@@ -144,12 +144,13 @@ async fn hand_over(talk: &Talk<'_>, list: &List) {
     if list.leader != Some(own) {
         return;
     }
-    if let Ok(name) = talk.own() {
-        if let Ok(api) = talk.to(name.as_str(), QUESTION).await {
-            if let Err(error) = api.move_leader(successor, QUESTION).await {
-                tracing::debug!(%error, "the leader could not be moved");
-            }
-        }
+    let Ok(name) = talk.own() else { return };
+    let moved = match talk.to(name.as_str(), QUESTION).await {
+        Ok(api) => api.move_leader(successor, QUESTION).await.map_err(TalkError::from),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = moved {
+        tracing::debug!(%error, "the leader could not be moved");
     }
 }
 

@@ -97,7 +97,7 @@ impl MemberResource {
             },
             // What runs belongs into the state, and an error would make Terraform replace it.
             Err(error @ BringUpError::Stopped { runs: true }) => {
-                let mut state = request.planned.unknown_as_null();
+                let state = request.planned.unknown_as_null();
                 let warning = Diagnostic::warning(
                     format!("Member {} is not verified", whole.member.server),
                     error.to_string(),
@@ -196,12 +196,12 @@ impl MemberResource {
         );
         let Some(talk) = talk else { return state };
         // Without a quorum it does not answer; that it runs is said above.
-        if let Ok(api) = talk.to(&whole.member.server, ANSWER).await {
-            if let Ok(status) = api.status(ANSWER).await {
-                state.set("running_version", status.version);
-                state.set("member_id", format!("{:x}", status.member_id));
-                state.set("cluster_id", format!("{:x}", status.cluster_id));
-            }
+        if let Ok(api) = talk.to(&whole.member.server, ANSWER).await
+            && let Ok(status) = api.status(ANSWER).await
+        {
+            state.set("running_version", status.version);
+            state.set("member_id", format!("{:x}", status.member_id));
+            state.set("cluster_id", format!("{:x}", status.cluster_id));
         }
         state
     }

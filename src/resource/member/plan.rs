@@ -84,10 +84,10 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
             return;
         }
     };
-    if !planned
+    if planned
         .at(&["cluster", "token"])
         .as_str()
-        .is_some_and(|token| !token.is_empty())
+        .is_none_or(|token| token.is_empty())
     {
         return;
     }
@@ -167,16 +167,15 @@ fn refuse_rolling(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics)
     if let (Some(before), Some(after)) = (
         prior.get("running_version").as_str(),
         planned.get("running_version").as_str(),
-    ) {
-        if before != after {
-            let detail = format!("The member runs etcd {before}, and {after} is wanted.");
-            diagnostics.push(refused(
-                "The version of a running member can't be changed yet",
-                detail,
-                "version",
-            ));
-            return;
-        }
+    ) && before != after
+    {
+        let detail = format!("The member runs etcd {before}, and {after} is wanted.");
+        diagnostics.push(refused(
+            "The version of a running member can't be changed yet",
+            detail,
+            "version",
+        ));
+        return;
     }
     if let (Some(before), Some(after)) = (
         prior.get("configuration").as_str(),
