@@ -1,1 +1,113 @@
-//! (to be written)
+//! The provider's schema and the registry of its blocks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::plugin::block::{Context, Function, Provider, Resource};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::{Attribute, Schema};
+use crate::plugin::value::{Value, from_value};
+use crate::resource::connection::{self, SshConfig};
+use crate::resource::road::{AuthorityKeys, Road};
+use crate::resource::server::ServerResource;
+
+/// The provider.
+#[must_use]
+pub fn provider() -> impl Provider {
+    let road = Arc::new(Road::default());
+    Etcd {
+        resources: vec![Box::new(ServerResource::new(Arc::clone(&road)))],
+        functions: Vec::new(),
+        road,
+    }
+}
+
+struct Etcd {
+    road: Arc<Road>,
+    resources: Vec<Box<dyn Resource>>,
+    functions: Vec<Box<dyn Function>>,
+}
+
+#[async_trait]
+impl Provider for Etcd {
+    fn schema(&self) -> Schema {
+        let authority = vec![
+            Attribute::string("peer_private_key")
+                .sensitive()
+                .describe("The private key of the authority for peers, in PEM."),
+            Attribute::string("client_private_key")
+                .sensitive()
+                .describe("The private key of the authority for clients, in PEM."),
+        ];
+        Schema {
+            version: 0,
+            description: "Forms and runs etcd clusters whose servers stand in different networks, over SSH and without a VPN.",
+            attributes: vec![
+                Attribute::object("ssh", connection::provider_attributes()).describe("How servers are reached."),
+                Attribute::map_of("certificate_authorities", authority).describe(
+                    "Private keys of certificate authorities of your own, by the name of the cluster, whose certificates \
+                     are in the cluster's `tls`. Provider configurations are never stored.",
+                ),
+            ],
+        }
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        match ssh_config(config) {
+            Some(Err(diagnostic)) => diagnostic.into(),
+            _ => Diagnostics::new(),
+        }
+    }
+
+    async fn configure(&self, context: &Context, config: &Value) -> Diagnostics {
+        let Some(ssh) = ssh_config(config) else {
+            // Known only after apply: blocks say so if they need a server before.
+            return Diagnostics::new();
+        };
+        let authorities = config.get("certificate_authorities");
+        let authorities = if authorities.is_wholly_known() && !authorities.is_null() {
+            from_value::<BTreeMap<String, AuthorityKeys>>(authorities)
+        } else {
+            Ok(BTreeMap::new())
+        };
+        match (ssh, authorities) {
+            (Ok(ssh), Ok(authorities)) => {
+                self.road.configure(ssh, authorities, context.stop.clone());
+                Diagnostics::new()
+            }
+            (Err(diagnostic), _) => diagnostic.into(),
+            (_, Err(error)) => Diagnostic::error("Invalid certificate authorities", error.to_string())
+                .at(Path::of("certificate_authorities"))
+                .into(),
+        }
+    }
+
+    fn resources(&self) -> &[Box<dyn Resource>] {
+        &self.resources
+    }
+
+    fn functions(&self) -> &[Box<dyn Function>] {
+        &self.functions
+    }
+}
+
+/// The SSH configuration with the environment; `None` while something in it is unknown.
+fn ssh_config(config: &Value) -> Option<Result<SshConfig, Diagnostic>> {
+    let ssh = config.get("ssh");
+    if !ssh.is_wholly_known() {
+        return None;
+    }
+    let parsed = if ssh.is_null() {
+        Ok(SshConfig::default())
+    } else {
+        from_value::<SshConfig>(ssh)
+    };
+    let invalid = |detail: String| Diagnostic::error("Invalid SSH configuration", detail).at(Path::of("ssh"));
+    Some(parsed.map_err(|error| invalid(error.to_string())).and_then(|ssh| {
+        ssh.with_environment(|name| std::env::var(name).ok())
+            .map_err(|error| invalid(error.to_string()))
+    }))
+}

@@ -1,1 +1,40 @@
-//! (to be written)
+//! The only road to a machine: SSH.
+//!
+//! A [`Target`] says where a machine is and who may enter it. [`Hosts`] keeps one SSH connection for each target and
+//! hands out [`Host`]s. A [`Host`] runs [`Script`]s as root (one after the other, one round trip each), uploads large
+//! files, opens TCP tunnels and tells [`Facts`].
+//!
+//! Nothing in here knows of etcd or Terraform.
+//!
+//! From the inside out:
+//!
+//! * [`shell`], [`script`], `framing`, [`known_hosts`], [`facts`]: PURE. Quoting, scripts, the conversation with the
+//!   root shell, host keys, what a machine says about itself.
+//! * `link`: one thread for each connection, which owns libssh2's session and carries all its channels.
+//! * `root_shell`: the shell that runs scripts, one at a time.
+//! * `connecting`: from a target to an authenticated link, through bastions, with patience.
+//! * [`hosts`]: the pool, and what a caller does with a host.
+
+mod authentication;
+mod connecting;
+mod errors;
+pub mod facts;
+mod framing;
+pub mod hosts;
+pub mod known_hosts;
+mod link;
+mod root_shell;
+pub mod script;
+mod secret;
+pub mod shell;
+mod target;
+mod upload;
+
+pub use errors::{ConnectError, RootError, RunError, TunnelError, UploadError};
+pub use facts::{CloudInit, Facts, InitSystem};
+pub use hosts::{ConnectOptions, Host, Hosts, Tunnel};
+pub use known_hosts::HostKey;
+pub use script::{Contents, FileSpec, Output, Placement, Script};
+pub use secret::Secret;
+pub use target::{Credential, HostKeyPolicy, Sudo, Target};
+pub use upload::{Upload, UploadOutcome};

@@ -1,1 +1,28 @@
-//! (to be written)
+//! PURE. What was observed and what is wanted, to the next step. No I/O and no clock: a property test can
+//! drive every decision through thousands of clusters.
+//!
+//! * [`founding`]: whether a cluster may be founded, decided once for all its servers.
+//! * [`member`]: the next step of one member.
+//! * [`identity`]: the IDs that etcd will compute, before it does.
+//! * [`links`]: which directed pairs of members are connected.
+
+pub mod founding;
+pub mod identity;
+pub mod links;
+pub mod member;
+
+/// How many voters a cluster of `voters` needs to commit: more than half.
+pub fn quorum(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quorum;
+
+    #[test]
+    fn a_quorum_is_more_than_half() {
+        let pairs: Vec<_> = (1..=7).map(|voters| (voters, quorum(voters))).collect();
+        assert_eq!(pairs, [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 4)]);
+    }
+}

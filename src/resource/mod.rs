@@ -1,1 +1,6 @@
-//! (to be written)
+//! The managed resources, one file or folder each, and what they share.
+
+pub mod connection;
+pub mod road;
+pub mod server;
+pub mod timeouts;

@@ -1,1 +1,26 @@
-//! (to be written)
+//! Servers, networks and addresses: who dials whom by which address.
+//!
+//! Pure: nothing here reads a file, a clock or a socket, and nothing here knows Terraform.
+//!
+//! * [`names`]: the newtypes that everything else is spelled in.
+//! * [`server`]: one server as the user describes it.
+//! * [`cluster`]: a set of servers that was checked as a whole ([`Topology`]), and every server's [`View`] of it.
+//! * [`hosts_block`]: the guarded block in the hosts file that makes a view real.
+//! * [`failure_domains`]: which networks a cluster can lose.
+//! * [`error`]: everything that can be wrong with a topology, by server and field.
+
+pub mod cluster;
+pub mod error;
+pub mod failure_domains;
+pub mod hosts_block;
+pub mod names;
+pub mod server;
+
+pub use cluster::{Scheme, Topology, View};
+pub use error::{AddressField, ServerField, TopologyError, ViewError};
+pub use failure_domains::{FailureDomains, quorum};
+pub use names::{ClusterName, ClusterToken, Domain, NameError, NetworkName, ServerName};
+pub use server::{Server, address};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! From a target to an authenticated link: name, TCP or bastion, handshake; and patience with a machine that is only being created.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{BufReader, copy_buf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::authentication::establish;
+use super::errors::ConnectError;
+use super::known_hosts::HostKey;
+use super::link::{Fate, Link};
+use super::target::Target;
+
+/// The longest that one attempt may take: a machine that drops packets must not eat all of the patience.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// Bytes that are carried at once between a TCP connection and its session.
+const PUMPED: usize = 128 * 1024;
+/// Pause between attempts at first; it grows to the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// From one address of a name to the next when the first doesn't answer (RFC 8305 suggests 250 ms).
+const NEXT_ADDRESS: Duration = Duration::from_millis(300);
+
+/// One attempt after the other until `deadline`, when `retry`; else one.
+pub(super) async fn with_patience<T, F>(
+    server: &str,
+    deadline: Instant,
+    retry: bool,
+    mut attempt: impl FnMut(Instant) -> F,
+) -> Result<T, ConnectError>
+where
+    F: Future<Output = Result<T, ConnectError>>,
+{
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let until = if retry {
+            deadline.min(Instant::now() + ATTEMPT)
+        } else {
+            deadline
+        };
+        let error = match attempt(until).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        if !retry || !error.may_pass() {
+            return Err(error);
+        }
+        tracing::debug!(server, attempts, %error, "not connected yet");
+        if Instant::now() + pause >= deadline {
+            return Err(ConnectError::GaveUp {
+                attempts,
+                waited: started.elapsed(),
+                last: Box::new(error),
+            });
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The socket for an SSH session on top of a TCP connection. libssh2 gets one end of a pair of local sockets:
+/// a local socket that polls as writable takes a whole packet, a TCP socket may not.
+pub(super) async fn dial(target: &Target, fate: Arc<Fate>, until: Instant) -> Result<StdUnixStream, ConnectError> {
+    let server = target.to_string();
+    let asked = Instant::now();
+    let timed_out = |step| ConnectError::TimedOut {
+        server: server.clone(),
+        step,
+        waited: until.saturating_duration_since(asked),
+    };
+    let addresses: Vec<SocketAddr> = timeout_at(until, tokio::net::lookup_host((target.host.as_str(), target.port)))
+        .await
+        .map_err(|_| timed_out("resolving its name"))?
+        .map_err(|error| ConnectError::Resolve {
+            server: server.clone(),
+            host: target.host.clone(),
+            detail: error.to_string(),
+        })?
+        .collect();
+    let tcp = timeout_at(until, first_to_answer(addresses))
+        .await
+        .map_err(|_| timed_out("opening a TCP connection"))?
+        .map_err(|error| ConnectError::Unreachable {
+            server: server.clone(),
+            detail: error.to_string(),
+        })?;
+    let unusable = |error: std::io::Error| ConnectError::Unreachable {
+        server: server.clone(),
+        detail: error.to_string(),
+    };
+    tcp.set_nodelay(true).map_err(unusable)?;
+    let (mine, theirs) = UnixStream::pair().map_err(unusable)?;
+    tokio::spawn(pump(tcp, mine, fate));
+    blocking(theirs).map_err(unusable)
+}
+
+/// All addresses of a name, the next one starting before the last has failed. (Tunnels and sessions live on whichever came first.)
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> std::io::Result<TcpStream> {
+    use futures::stream::{FuturesUnordered, StreamExt as _};
+    let mut dials: FuturesUnordered<_> = addresses
+        .into_iter()
+        .zip(0u32..)
+        .map(|(address, position)| async move {
+            sleep(NEXT_ADDRESS * position).await;
+            TcpStream::connect(address).await
+        })
+        .collect();
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    while let Some(result) = dials.next().await {
+        match result {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Carries bytes between the TCP connection and the session, until either ends.
+async fn pump(tcp: TcpStream, local: UnixStream, fate: Arc<Fate>) {
+    let (from_peer, mut to_peer) = tcp.into_split();
+    let (from_session, mut to_session) = local.into_split();
+    let mut from_peer = BufReader::with_capacity(PUMPED, from_peer);
+    let mut from_session = BufReader::with_capacity(PUMPED, from_session);
+    tokio::select! {
+        result = copy_buf(&mut from_peer, &mut to_session) => match result {
+            Ok(_) => fate.seal("the server closed the connection"),
+            Err(error) => fate.seal(error.to_string()),
+        },
+        result = copy_buf(&mut from_session, &mut to_peer) => if let Err(error) = result {
+            fate.seal(error.to_string());
+        },
+    }
+}
+
+/// libssh2 shakes hands in blocking mode.
+pub(super) fn blocking(stream: UnixStream) -> std::io::Result<StdUnixStream> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// Handshake and authentication over `socket`; gives up at `until`.
+pub(super) async fn log_in(
+    target: &Target,
+    socket: StdUnixStream,
+    fate: Arc<Fate>,
+    until: Instant,
+    seen_before: Option<HostKey>,
+    spare_channel: bool,
+) -> Result<(Link, HostKey), ConnectError> {
+    let server = target.to_string();
+    let asked = Instant::now();
+    let broken = |error: std::io::Error| ConnectError::Broken {
+        server: server.clone(),
+        step: "preparing",
+        detail: error.to_string(),
+    };
+    let breaker = Breaker(Some(socket.try_clone().map_err(broken)?));
+    let watched = socket.try_clone().map_err(broken)?;
+    let time = until.saturating_duration_since(asked).max(Duration::from_millis(1));
+    let owned = target.clone();
+    let thread = tokio::task::spawn_blocking(move || establish(&owned, socket, time, seen_before.as_ref()));
+    let timed_out = || ConnectError::TimedOut {
+        server: server.clone(),
+        step: "shaking hands and authenticating",
+        waited: time,
+    };
+    let (session, key) = timeout_at(until, thread)
+        .await
+        .map_err(|_| timed_out())?
+        .map_err(|error| ConnectError::Broken {
+            server: server.clone(),
+            step: "shaking hands",
+            detail: error.to_string(),
+        })??;
+    let link = Link::start(session, watched, target.keep_alive, fate, spare_channel).map_err(broken)?;
+    breaker.keep();
+    Ok((link, key))
+}
+
+/// Ends the connection when its maker gives up: the thread that blocks on it then returns.
+struct Breaker(Option<StdUnixStream>);
+
+impl Breaker {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            // It may be gone already.
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}

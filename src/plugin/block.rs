@@ -1,0 +1,249 @@
+//! What a provider and its blocks are to the protocol: the traits that blocks implement.
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::diagnostics::{Diagnostic, Diagnostics};
+use super::path::Path;
+use super::schema::{Attribute, Schema, Type};
+use super::value::Value;
+
+/// What every request carries.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Cancelled when Terraform asks to stop: end at the next safe point and return the state reached.
+    pub stop: CancellationToken,
+}
+
+/// What Terraform can do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Client {
+    /// It keeps write-only attributes out of plan and state (1.11 and later).
+    pub write_only_attributes: bool,
+    /// It understands deferred changes.
+    pub deferral: bool,
+}
+
+/// A refresh of one resource.
+pub struct ReadRequest {
+    /// What the state holds.
+    pub state: Value,
+    /// What the block kept beside it.
+    pub private: Vec<u8>,
+}
+
+/// The answer to a refresh.
+pub struct ReadResponse {
+    /// What is there now; null if it is gone.
+    pub state: Value,
+    /// To be kept beside it.
+    pub private: Vec<u8>,
+    /// Errors and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+/// The wish to change one resource.
+pub struct PlanRequest {
+    /// The state before; null for a create.
+    pub prior: Value,
+    /// The plan as far as the schema tells; null for a delete.
+    pub planned: Value,
+    /// The configuration, with write-only values.
+    pub config: Value,
+    /// What the block kept beside the state.
+    pub private: Vec<u8>,
+}
+
+/// What a block makes of a plan.
+pub struct PlanResponse {
+    /// The state after, with unknowns.
+    pub planned: Value,
+    /// Attributes whose change needs a new resource, beside those that the schema marks.
+    pub requires_replace: Vec<Path>,
+    /// To be given to apply.
+    pub private: Vec<u8>,
+    /// Errors and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+/// A change to carry out.
+pub struct ApplyRequest {
+    /// The state before; null for a create.
+    pub prior: Value,
+    /// The state after, with unknowns; null for a delete.
+    pub planned: Value,
+    /// The configuration, with write-only values; null for a delete.
+    pub config: Value,
+    /// What plan gave (the state's own for a delete).
+    pub private: Vec<u8>,
+}
+
+/// What a change led to. State is kept even where there are errors.
+pub struct ApplyResponse {
+    /// The state reached; null if the resource does not exist (any more).
+    pub state: Value,
+    /// To be kept beside it.
+    pub private: Vec<u8>,
+    /// Errors and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+/// A resource that Terraform is to take over.
+pub struct ImportRequest {
+    /// The identifier that the user gave, where it was one.
+    pub id: Option<String>,
+    /// The identity that the user gave, where it was one.
+    pub identity: Value,
+}
+
+/// What was found for an import.
+pub struct ImportResponse {
+    /// A state that the read after it completes.
+    pub state: Value,
+    /// To be kept beside it.
+    pub private: Vec<u8>,
+    /// Errors and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+/// A managed resource.
+#[async_trait]
+pub trait Resource: Send + Sync {
+    /// The full type name, such as `etcd_server`.
+    fn name(&self) -> &'static str;
+
+    /// Its schema.
+    fn schema(&self) -> Schema;
+
+    /// What of it identifies the thing that it stands for (Terraform 1.12 and later); empty where it has none.
+    /// Each is a required text or number attribute of the schema at the top level.
+    fn identity(&self) -> Vec<Attribute> {
+        Vec::new()
+    }
+
+    /// The identity of a state. By default the attributes of the same names.
+    fn identity_of(&self, state: &Value) -> Value {
+        Value::Map(
+            self.identity()
+                .iter()
+                .map(|one| (one.name.to_owned(), state.get(one.name).clone()))
+                .collect(),
+        )
+    }
+
+    /// Checks a configuration as far as it is known, without I/O.
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        let _ = config;
+        Diagnostics::new()
+    }
+
+    /// Observes.
+    async fn read(&self, context: &Context, request: ReadRequest) -> ReadResponse;
+
+    /// Refines a plan of a create or an update.
+    async fn plan(&self, context: &Context, request: PlanRequest) -> PlanResponse {
+        let _ = context;
+        PlanResponse {
+            planned: request.planned,
+            requires_replace: Vec::new(),
+            private: request.private,
+            diagnostics: Diagnostics::new(),
+        }
+    }
+
+    /// Says what a delete would mean.
+    async fn plan_destroy(&self, context: &Context, prior: &Value, private: &[u8]) -> Diagnostics {
+        let _ = (context, prior, private);
+        Diagnostics::new()
+    }
+
+    /// Makes it.
+    async fn create(&self, context: &Context, request: ApplyRequest) -> ApplyResponse;
+
+    /// Changes it.
+    async fn update(&self, context: &Context, request: ApplyRequest) -> ApplyResponse;
+
+    /// Takes it away.
+    async fn delete(&self, context: &Context, request: ApplyRequest) -> ApplyResponse;
+
+    /// Finds one that exists.
+    async fn import(&self, context: &Context, request: ImportRequest) -> ImportResponse {
+        let _ = (context, request);
+        ImportResponse {
+            state: Value::Null,
+            private: Vec::new(),
+            diagnostics: Diagnostic::error(
+                format!("{} cannot be imported", self.name()),
+                "This version of the provider has no import for it. Create it with `terraform apply` instead.",
+            )
+            .into(),
+        }
+    }
+
+    /// Brings state of an older schema version to this one. The default drops attributes that are gone.
+    ///
+    /// # Errors
+    /// If it can't be brought over, with what to do.
+    fn upgrade(&self, version: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostic> {
+        let _ = version;
+        Ok(state)
+    }
+}
+
+/// A parameter of a function.
+pub struct Parameter {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// Its type.
+    pub r#type: Type,
+    /// What it means, in Markdown.
+    pub description: &'static str,
+}
+
+/// Why a function call failed.
+#[derive(Debug)]
+pub struct FunctionError {
+    /// What is wrong.
+    pub message: String,
+    /// The argument that it is about, counted from 0.
+    pub argument: Option<i64>,
+}
+
+/// A function of the provider (Terraform 1.8 and later).
+pub trait Function: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// One line.
+    fn summary(&self) -> &'static str;
+    /// What it does, in Markdown.
+    fn description(&self) -> &'static str;
+    /// Its parameters.
+    fn parameters(&self) -> Vec<Parameter>;
+    /// The type of what it returns.
+    fn returns(&self) -> Type;
+    /// Computes. Arguments are known unless nested.
+    ///
+    /// # Errors
+    /// If the arguments make no sense.
+    fn call(&self, arguments: &[Value]) -> Result<Value, FunctionError>;
+}
+
+/// A provider: its own configuration and its blocks.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The schema of the provider block.
+    fn schema(&self) -> Schema;
+
+    /// Checks the provider's configuration as far as it is known.
+    async fn validate(&self, config: &Value) -> Diagnostics;
+
+    /// Takes the configuration; called once, before any resource is planned, read or applied.
+    /// Values may be unknown while planning.
+    async fn configure(&self, context: &Context, config: &Value) -> Diagnostics;
+
+    /// Its managed resources.
+    fn resources(&self) -> &[Box<dyn Resource>];
+
+    /// Its functions.
+    fn functions(&self) -> &[Box<dyn Function>];
+}

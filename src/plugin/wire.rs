@@ -1,0 +1,140 @@
+//! Schemas, paths and diagnostics as the protocol's messages.
+
+use bytes::Bytes;
+
+use super::block::{Function, Parameter};
+use super::codec::type_to_json;
+use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::path::{Path, Step};
+use super::proto::tfplugin6 as pb;
+use super::proto::tfplugin6::attribute_path::step::Selector;
+use super::proto::tfplugin6::schema::object::NestingMode;
+use super::schema::{Attribute, Kind, Presence, Schema, Type};
+
+/// The message of a schema.
+#[must_use]
+pub fn schema(schema: &Schema) -> pb::Schema {
+    pb::Schema {
+        version: schema.version,
+        block: Some(pb::schema::Block {
+            version: schema.version,
+            attributes: schema.attributes.iter().map(attribute).collect(),
+            description: schema.description.to_owned(),
+            description_kind: pb::StringKind::Markdown.into(),
+            ..Default::default()
+        }),
+    }
+}
+
+fn attribute(one: &Attribute) -> pb::schema::Attribute {
+    let nested = |attributes: &[Attribute], nesting: NestingMode| {
+        (
+            Bytes::new(),
+            Some(pb::schema::Object {
+                attributes: attributes.iter().map(attribute).collect(),
+                nesting: nesting.into(),
+            }),
+        )
+    };
+    let (r#type, nested_type) = match &one.kind {
+        Kind::Plain(r#type) => (type_bytes(r#type), None),
+        Kind::Single(attributes) => nested(attributes, NestingMode::Single),
+        Kind::List(attributes) => nested(attributes, NestingMode::List),
+        Kind::Set(attributes) => nested(attributes, NestingMode::Set),
+        Kind::Map(attributes) => nested(attributes, NestingMode::Map),
+    };
+    pb::schema::Attribute {
+        name: one.name.to_owned(),
+        r#type,
+        nested_type,
+        description: one.description.to_owned(),
+        description_kind: pb::StringKind::Markdown.into(),
+        required: one.presence == Presence::Required,
+        optional: matches!(one.presence, Presence::Optional | Presence::OptionalComputed),
+        computed: matches!(one.presence, Presence::Computed | Presence::OptionalComputed),
+        sensitive: one.sensitive,
+        write_only: one.write_only,
+        deprecated: one.deprecation.is_some(),
+        deprecation_message: one.deprecation.unwrap_or_default().to_owned(),
+    }
+}
+
+/// The message of a resource's identity; `None` where it has none.
+#[must_use]
+pub fn identity_schema(attributes: &[Attribute]) -> Option<pb::ResourceIdentitySchema> {
+    let one = |one: &Attribute| pb::resource_identity_schema::IdentityAttribute {
+        name: one.name.to_owned(),
+        r#type: match &one.kind {
+            Kind::Plain(r#type) => type_bytes(r#type),
+            // Identities are of primitive types; Terraform refuses anything else by name.
+            _ => type_bytes(&Type::Dynamic),
+        },
+        required_for_import: one.presence == Presence::Required,
+        optional_for_import: one.presence != Presence::Required,
+        description: one.description.to_owned(),
+    };
+    (!attributes.is_empty()).then(|| pb::ResourceIdentitySchema {
+        version: 0,
+        identity_attributes: attributes.iter().map(one).collect(),
+    })
+}
+
+/// The message of a function.
+#[must_use]
+pub fn function(function: &dyn Function) -> pb::Function {
+    let parameter = |one: &Parameter| pb::function::Parameter {
+        name: one.name.to_owned(),
+        r#type: type_bytes(&one.r#type),
+        description: one.description.to_owned(),
+        description_kind: pb::StringKind::Markdown.into(),
+        ..Default::default()
+    };
+    pb::Function {
+        parameters: function.parameters().iter().map(parameter).collect(),
+        r#return: Some(pb::function::Return {
+            r#type: type_bytes(&function.returns()),
+        }),
+        summary: function.summary().to_owned(),
+        description: function.description().to_owned(),
+        description_kind: pb::StringKind::Markdown.into(),
+        ..Default::default()
+    }
+}
+
+fn type_bytes(r#type: &Type) -> Bytes {
+    type_to_json(r#type).to_string().into()
+}
+
+/// The message of a path.
+#[must_use]
+pub fn path(path: &Path) -> pb::AttributePath {
+    let step = |step: &Step| pb::attribute_path::Step {
+        selector: Some(match step {
+            Step::Attribute(name) => Selector::AttributeName(name.clone()),
+            Step::Key(key) => Selector::ElementKeyString(key.clone()),
+            Step::Index(index) => Selector::ElementKeyInt(*index),
+        }),
+    };
+    pb::AttributePath {
+        steps: path.steps().iter().map(step).collect(),
+    }
+}
+
+/// The messages of diagnostics.
+#[must_use]
+pub fn diagnostics(diagnostics: Diagnostics) -> Vec<pb::Diagnostic> {
+    diagnostics.into_iter().map(diagnostic).collect()
+}
+
+fn diagnostic(one: Diagnostic) -> pb::Diagnostic {
+    let severity = match one.severity {
+        Severity::Error => pb::diagnostic::Severity::Error,
+        Severity::Warning => pb::diagnostic::Severity::Warning,
+    };
+    pb::Diagnostic {
+        severity: severity.into(),
+        summary: one.summary,
+        detail: one.detail,
+        attribute: one.path.as_ref().map(path),
+    }
+}

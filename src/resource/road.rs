@@ -1,0 +1,196 @@
+//! The road from a block to the servers: the provider's SSH configuration and the connections of this process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{ConfigError, SshConfig};
+use super::server::model::ServerModel;
+use crate::host::{ConnectError, ConnectOptions, Host, HostKeyPolicy, Hosts, Target};
+
+/// What the provider was configured with, shared by its blocks. Empty until then.
+#[derive(Default)]
+pub struct Road {
+    configured: RwLock<Option<Arc<Configured>>>,
+}
+
+struct Configured {
+    ssh: SshConfig,
+    authorities: BTreeMap<String, AuthorityKeys>,
+    hosts: Hosts,
+    stop: CancellationToken,
+    /// Hosts that were reached in this process, by their target without a pinned key: a server that `etcd_server`
+    /// has just reached without a pin and one that `etcd_cluster` asks for with it share a connection.
+    reached: Mutex<HashMap<Target, Host>>,
+    /// One line for each cluster: changes that touch its membership go one after the other.
+    lines: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Members that this process was asked to delete, by cluster.
+    leaving: Mutex<HashMap<String, Vec<String>>>,
+}
+
+/// The private keys of certificate authorities that were given to the provider.
+#[derive(Clone, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct AuthorityKeys {
+    /// Of the authority for peers, in PEM.
+    pub peer_private_key: Option<String>,
+    /// Of the authority for clients, in PEM.
+    pub client_private_key: Option<String>,
+}
+
+impl fmt::Debug for AuthorityKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthorityKeys(…)")
+    }
+}
+
+/// Why a server can't be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum RoadError {
+    /// The provider has no configuration, or one that is not known yet.
+    #[error("the provider's configuration is not known yet, so servers can't be reached")]
+    NotConfigured,
+    /// The SSH configuration is of no use.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Terraform asked to stop.
+    #[error("stopped on request")]
+    Stopped,
+}
+
+impl Road {
+    /// Takes the provider's configuration.
+    pub fn configure(&self, ssh: SshConfig, authorities: BTreeMap<String, AuthorityKeys>, stop: CancellationToken) {
+        let configured = Configured {
+            ssh,
+            authorities,
+            hosts: Hosts::new(stop.clone()),
+            stop,
+            reached: Mutex::default(),
+            lines: Mutex::default(),
+            leaving: Mutex::default(),
+        };
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
+    }
+
+    fn configured(&self) -> Result<Arc<Configured>, RoadError> {
+        self.configured
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or(RoadError::NotConfigured)
+    }
+
+    /// The server, connected. With `patient` it is waited for as for a machine that is only just being created.
+    ///
+    /// # Errors
+    /// If it can't be reached within that time.
+    pub async fn connect(&self, server: &ServerModel, within: Duration, patient: bool) -> Result<Host, RoadError> {
+        let configured = self.configured()?;
+        let own = server.ssh.clone().unwrap_or_default();
+        let target = configured
+            .ssh
+            .target(&own, server.ssh_address(), server.host_key.as_deref())?;
+        let pinned = target.host_keys.pinned().map(key_of);
+        let shared = without_pin(target.clone());
+        let reached = || configured.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = reached().get(&shared).cloned();
+        if let Some(host) = known.filter(|host| pinned.is_none_or(|pinned| key_of(&host.host_key().line()) == pinned)) {
+            return Ok(host);
+        }
+        let timeout = if patient {
+            within
+        } else {
+            within.min(configured.ssh.connect_timeout())
+        };
+        let host = configured
+            .hosts
+            .connect(
+                &target,
+                ConnectOptions {
+                    timeout,
+                    retry: patient,
+                },
+            )
+            .await?;
+        reached().insert(shared, host.clone());
+        Ok(host)
+    }
+
+    /// Waits, unless Terraform asks to stop.
+    ///
+    /// # Errors
+    /// [`RoadError::Stopped`].
+    pub async fn pause(&self, time: Duration) -> Result<(), RoadError> {
+        let configured = self.configured()?;
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            () = configured.stop.cancelled() => Err(RoadError::Stopped),
+        }
+    }
+
+    /// Whether Terraform asked to stop.
+    pub fn stopped(&self) -> bool {
+        self.configured().is_ok_and(|configured| configured.stop.is_cancelled())
+    }
+
+    /// The private keys that the provider was given for a cluster.
+    pub fn authority_keys(&self, cluster: &str) -> AuthorityKeys {
+        self.configured()
+            .ok()
+            .and_then(|configured| configured.authorities.get(cluster).cloned())
+            .unwrap_or_default()
+    }
+
+    /// The place in the line of a cluster: who holds it may change the membership.
+    ///
+    /// # Errors
+    /// If the provider is not configured.
+    pub async fn line(&self, token: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, RoadError> {
+        let line = {
+            let configured = self.configured()?;
+            let mut lines = configured.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(lines.entry(token.to_owned()).or_default())
+        };
+        Ok(line.lock_owned().await)
+    }
+
+    /// Notes that a member is to leave, and returns all that are to leave its cluster so far.
+    ///
+    /// # Errors
+    /// If the provider is not configured.
+    pub fn leaving(&self, token: &str, member: &str) -> Result<Vec<String>, RoadError> {
+        let configured = self.configured()?;
+        let mut leaving = configured.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = leaving.entry(token.to_owned()).or_default();
+        if !members.iter().any(|known| known == member) {
+            members.push(member.to_owned());
+        }
+        Ok(members.clone())
+    }
+}
+
+/// Algorithm and key of a host key line, without its comment.
+fn key_of(line: &str) -> String {
+    line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn without_pin(mut target: Target) -> Target {
+    target.host_keys = match target.host_keys {
+        HostKeyPolicy::Strict { known_hosts, .. } => HostKeyPolicy::Strict {
+            known_hosts,
+            pinned: None,
+        },
+        HostKeyPolicy::AcceptNew { known_hosts, .. } => HostKeyPolicy::AcceptNew {
+            known_hosts,
+            pinned: None,
+        },
+    };
+    target
+}

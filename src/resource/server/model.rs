@@ -1,0 +1,184 @@
+//! What a configuration says about a server, and its way into the topology.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::{Attribute, Type};
+use crate::plugin::value::Value;
+use crate::resource::connection::{self, SshOverrides};
+use crate::topology::{NetworkName, Server, ServerName};
+
+/// The port for peers that etcd has by default.
+pub const PEER_PORT: i64 = 2380;
+/// The port for clients that etcd has by default.
+pub const CLIENT_PORT: i64 = 2379;
+
+/// A server as the configuration and the state have it; everything known.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ServerModel {
+    /// Its name.
+    pub name: String,
+    /// The network that it stands in.
+    pub network: String,
+    /// Its address within the network.
+    pub private_address: String,
+    /// Its address for everybody else.
+    #[serde(default)]
+    pub public_address: Option<String>,
+    /// The addresses that its connections come from.
+    #[serde(default)]
+    pub egress_addresses: Option<Vec<String>>,
+    /// Its port for peers.
+    pub peer_port: u16,
+    /// Its port for clients.
+    pub client_port: u16,
+    /// What differs in its SSH connection.
+    #[serde(default)]
+    pub ssh: Option<SshOverrides>,
+    /// The host key that was pinned.
+    #[serde(default)]
+    pub host_key: Option<String>,
+}
+
+impl ServerModel {
+    /// The address to connect to by SSH, unless `ssh.host` says otherwise.
+    pub fn ssh_address(&self) -> &str {
+        self.public_address.as_deref().unwrap_or(&self.private_address)
+    }
+}
+
+/// The attributes that `etcd_server` and the maps of servers share.
+pub fn attributes() -> Vec<Attribute> {
+    vec![
+        Attribute::string("name").required().describe(
+            "Its name: lower case letters, digits and hyphens. The member that runs on it has this name too.",
+        ),
+        Attribute::string("network").required().describe(
+            "The network that it stands in, any name. Servers of one network reach each other by private address, \
+             all others by public address.",
+        ),
+        Attribute::string("private_address")
+            .required()
+            .describe("Its IPv4 or IPv6 address within the network; it has to be on one of its interfaces."),
+        Attribute::string("public_address").describe(
+            "The IPv4 or IPv6 address at which servers of other networks reach it, its own or that of a NAT in front. \
+             May be left out where no server of another network has to.",
+        ),
+        Attribute::list("egress_addresses", Type::String).describe(
+            "Addresses that its connections come from, where a NAT sends them out by others than `public_address`. \
+             Needed for etcd 3.4 only.",
+        ),
+        Attribute::number("peer_port")
+            .default(PEER_PORT)
+            .describe("The port for peers, the same inside and outside of the network. Default: 2380."),
+        Attribute::number("client_port")
+            .default(CLIENT_PORT)
+            .describe("The port for clients. Default: 2379."),
+        Attribute::object("ssh", connection::server_attributes())
+            .describe("What differs from the provider's `ssh` for this server."),
+    ]
+}
+
+/// The attributes of a server within the `servers` map of a cluster.
+pub fn element_attributes() -> Vec<Attribute> {
+    let mut attributes = attributes();
+    attributes.push(Attribute::string("host_key").describe("The host key that `etcd_server` pinned."));
+    attributes
+}
+
+/// Reads the server, as far as the topology needs it, from a value that may have unknowns. `None` where something
+/// is unknown; problems are put on the attribute below `at`.
+pub fn to_topology(value: &Value, at: &Path, diagnostics: &mut Diagnostics) -> Option<Server> {
+    let mut fields = Fields {
+        value,
+        at,
+        diagnostics,
+        complete: true,
+    };
+    let name = fields.parse("name", |text| {
+        ServerName::parse(text).map_err(|error| error.to_string())
+    });
+    let network = fields.parse("network", |text| {
+        NetworkName::parse(text).map_err(|error| error.to_string())
+    });
+    let private_address = fields.parse("private_address", parse_address);
+    let public_address = fields.parse("public_address", parse_address);
+    let egress_addresses = fields.addresses("egress_addresses");
+    let peer_port = fields.port("peer_port", PEER_PORT);
+    let client_port = fields.port("client_port", CLIENT_PORT);
+    if !fields.complete {
+        return None;
+    }
+    Some(Server {
+        name: name?,
+        network: network?,
+        private_address: private_address?,
+        public_address,
+        egress_addresses,
+        peer_port: peer_port?,
+        client_port: client_port?,
+    })
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not an IPv4 or IPv6 address"))
+}
+
+struct Fields<'a> {
+    value: &'a Value,
+    at: &'a Path,
+    diagnostics: &'a mut Diagnostics,
+    complete: bool,
+}
+
+impl Fields<'_> {
+    fn parse<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let value = self.value.get(name);
+        self.complete &= !value.is_unknown();
+        match parse(value.as_str()?) {
+            Ok(parsed) => Some(parsed),
+            Err(problem) => {
+                self.wrong(self.at.attribute(name), problem);
+                None
+            }
+        }
+    }
+
+    fn addresses(&mut self, name: &str) -> Vec<IpAddr> {
+        let value = self.value.get(name);
+        self.complete &= value.is_wholly_known();
+        let mut addresses = Vec::new();
+        for (position, item) in (0i64..).zip(value.as_list().unwrap_or_default()) {
+            match item.as_str().map(parse_address) {
+                Some(Ok(address)) => addresses.push(address),
+                Some(Err(problem)) => self.wrong(self.at.attribute(name).index(position), problem),
+                None => {}
+            }
+        }
+        addresses
+    }
+
+    fn port(&mut self, name: &str, default: i64) -> Option<u16> {
+        let value = self.value.get(name);
+        self.complete &= !value.is_unknown();
+        let number = if value.is_null() { default } else { value.as_i64()? };
+        let port = u16::try_from(number).ok().filter(|port| *port > 0);
+        if port.is_none() {
+            self.wrong(
+                self.at.attribute(name),
+                format!("{number} is not a port: it has to be between 1 and 65535"),
+            );
+        }
+        port
+    }
+
+    fn wrong(&mut self, path: Path, problem: String) {
+        self.complete = false;
+        self.diagnostics
+            .push(Diagnostic::error("Invalid server", problem).at(path));
+    }
+}

@@ -1,0 +1,5 @@
+//! Terraform's protocol, spoken to the real service and the real binary.
+
+mod process;
+mod service;
+mod things;
