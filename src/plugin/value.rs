@@ -86,9 +86,12 @@ impl Value {
         match self {
             Value::Unknown => Value::Null,
             Value::List(items) => Value::List(items.iter().map(Value::unknown_as_null).collect()),
-            Value::Map(entries) => {
-                Value::Map(entries.iter().map(|(name, value)| (name.clone(), value.unknown_as_null())).collect())
-            }
+            Value::Map(entries) => Value::Map(
+                entries
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.unknown_as_null()))
+                    .collect(),
+            ),
             known => known.clone(),
         }
     }

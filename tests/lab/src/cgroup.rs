@@ -34,8 +34,7 @@ impl Cgroup {
     }
 
     pub(crate) fn create(&self) -> Result<()> {
-        fs::create_dir_all(&self.0)
-            .with_context(|| format!("making the cgroup {}", self.0.display()))
+        fs::create_dir_all(&self.0).with_context(|| format!("making the cgroup {}", self.0.display()))
     }
 
     pub(crate) fn exists(&self) -> bool {
@@ -73,11 +72,7 @@ impl Cgroup {
                 return Ok(());
             }
             if Instant::now() > until {
-                bail!(
-                    "processes {:?} in {} don't die",
-                    self.processes(),
-                    self.0.display()
-                );
+                bail!("processes {:?} in {} don't die", self.processes(), self.0.display());
             }
             std::thread::sleep(Duration::from_millis(10));
         }

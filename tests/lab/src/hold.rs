@@ -36,8 +36,7 @@ type Held = Reverse<(Instant, u64, Vec<u8>)>;
 /// # Errors
 /// When the namespace or its TUN device can't be opened, or reading from the device fails.
 pub fn hold_packets(namespace: &Path, rules: &Path, stop: &AtomicBool) -> Result<()> {
-    let handle =
-        File::open(namespace).with_context(|| format!("opening {}", namespace.display()))?;
+    let handle = File::open(namespace).with_context(|| format!("opening {}", namespace.display()))?;
     move_into_link_name_space(handle.as_fd(), Some(LinkNameSpaceType::Network))
         .context("entering the internet's namespace")?;
     let mut device = OpenOptions::new()
@@ -61,8 +60,7 @@ pub fn hold_packets(namespace: &Path, rules: &Path, stop: &AtomicBool) -> Result
             }
         }
         let wait = held.peek().map_or(RULES_EVERY, |Reverse((due, ..))| {
-            due.saturating_duration_since(Instant::now())
-                .min(RULES_EVERY)
+            due.saturating_duration_since(Instant::now()).min(RULES_EVERY)
         });
         let wait = Timespec {
             tv_sec: 0,
@@ -73,9 +71,7 @@ pub fn hold_packets(namespace: &Path, rules: &Path, stop: &AtomicBool) -> Result
         for _ in 0..256 {
             let length = match device.read(&mut buffer) {
                 Ok(length) => length,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-                {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                     break;
                 }
                 Err(error) => return Err(error).context("reading from the TUN device"),
@@ -92,11 +88,7 @@ pub fn hold_packets(namespace: &Path, rules: &Path, stop: &AtomicBool) -> Result
 
 /// Source and destination of an IPv4 packet; other packets have no link.
 fn pair_of(packet: &[u8]) -> Option<Pair> {
-    let address = |at: usize| {
-        Some(Ipv4Addr::from(
-            <[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?,
-        ))
-    };
+    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
     (packet.first()? >> 4 == 4).then_some((address(12)?, address(16)?))
 }
 
@@ -244,10 +236,7 @@ mod tests {
     fn a_packet_is_due_after_the_delay_of_its_direction() {
         let now = Instant::now();
         let mut links = links(Delay::ms(25.0));
-        assert_eq!(
-            links.due((A, B), now),
-            Some(now + Duration::from_millis(25))
-        );
+        assert_eq!(links.due((A, B), now), Some(now + Duration::from_millis(25)));
         assert_eq!(links.due((B, A), now), Some(now));
     }
 

@@ -19,8 +19,7 @@ pub fn cache_folder() -> PathBuf {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let cache = set("XDG_CACHE_HOME")
-        .unwrap_or_else(|| set("HOME").unwrap_or_else(|| "/root".into()).join(".cache"));
+    let cache = set("XDG_CACHE_HOME").unwrap_or_else(|| set("HOME").unwrap_or_else(|| "/root".into()).join(".cache"));
     cache.join("terraform-provider-etcd")
 }
 
@@ -34,8 +33,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     let folder = cache_folder().join("lab");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let lock = File::create(folder.join("lock")).context("making the lock of the lab's cache")?;
-    flock(&lock, FlockOperation::LockExclusive)
-        .context("waiting for another run that makes the root")?;
+    flock(&lock, FlockOperation::LockExclusive).context("waiting for another run that makes the root")?;
     let key = private_key_file();
     if !key.exists() {
         must(
@@ -47,10 +45,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     }
     let public_key = key.with_extension("pub");
     let key_text = fs::read_to_string(&public_key).context("reading the lab's public key")?;
-    let root = folder.join(format!(
-        "root-{:016x}",
-        checksum(&[SCRIPT, &key_text, PASSWORD])
-    ));
+    let root = folder.join(format!("root-{:016x}", checksum(&[SCRIPT, &key_text, PASSWORD])));
     if !root.is_dir() {
         build(&folder, &root, &public_key)?;
     }
@@ -61,9 +56,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 fn build(folder: &Path, root: &Path, public_key: &Path) -> Result<()> {
     let unfinished = folder.join("unfinished");
     must(
-        Command::new("rm")
-            .args(["-rf", "--one-file-system"])
-            .arg(&unfinished),
+        Command::new("rm").args(["-rf", "--one-file-system"]).arg(&unfinished),
         "",
     )?;
     let mut command = Command::new("sh");
@@ -72,8 +65,7 @@ fn build(folder: &Path, root: &Path, public_key: &Path) -> Result<()> {
         .arg(&unfinished)
         .arg(public_key)
         .arg(PASSWORD);
-    must(&mut command, SCRIPT)
-        .context("making the hosts' Debian root (is everything of tests/setup there?)")?;
+    must(&mut command, SCRIPT).context("making the hosts' Debian root (is everything of tests/setup there?)")?;
     fs::rename(&unfinished, root).context("giving the root its name")
 }
 

@@ -97,8 +97,7 @@ impl Lab {
         let file = folder.join("lab.json");
         let text = fs::read_to_string(&file)
             .with_context(|| format!("no lab {prefix} is up: there is no {}", file.display()))?;
-        let spec =
-            serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
+        let spec = serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
         Ok(Self {
             spec,
             folder,
@@ -118,8 +117,7 @@ impl Lab {
         if self.holder.is_some() {
             let forget = "while ip rule del prio 100 2>/dev/null; do :; done";
             must(
-                crate::command::in_namespace(&internet(&self.spec.prefix), "sh")
-                    .args(["-c", forget]),
+                crate::command::in_namespace(&internet(&self.spec.prefix), "sh").args(["-c", forget]),
                 "",
             )?;
         }
@@ -136,11 +134,7 @@ impl Lab {
     }
 
     pub(crate) fn write_spec(&self) -> Result<()> {
-        fs::write(
-            self.folder.join("lab.json"),
-            serde_json::to_string_pretty(&self.spec)?,
-        )
-        .context("writing lab.json")
+        fs::write(self.folder.join("lab.json"), serde_json::to_string_pretty(&self.spec)?).context("writing lab.json")
     }
 
     pub(crate) fn machine(&self, host: &str) -> Result<Machine<'_>> {
@@ -216,10 +210,9 @@ impl Lab {
                 .iter()
                 .map(|host| scope.spawn(|| self.machine(&host.name)?.wait_until_up(None)))
                 .collect();
-            waits.into_iter().try_for_each(|wait| {
-                wait.join()
-                    .unwrap_or_else(|_| bail!("waiting for a host panicked"))
-            })
+            waits
+                .into_iter()
+                .try_for_each(|wait| wait.join().unwrap_or_else(|_| bail!("waiting for a host panicked")))
         })
     }
 }

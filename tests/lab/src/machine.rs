@@ -31,11 +31,7 @@ impl Machine<'_> {
     pub(crate) fn prepare(&self) -> Result<()> {
         let name = &self.spec.name;
         let etc = self.folder.join("upper/etc");
-        for folder in [
-            &etc.join("ssh"),
-            &self.folder.join("work"),
-            &self.folder.join("root"),
-        ] {
+        for folder in [&etc.join("ssh"), &self.folder.join("work"), &self.folder.join("root")] {
             fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
         let id = fs::read_to_string("/proc/sys/kernel/random/uuid")
@@ -61,8 +57,7 @@ impl Machine<'_> {
     /// The host's public key as it was made, type and base64.
     pub(crate) fn host_key(&self) -> Result<String> {
         let file = self.folder.join("upper/etc/ssh/ssh_host_ed25519_key.pub");
-        let text =
-            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         Ok(text.split(' ').take(2).collect::<Vec<_>>().join(" "))
     }
 
@@ -92,14 +87,7 @@ impl Machine<'_> {
             .context("the host's cgroup is not below the mount")?;
         let mut command = Command::new("setsid");
         command
-            .args([
-                "--fork",
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-                "bash",
-            ])
+            .args(["--fork", "unshare", "--mount", "--propagation", "private", "bash"])
             .arg(&script);
         command
             .arg(&mount)
@@ -107,10 +95,7 @@ impl Machine<'_> {
             .arg(&self.folder)
             .arg(root)
             .arg(namespace(self.prefix, &self.spec.name));
-        command.args([
-            &self.spec.name,
-            &format!("etcdlab-{}-{}", self.prefix, self.spec.name),
-        ]);
+        command.args([&self.spec.name, &format!("etcdlab-{}-{}", self.prefix, self.spec.name)]);
         command.arg(match self.spec.init {
             Init::Systemd => "systemd",
             Init::SshOnly => "ssh-only",
@@ -192,14 +177,7 @@ impl Machine<'_> {
             "--wd",
             "--",
         ]);
-        command.args([
-            "env",
-            "-i",
-            PATH,
-            "HOME=/root",
-            "LANG=C.UTF-8",
-            "ETCDCTL_API=3",
-        ]);
+        command.args(["env", "-i", PATH, "HOME=/root", "LANG=C.UTF-8", "ETCDCTL_API=3"]);
         command
     }
 
@@ -211,8 +189,7 @@ impl Machine<'_> {
     }
 
     pub(crate) fn exec(&self, script: &str, input: &[u8]) -> Result<crate::Output> {
-        run(self.command()?.args(["sh", "-c", script]), input)
-            .with_context(|| format!("on {}", self.spec.name))
+        run(self.command()?.args(["sh", "-c", script]), input).with_context(|| format!("on {}", self.spec.name))
     }
 
     fn console(&self) -> PathBuf {

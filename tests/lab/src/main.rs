@@ -111,20 +111,12 @@ fn main() -> Result<()> {
             print!("{}", attach()?.status()?);
             Ok(())
         }
-        Action::Ssh { host, command } => Err(attach()?
-            .ssh_command("root", &host)?
-            .args(command)
-            .exec()
-            .into()),
+        Action::Ssh { host, command } => Err(attach()?.ssh_command("root", &host)?.args(command).exec().into()),
         Action::Exec { host, command } => {
             let (program, rest) = command
                 .split_first()
                 .map_or(("sh", &[][..]), |(program, rest)| (program.as_str(), rest));
-            Err(attach()?
-                .command_on(&host, program)?
-                .args(rest)
-                .exec()
-                .into())
+            Err(attach()?.command_on(&host, program)?.args(rest).exec().into())
         }
         Action::Ctl { command } => {
             let (program, rest) = command
@@ -132,13 +124,7 @@ fn main() -> Result<()> {
                 .map_or(("sh", &[][..]), |(program, rest)| (program.as_str(), rest));
             Err(attach()?.controller(program).args(rest).exec().into())
         }
-        Action::Wan {
-            a,
-            b,
-            ms,
-            jitter,
-            loss,
-        } => attach()?.wan(
+        Action::Wan { a, b, ms, jitter, loss } => attach()?.wan(
             &a,
             &b,
             Delay {
@@ -174,9 +160,7 @@ fn main() -> Result<()> {
         Action::Unplug { host } => attach()?.plug(&host, false),
         Action::Egress { host, address } => attach()?.egress(&host, Some(address)),
         Action::SetPublic { host, address } => attach()?.set_public(&host, address),
-        Action::HoldPackets { namespace, rules } => {
-            hold_packets(&namespace, &rules, &AtomicBool::new(false))
-        }
+        Action::HoldPackets { namespace, rules } => hold_packets(&namespace, &rules, &AtomicBool::new(false)),
     }
 }
 

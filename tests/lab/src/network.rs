@@ -29,11 +29,7 @@ pub(crate) fn internet(prefix: &str) -> String {
 
 /// Runs `ip` in the namespace, a line a command.
 fn ip(namespace: &str, lines: &str) -> Result<()> {
-    must(
-        Command::new("ip").args(["-n", namespace, "-batch", "-"]),
-        lines,
-    )
-    .map(drop)
+    must(Command::new("ip").args(["-n", namespace, "-batch", "-"]), lines).map(drop)
 }
 
 fn router_of(site: &Site) -> String {
@@ -45,16 +41,14 @@ impl Builder {
         let mut names = vec![INTERNET.to_owned(), CONTROLLER.to_owned()];
         names.extend(self.sites.iter().map(router_of));
         names.extend(self.hosts.iter().map(|host| host.name.clone()));
-        names
-            .iter()
-            .map(|name| namespace(&self.prefix, name))
-            .collect()
+        names.iter().map(|name| namespace(&self.prefix, name)).collect()
     }
 
     pub(crate) fn build_network(&self) -> Result<()> {
-        let add: String = self.namespaces().iter().fold(String::new(), |text, name| {
-            text + "netns add " + name + "\n"
-        });
+        let add: String = self
+            .namespaces()
+            .iter()
+            .fold(String::new(), |text, name| text + "netns add " + name + "\n");
         must(Command::new("ip").args(["-batch", "-"]), &add)?;
         for name in self.namespaces() {
             ip(&name, "link set lo up\n")?;
@@ -104,10 +98,7 @@ impl Builder {
     fn build_site(&self, site: &Site) -> Result<()> {
         let router = router_of(site);
         let space = namespace(&self.prefix, &router);
-        sysctl(
-            &space,
-            &["net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"],
-        )?;
+        sysctl(&space, &["net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"])?;
         // Where br_netfilter is loaded, frames that are only bridged on the LAN would go through NAT too, and hairpin fail.
         sysctl(&space, &["net.bridge.bridge-nf-call-iptables=0"]).ok();
         self.cable(&router, "wan", site.public)?;
@@ -128,16 +119,12 @@ impl Builder {
         let name = &host.name;
         ip(
             &router,
-            &format!(
-                "link add l-{name} type veth peer name eth0 netns {space}\nlink set l-{name} master lan up\n"
-            ),
+            &format!("link add l-{name} type veth peer name eth0 netns {space}\nlink set l-{name} master lan up\n"),
         )?;
         let (private, length, gateway) = (host.private, site.prefix_length, site.gateway);
         ip(
             &space,
-            &format!(
-                "address add {private}/{length} dev eth0\nlink set eth0 up\nroute add default via {gateway}\n"
-            ),
+            &format!("address add {private}/{length} dev eth0\nlink set eth0 up\nroute add default via {gateway}\n"),
         )
     }
 
@@ -169,11 +156,7 @@ impl Builder {
 
     /// The ruleset of a site's router, for `nft -f`.
     fn nat_rules(&self, site: &Site) -> String {
-        let hosts: Vec<_> = self
-            .hosts
-            .iter()
-            .filter(|host| host.site == site.name)
-            .collect();
+        let hosts: Vec<_> = self.hosts.iter().filter(|host| host.site == site.name).collect();
         let mut incoming = String::new();
         let mut hairpin = String::new();
         let mut outgoing = String::new();
@@ -205,10 +188,7 @@ impl Builder {
                 (egress, _) => egress,
             };
             if let Some(address) = leaves_by {
-                let _ = writeln!(
-                    outgoing,
-                    "oifname wan ip saddr {private} snat to {address};"
-                );
+                let _ = writeln!(outgoing, "oifname wan ip saddr {private} snat to {address};");
             }
         }
         let (not_from_inside, hairpin, dropped) = match self.hairpin {
@@ -233,37 +213,25 @@ impl Builder {
         let router = namespace(&self.prefix, &router_of(self.site_named(&host.site)?));
         ip(
             &router,
-            &format!(
-                "link set l-{} {}\n",
-                host.name,
-                if plugged { "up" } else { "down" }
-            ),
+            &format!("link set l-{} {}\n", host.name, if plugged { "up" } else { "down" }),
         )
     }
 }
 
 fn sysctl(namespace: &str, settings: &[&str]) -> Result<()> {
-    must(
-        in_namespace(namespace, "sysctl").arg("-qw").args(settings),
-        "",
-    )
-    .map(drop)
+    must(in_namespace(namespace, "sysctl").arg("-qw").args(settings), "").map(drop)
 }
 
 /// Removes every namespace of the lab `prefix`, cables first: a namespace lives on while anything refers to it.
 pub(crate) fn remove_network(prefix: &str) -> Result<()> {
     let start = namespace(prefix, "");
-    let entries = std::fs::read_dir("/run/netns")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let entries = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let names: Vec<String> = entries
         .filter_map(|e| e.file_name().into_string().ok())
         .filter(|name| name.starts_with(&start))
         .collect();
     for name in &names {
-        let links =
-            must(Command::new("ip").args(["-n", name, "-brief", "link"]), "").unwrap_or_default();
+        let links = must(Command::new("ip").args(["-n", name, "-brief", "link"]), "").unwrap_or_default();
         for link in links
             .lines()
             .filter_map(|line| line.split([' ', '@']).next())
@@ -299,10 +267,7 @@ mod tests {
     #[test]
     fn forwarded_ports_lead_to_the_host() {
         let lab = Builder::standard("t");
-        assert!(
-            rules(&lab, "C")
-                .contains("ip daddr 203.0.113.30 tcp dport 2380 dnat to 192.168.7.31:2380;")
-        );
+        assert!(rules(&lab, "C").contains("ip daddr 203.0.113.30 tcp dport 2380 dnat to 192.168.7.31:2380;"));
     }
 
     #[test]
@@ -312,8 +277,9 @@ mod tests {
         let dropped = lab.clone().hairpin(Hairpin::Dropped);
         assert!(rules(&dropped, "A").contains("iifname lan ip daddr 203.0.113.12 drop;"));
         let public = lab.hairpin(Hairpin::Public);
-        assert!(rules(&public, "A").contains(
-            "iifname lan oifname lan ct status dnat ip saddr 10.0.0.12 snat to 203.0.113.12;"
-        ));
+        assert!(
+            rules(&public, "A")
+                .contains("iifname lan oifname lan ct status dnat ip saddr 10.0.0.12 snat to 203.0.113.12;")
+        );
     }
 }

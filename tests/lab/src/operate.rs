@@ -215,7 +215,12 @@ impl Lab {
     /// Gives the host a new host key, as a machine that was installed anew has. `known_hosts` keeps the old one.
     pub fn change_host_key(&self, host: &str) -> Result<()> {
         let key = "/etc/ssh/ssh_host_ed25519_key";
-        self.exec(host, &format!("rm -f {key} {key}.pub && ssh-keygen -q -t ed25519 -N '' -f {key} && systemctl restart ssh"))?.ok().map(drop)
+        self.exec(
+            host,
+            &format!("rm -f {key} {key}.pub && ssh-keygen -q -t ed25519 -N '' -f {key} && systemctl restart ssh"),
+        )?
+        .ok()
+        .map(drop)
     }
 }
 
@@ -228,11 +233,7 @@ impl Lab {
 
     /// The names of the hosts.
     pub fn hosts(&self) -> Vec<&str> {
-        self.spec
-            .hosts
-            .iter()
-            .map(|host| host.name.as_str())
-            .collect()
+        self.spec.hosts.iter().map(|host| host.name.as_str()).collect()
     }
 
     /// A command that runs `program` of this machine in the controller's network.
@@ -293,15 +294,10 @@ impl Lab {
                 "-i",
             ])
             .arg(private_key_file());
-        command.arg("-o").arg(format!(
-            "UserKnownHostsFile={}",
-            self.known_hosts_file().display()
-        ));
-        command.args([
-            "-p",
-            &self.ssh_port(host)?.to_string(),
-            &format!("{user}@{address}"),
-        ]);
+        command
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", self.known_hosts_file().display()));
+        command.args(["-p", &self.ssh_port(host)?.to_string(), &format!("{user}@{address}")]);
         Ok(command)
     }
 
@@ -314,10 +310,7 @@ impl Lab {
     pub fn status(&self) -> Result<String> {
         let mut text = String::new();
         for host in &self.spec.hosts {
-            let processes = Cgroup::of_lab(&self.spec.prefix)?
-                .child(&host.name)
-                .processes()
-                .len();
+            let processes = Cgroup::of_lab(&self.spec.prefix)?.child(&host.name).processes().len();
             let state = if processes == 0 { "off" } else { "on" };
             let public = self
                 .spec

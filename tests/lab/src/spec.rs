@@ -22,12 +22,7 @@ pub struct Site {
 
 impl Site {
     /// A site `name` whose router has the private address `gateway` in a range of `prefix_length` bits and the address `public`.
-    pub fn new(
-        name: &str,
-        gateway: impl Into<Ipv4Addr>,
-        prefix_length: u8,
-        public: impl Into<Ipv4Addr>,
-    ) -> Self {
+    pub fn new(name: &str, gateway: impl Into<Ipv4Addr>, prefix_length: u8, public: impl Into<Ipv4Addr>) -> Self {
         Self {
             name: name.into(),
             gateway: gateway.into(),
@@ -149,11 +144,7 @@ impl Builder {
             .host(HostSpec::new("a2", "A", [10, 0, 0, 12]).one_to_one([203, 0, 113, 12]))
             .host(HostSpec::new("b1", "B", [10, 0, 0, 11]).one_to_one([203, 0, 113, 21]))
             .host(HostSpec::new("b2", "B", [10, 0, 0, 12]).one_to_one([203, 0, 113, 22]))
-            .host(HostSpec::new("c1", "C", [192, 168, 7, 31]).forwarded(&[
-                (22, 22),
-                (2379, 2379),
-                (2380, 2380),
-            ]))
+            .host(HostSpec::new("c1", "C", [192, 168, 7, 31]).forwarded(&[(22, 22), (2379, 2379), (2380, 2380)]))
     }
 
     /// Adds a site.
@@ -170,8 +161,7 @@ impl Builder {
 
     /// Keeps only these hosts (the sites stay): a smaller lab is up sooner.
     pub fn only(mut self, names: &[&str]) -> Self {
-        self.hosts
-            .retain(|host| names.contains(&host.name.as_str()));
+        self.hosts.retain(|host| names.contains(&host.name.as_str()));
         self
     }
 
@@ -252,11 +242,7 @@ impl Builder {
             );
             self.site_named(&host.site)?;
             ensure!(
-                self.hosts
-                    .iter()
-                    .filter(|other| other.name == host.name)
-                    .count()
-                    == 1,
+                self.hosts.iter().filter(|other| other.name == host.name).count() == 1,
                 "two hosts named {}",
                 host.name
             );
@@ -293,9 +279,6 @@ mod tests {
         let twice = Builder::standard("t").host(HostSpec::new("a1", "A", [10, 0, 0, 13]));
         assert_eq!(twice.check().unwrap_err().to_string(), "two hosts named a1");
         let nowhere = Builder::standard("t").host(HostSpec::new("d1", "D", [10, 0, 0, 13]));
-        assert_eq!(
-            nowhere.check().unwrap_err().to_string(),
-            "the lab t has no site D"
-        );
+        assert_eq!(nowhere.check().unwrap_err().to_string(), "the lab t has no site D");
     }
 }

@@ -37,10 +37,7 @@ impl Delay {
 
     /// A steady delay one way, in milliseconds.
     pub fn ms(ms: f64) -> Self {
-        Self {
-            ms,
-            ..Self::default()
-        }
+        Self { ms, ..Self::default() }
     }
 }
 
@@ -55,8 +52,7 @@ pub(crate) struct LinkStates {
 
 impl LinkStates {
     pub(crate) fn load(folder: &Path) -> Result<Self> {
-        let text = fs::read_to_string(folder.join("links.json"))
-            .context("reading the state of the links")?;
+        let text = fs::read_to_string(folder.join("links.json")).context("reading the state of the links")?;
         serde_json::from_str(&text).context("reading the state of the links")
     }
 
@@ -66,10 +62,7 @@ impl LinkStates {
     }
 
     pub(crate) fn cut(&mut self, from: &str, to: &str) {
-        let before = self
-            .links
-            .insert(key(from, to), Delay::CUT)
-            .unwrap_or_default();
+        let before = self.links.insert(key(from, to), Delay::CUT).unwrap_or_default();
         // Cut twice, it still heals to what it was before the first time.
         self.before_cut.entry(key(from, to)).or_insert(before);
     }
@@ -81,11 +74,7 @@ impl LinkStates {
 
     pub(crate) fn describe(&self) -> String {
         let mut text = String::new();
-        for (link, delay) in self
-            .links
-            .iter()
-            .filter(|(_, delay)| **delay != Delay::default())
-        {
+        for (link, delay) in self.links.iter().filter(|(_, delay)| **delay != Delay::default()) {
             let _ = writeln!(
                 text,
                 "{link}: {} ms, jitter {} ms, loss {}%",
@@ -107,9 +96,7 @@ impl LinkStates {
         write("links.json", &serde_json::to_string(self)?)?;
         write("rules", &self.rules(spec))?;
         let until = Instant::now() + Duration::from_secs(5);
-        while fs::read_to_string(folder.join("rules.seen")).unwrap_or_default()
-            != self.generation.to_string()
-        {
+        while fs::read_to_string(folder.join("rules.seen")).unwrap_or_default() != self.generation.to_string() {
             if Instant::now() > until {
                 bail!(
                     "the process that holds the packets doesn't follow; see wan.log in {}",

@@ -15,45 +15,27 @@ fn heard(lab: &Lab, from: &str, address: &str, to: &str, word: &str) -> Result<S
         .stderr(std::process::Stdio::piped())
         .spawn()?;
     let until = Instant::now() + Duration::from_secs(3);
-    while !lab
-        .exec(to, "ss -Hltn sport = :2380 | grep -q .")?
-        .success()
-    {
+    while !lab.exec(to, "ss -Hltn sport = :2380 | grep -q .")?.success() {
         ensure!(Instant::now() < until, "nc on {to} doesn't listen");
     }
     lab.exec(from, &format!("echo {word} | nc -n -N -w 2 {address} 2380"))?;
     let output = child.wait_with_output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]
 fn the_same_private_address_at_two_sites_and_the_public_ones_in_between() -> Result<()> {
-    let mut lab = Builder::standard("t-overlap")
-        .only(&["a1", "a2", "b1", "c1"])
-        .up()?;
+    let mut lab = Builder::standard("t-overlap").only(&["a1", "a2", "b1", "c1"]).up()?;
     assert_eq!(lab.private_address("a1")?, lab.private_address("b1")?);
 
     let at_b1 = heard(&lab, "a1", "203.0.113.21", "b1", "across")?;
-    assert!(
-        at_b1.contains("across") && at_b1.contains("203.0.113.11"),
-        "{at_b1}"
-    );
+    assert!(at_b1.contains("across") && at_b1.contains("203.0.113.11"), "{at_b1}");
     let at_c1 = heard(&lab, "b1", "203.0.113.30", "c1", "forwarded")?;
-    assert!(
-        at_c1.contains("forwarded") && at_c1.contains("203.0.113.21"),
-        "{at_c1}"
-    );
+    assert!(at_c1.contains("forwarded") && at_c1.contains("203.0.113.21"), "{at_c1}");
     let at_a2 = heard(&lab, "a1", "10.0.0.12", "a2", "inside")?;
-    assert!(
-        at_a2.contains("inside") && at_a2.contains("10.0.0.11"),
-        "{at_a2}"
-    );
+    assert!(at_a2.contains("inside") && at_a2.contains("10.0.0.11"), "{at_a2}");
     let hairpin = heard(&lab, "a1", "203.0.113.12", "a2", "hairpin")?;
-    assert!(
-        hairpin.contains("hairpin") && hairpin.contains("10.0.0.1"),
-        "{hairpin}"
-    );
+    assert!(hairpin.contains("hairpin") && hairpin.contains("10.0.0.1"), "{hairpin}");
 
     // What the user reaches is the host that is meant, and not the other one with the same private address.
     for host in ["a1", "a2", "b1", "c1"] {
@@ -93,9 +75,7 @@ fn distance_cut_and_heal() -> Result<()> {
     let lab = Builder::standard("t-wan").only(&["a1", "b1"]).up()?;
     lab.wan("A", "B", Delay::ms(25.0))?;
     let ping = |from: &str| -> Result<f64> {
-        let text = lab
-            .exec(from, "ping -n -q -c 4 -i 0.1 203.0.113.21")?
-            .ok()?;
+        let text = lab.exec(from, "ping -n -q -c 4 -i 0.1 203.0.113.21")?.ok()?;
         // rtt min/avg/max/mdev = 50.6/50.8/51.1/0.2 ms
         Ok(text
             .rsplit(" = ")
@@ -108,10 +88,7 @@ fn distance_cut_and_heal() -> Result<()> {
     assert!((50.0..56.0).contains(&rtt), "{rtt} ms");
 
     lab.cut("A", "B")?;
-    assert!(
-        !lab.exec("a1", "ping -n -q -c 1 -W 1 203.0.113.21")?
-            .success()
-    );
+    assert!(!lab.exec("a1", "ping -n -q -c 1 -W 1 203.0.113.21")?.success());
     assert!(
         lab.ssh("root", "b1", "true")?.success(),
         "the controller's link is another one"
@@ -172,8 +149,7 @@ fn power_cut_reboot_freeze_and_ssh_sessions() -> Result<()> {
     lab.change_host_key("a1")?;
     let refused = lab.ssh("root", "a1", "true")?;
     assert!(
-        refused.stderr.contains("verification failed")
-            || refused.stderr.contains("IDENTIFICATION HAS CHANGED"),
+        refused.stderr.contains("verification failed") || refused.stderr.contains("IDENTIFICATION HAS CHANGED"),
         "{}",
         refused.stderr
     );
@@ -193,10 +169,7 @@ fn a_bastion_a_host_without_systemd_and_no_hairpin() -> Result<()> {
         )
         .hairpin(Hairpin::Dropped)
         .up()?;
-    assert!(
-        lab.ssh("root", "inner", "true").is_err(),
-        "it has no public address"
-    );
+    assert!(lab.ssh("root", "inner", "true").is_err(), "it has no public address");
     assert!(lab.exec("door", "nc -n -z -w 1 10.0.0.3 22")?.success());
     assert_eq!(
         lab.ssh("root", "bare", "cat /proc/1/comm")?
