@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -26,7 +26,8 @@ pub(crate) const DEVICE: &str = "wan0";
 /// How often the rules are looked at.
 const RULES_EVERY: Duration = Duration::from_millis(20);
 
-type Pair = (Ipv4Addr, Ipv4Addr);
+/// Source and destination.
+pub(crate) type Pair = (Ipv4Addr, Ipv4Addr);
 
 /// A packet with the time when it is due; the number keeps packets of the same time in order.
 type Held = Reverse<(Instant, u64, Vec<u8>)>;
@@ -55,8 +56,8 @@ pub fn hold_packets(namespace: &Path, rules: &Path, stop: &AtomicBool) -> Result
         let now = Instant::now();
         while held.peek().is_some_and(|Reverse((due, ..))| *due <= now) {
             if let Some(Reverse((_, _, packet))) = held.pop() {
-                // A full queue loses the packet, as a real one would.
-                device.write(&packet).ok();
+                // One call is one packet. A full queue loses it, as a real one would.
+                rustix::io::write(&device, &packet).ok();
             }
         }
         let wait = held.peek().map_or(RULES_EVERY, |Reverse((due, ..))| {

@@ -223,10 +223,10 @@ impl Drop for Lab {
             holder.stop.store(true, Ordering::Relaxed);
             holder.thread.join().ok();
         };
-        if self.owned {
-            if let Err(error) = take_down(&self.spec.prefix) {
-                eprintln!("taking the lab {} down: {error:#}", self.spec.prefix);
-            }
+        if self.owned
+            && let Err(error) = take_down(&self.spec.prefix)
+        {
+            eprintln!("taking the lab {} down: {error:#}", self.spec.prefix);
         }
         self.holder.take().into_iter().for_each(end);
     }

@@ -180,6 +180,14 @@ impl Builder {
         Lab::bring_up(self)
     }
 
+    /// The name of the host's site.
+    ///
+    /// # Errors
+    /// When there is no such host.
+    pub fn site_of(&self, host: &str) -> Result<String> {
+        Ok(self.host_named(host)?.site.clone())
+    }
+
     pub(crate) fn host_named(&self, name: &str) -> Result<&HostSpec> {
         match self.hosts.iter().find(|host| host.name == name) {
             Some(host) => Ok(host),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::hold::Pair;
 use crate::spec::Builder;
 
 /// The end of a link that is not a site: where Terraform runs.
@@ -138,7 +139,7 @@ fn key(from: &str, to: &str) -> String {
 }
 
 /// Reads what [`LinkStates::rules`] wrote; none when it isn't that.
-pub(crate) fn parse_rules(text: &str) -> Option<(u64, HashMap<(Ipv4Addr, Ipv4Addr), Delay>)> {
+pub(crate) fn parse_rules(text: &str) -> Option<(u64, HashMap<Pair, Delay>)> {
     let mut lines = text.lines();
     let generation = lines.next()?.strip_prefix("generation ")?.parse().ok()?;
     let mut delays = HashMap::new();
