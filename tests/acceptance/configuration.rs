@@ -112,12 +112,6 @@ impl Configuration {
         self
     }
 
-    /// Sets an argument of the cluster.
-    pub fn cluster(mut self, name: &str, expression: impl Into<String>) -> Self {
-        self.cluster.insert(name.into(), expression.into());
-        self
-    }
-
     /// The text of `main.tf`. Each server is a block of its own, so that a test can leave out or repeat what it wants.
     pub fn render(&self) -> String {
         let mut text =
