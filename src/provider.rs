@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::function::{InitialCluster, PeerAddresses};
 use crate::plugin::block::{Context, Function, Provider, Resource};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
+use crate::resource::cluster::ClusterResource;
 use crate::resource::connection::{self, SshConfig};
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::server::ServerResource;
@@ -19,8 +21,11 @@ use crate::resource::server::ServerResource;
 pub fn provider() -> impl Provider {
     let road = Arc::new(Road::default());
     Etcd {
-        resources: vec![Box::new(ServerResource::new(Arc::clone(&road)))],
-        functions: Vec::new(),
+        resources: vec![
+            Box::new(ServerResource::new(Arc::clone(&road))),
+            Box::new(ClusterResource::new(Arc::clone(&road))),
+        ],
+        functions: vec![Box::new(InitialCluster), Box::new(PeerAddresses)],
         road,
     }
 }

@@ -1,1 +1,5 @@
-//! (to be written)
+//! The road to etcd: its configuration, service unit, certificates and releases, and its API.
+
+pub mod certificates;
+pub mod config;
+pub mod version;

@@ -1,5 +1,6 @@
 //! The managed resources, one file or folder each, and what they share.
 
+pub mod cluster;
 pub mod connection;
 pub mod road;
 pub mod server;

@@ -123,11 +123,11 @@ impl Observed {
         state.set("os", facts.os_name.as_str());
         state.set("arch", facts.arch.as_str());
         state.set("init_system", init_system_name(&facts.init_system));
-        let addresses = facts
-            .addresses
-            .iter()
-            .map(|address| Value::from(address.to_string()))
-            .collect::<Vec<_>>();
+        let mut addresses: Vec<IpAddr> = facts.addresses.into_iter().filter(is_global).collect();
+        // In a fixed order: interfaces that come up in another one are no change.
+        addresses.sort_unstable();
+        addresses.dedup();
+        let addresses: Vec<Value> = addresses.iter().map(|address| address.to_string().into()).collect();
         state.set("addresses", addresses);
         state
     }

@@ -1,0 +1,489 @@
+//! `etcd_cluster`: what the servers of a cluster share. Writes every server's view into its hosts file and, when
+//! it is new, leaves a founding permit on each.
+
+pub mod model;
+pub mod plan;
+pub mod servers;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::etcd::certificates::{Ca, CaPurpose};
+use crate::membership::founding::{Founding, Refusal, found, found_again};
+use crate::plugin::block::{
+    ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
+};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::{Attribute, Schema, Type};
+use crate::plugin::value::{FormError, Value, from_value, to_value};
+use crate::resource::road::Road;
+use crate::resource::timeouts;
+use crate::topology::{ClusterName, Topology};
+use model::{Authorities, Authority, ClusterModel};
+use servers::{Each, StepError, observe, on_each, prepare, seen};
+
+const CREATE: Duration = Duration::from_secs(60);
+const READ: Duration = Duration::from_secs(20);
+
+/// The block.
+pub struct ClusterResource {
+    road: Arc<Road>,
+}
+
+impl ClusterResource {
+    /// The block, with the provider's road to the servers.
+    pub fn new(road: Arc<Road>) -> Self {
+        Self { road }
+    }
+
+    /// Observes all servers, decides, and only then writes: views, and permits where it is to found.
+    async fn establish(
+        &self,
+        cluster: &ClusterModel,
+        topology: &Topology,
+        wish: Wish,
+        within: Duration,
+    ) -> Established {
+        let mut established = Established::default();
+        let road = &self.road;
+        if wish != Wish::Views {
+            let observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
+                observe(&host, topology, name).await
+            })
+            .await;
+            let seen = seen(&observed);
+            let decision = if wish == Wish::Found {
+                found(cluster.token(), &seen)
+            } else {
+                found_again(cluster.token(), &seen)
+            };
+            match decision {
+                Founding::Permit(_) => established.permits = true,
+                Founding::Underway => {}
+                Founding::Refused(reasons) => {
+                    established.diagnostics = refusals(&cluster.name, &reasons);
+                    return established;
+                }
+            }
+        }
+        let permits = established.permits;
+        let written = on_each(road, &cluster.servers, within, false, |name, host| async move {
+            prepare(&host, topology, name, cluster.token(), permits).await
+        })
+        .await;
+        established.wrote = true;
+        established.failed(written, "Its view could not be written");
+        established
+    }
+
+    async fn clear(&self, cluster: &ClusterModel, topology: &Topology, within: Duration) -> Diagnostics {
+        let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
+            servers::clear(&host, topology, cluster).await
+        })
+        .await;
+        let mut diagnostics = Diagnostics::new();
+        for (name, outcome) in cleared {
+            match outcome {
+                Ok(cleared) => {
+                    if let Some(token) = cleared.other {
+                        diagnostics.push(Diagnostic::warning(
+                            format!("Server {name} was left as it is"),
+                            format!("It belongs to a cluster of the same name with another token, {token:?}."),
+                        ));
+                    }
+                    if let Some(directory) = cleared.kept {
+                        diagnostics.push(Diagnostic::warning(
+                            format!("Data was kept on server {name}"),
+                            format!("A member that no state knew of was taken away. Its data is in {directory} there."),
+                        ));
+                    }
+                }
+                Err(StepError::Road(error)) => diagnostics.push(Diagnostic::warning(
+                    format!("Server {name} was not cleared"),
+                    format!(
+                        "It could not be reached, so the cluster's block in its /etc/hosts and /etc/etcd/{} stay: {error}",
+                        cluster.name
+                    ),
+                )),
+                Err(StepError::Run(error)) => diagnostics.push(
+                    Diagnostic::error(format!("Server {name} could not be cleared"), error.to_string())
+                        .at(Path::of("servers").key(&name)),
+                ),
+            }
+        }
+        diagnostics
+    }
+
+    /// The view that every server really has, and the state of the founding.
+    async fn refresh(&self, cluster: &ClusterModel, topology: &Topology, mut state: Value) -> (Value, Diagnostics) {
+        let observed = on_each(&self.road, &cluster.servers, READ, false, |name, host| async move {
+            observe(&host, topology, name).await
+        })
+        .await;
+        let mut diagnostics = Diagnostics::new();
+        let mut members = state.get("members").as_map().cloned().unwrap_or_default();
+        for (name, outcome) in &observed {
+            match outcome {
+                Ok(observation) => {
+                    let addresses = observation
+                        .addresses
+                        .iter()
+                        .map(|(to, address)| (to.clone(), address.as_str().into()));
+                    let addresses: BTreeMap<String, Value> = addresses.collect();
+                    if let Some(member) = members.get_mut(name) {
+                        member.set("addresses", addresses);
+                    }
+                }
+                Err(error) => diagnostics.push(
+                    Diagnostic::warning(
+                        format!("Server {name} could not be observed"),
+                        format!("Its view is taken to be as it was. {error}"),
+                    )
+                    .at(Path::of("servers").key(name)),
+                ),
+            }
+        }
+        state.set("members", members);
+        let with_data = observed
+            .values()
+            .flatten()
+            .filter(|observation| observation.holding.data.is_some())
+            .count();
+        let founding = if with_data >= crate::membership::quorum(cluster.servers.len()) {
+            plan::FOUNDED
+        } else if state.get("founding").as_str() == Some(plan::FOUNDED) {
+            // Data that was there once: never founded again, whatever has become of it.
+            plan::FOUNDED
+        } else if matches!(found_again(cluster.token(), &seen(&observed)), Founding::Permit(_)) {
+            plan::STRANDED
+        } else {
+            plan::PREPARED
+        };
+        state.set("founding", founding);
+        (state, diagnostics)
+    }
+}
+
+/// What is to be done on the servers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// A new cluster.
+    Found,
+    /// A cluster whose founding was interrupted.
+    FoundAgain,
+    /// Only the views.
+    Views,
+}
+
+#[derive(Default)]
+struct Established {
+    permits: bool,
+    wrote: bool,
+    diagnostics: Diagnostics,
+}
+
+impl Established {
+    fn failed(&mut self, outcomes: Each<()>, what: &str) {
+        for (name, outcome) in outcomes {
+            if let Err(error) = outcome {
+                self.diagnostics.push(
+                    Diagnostic::error(format!("Server {name} is not ready"), format!("{what}: {error}"))
+                        .at(Path::of("servers").key(&name)),
+                );
+            }
+        }
+    }
+}
+
+/// One error for the whole decision, with all servers that stand in its way.
+fn refusals(cluster: &str, reasons: &BTreeMap<String, Vec<Refusal>>) -> Diagnostics {
+    let mut diagnostics = Diagnostics::new();
+    for (server, reasons) in reasons {
+        let mut detail = String::new();
+        for reason in reasons {
+            let _ = writeln!(detail, "Server {server} {reason}.");
+        }
+        detail.push_str("A cluster is founded on all of its servers or on none: nothing was changed on any server.");
+        let at = Path::of("servers").key(server);
+        let at = match reasons.first() {
+            Some(Refusal::PortTaken(..)) => at.attribute("peer_port"),
+            _ => at,
+        };
+        diagnostics.push(Diagnostic::error(format!("Cluster {cluster} can't be founded"), detail).at(at));
+    }
+    diagnostics
+}
+
+/// The plan with everything that only the create can know.
+fn complete(mut planned: Value, cluster: &mut ClusterModel) -> Result<Value, Diagnostic> {
+    if cluster.token.is_none() {
+        cluster.token = Some(random_token()?);
+    }
+    planned.set("token", cluster.token());
+    if planned.get("certificate_authorities").is_null() {
+        return Ok(planned);
+    }
+    let failed = |error: &dyn std::fmt::Display| {
+        Diagnostic::error("The certificate authorities could not be made", error.to_string())
+    };
+    let name = ClusterName::parse(&cluster.name).map_err(|error| failed(&error))?;
+    let authority = |kind: &str, purpose: CaPurpose| {
+        let value = planned.at(&["certificate_authorities", kind]);
+        if value.is_wholly_known() && !value.is_null() {
+            return from_value::<Authority>(value).map_err(|error| failed(&error));
+        }
+        let made = Ca::generate(&name, purpose, OffsetDateTime::now_utc()).map_err(|error| failed(&error))?;
+        Ok(Authority {
+            certificate: made.cert_pem().to_owned(),
+            private_key: Some(made.key_pem().expose().to_owned()),
+        })
+    };
+    let authorities = Authorities {
+        peer: authority("peer", CaPurpose::Peers)?,
+        client: authority("client", CaPurpose::Clients)?,
+    };
+    planned.set(
+        "certificate_authorities",
+        to_value(&authorities).map_err(|error| failed(&error))?,
+    );
+    Ok(planned)
+}
+
+/// The cluster without its authorities: nothing on the servers depends on them here.
+fn to_model(block: &Value) -> Result<ClusterModel, FormError> {
+    let mut block = block.unknown_as_null();
+    block.set("certificate_authorities", Value::Null);
+    from_value(&block)
+}
+
+/// 128 random bits in hexadecimal.
+fn random_token() -> Result<String, Diagnostic> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Diagnostic::error("No random token could be made", error.to_string()))?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+#[async_trait]
+impl Resource for ClusterResource {
+    fn name(&self) -> &'static str {
+        "etcd_cluster"
+    }
+
+    fn schema(&self) -> Schema {
+        let mut attributes = model::shared_attributes();
+        if let Some(name) = attributes.iter_mut().find(|attribute| attribute.name == "name") {
+            name.requires_replace = true;
+        }
+        attributes.extend([
+            Attribute::string("token").or_computed().use_state().requires_replace().describe(
+                "Sets it apart from every other cluster: etcd's `initial-cluster-token`. Default: random.",
+            ),
+            Attribute::string("domain").or_computed().use_state().requires_replace().describe(
+                "The domain of its members' names, which only its own servers know. Default: `<name>.etcd.internal`.",
+            ),
+            Attribute::number("heartbeat_interval").default(i64::from(plan::HEARTBEAT)).describe(
+                "etcd's heartbeat interval in ms, about the longest round trip between members. Default: 100.",
+            ),
+            Attribute::number("election_timeout").default(i64::from(plan::ELECTION)).describe(
+                "etcd's election timeout in ms, ten times the longest round trip or more. Default: 1000.",
+            ),
+            Attribute::string("id").computed().use_state().describe("The name."),
+            Attribute::map_of("members", vec![
+                Attribute::string("peer_url").computed().describe("The peer URL of its member, the same everywhere."),
+                Attribute::string("client_url").computed().describe("The client URL of its member."),
+                model::text_map("addresses")
+                    .computed()
+                    .describe("The address by which it dials each server, as its /etc/hosts has it."),
+                Attribute::string("initial_cluster")
+                    .computed()
+                    .describe("Its own `initial-cluster`: the peer URLs by the addresses that it dials."),
+            ])
+            .computed()
+            .use_state()
+            .describe("What each server sees, by the server's name."),
+            Attribute::list("founders", Type::String)
+                .computed()
+                .use_state()
+                .describe("The servers that found the cluster together."),
+            Attribute::string("founding").computed().use_state().describe(
+                "How far founding has come: `prepared` (every server has a permit or data), `founded` (a quorum holds \
+                 data), or `stranded` (the permits are gone and nobody holds data: the next apply issues them anew).",
+            ),
+            Attribute::object("certificate_authorities", model::authority_attributes(false))
+                .computed()
+                .use_state()
+                .describe("Its certificate authorities. Private keys that it made itself are kept here and nowhere else."),
+            timeouts::attribute(&[
+                ("create", "How long to wait for servers. Default: `1m`."),
+                ("update", "How long to wait for servers. Default: `1m`."),
+                ("delete", "How long to wait for servers. Default: `20s`."),
+            ]),
+        ]);
+        Schema {
+            version: 0,
+            description: "An etcd cluster whose servers may stand in different networks. It computes by which address \
+                          every server dials every other one and writes that into their /etc/hosts.",
+            attributes,
+        }
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        let mut diagnostics = timeouts::validate(config);
+        model::topology(config, &Path::root(), &mut diagnostics);
+        diagnostics.append(plan::timing(config).into_iter().collect());
+        diagnostics
+    }
+
+    async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
+        let (planned, diagnostics) = plan::refine(&request.prior, request.planned, &request.config);
+        PlanResponse {
+            planned,
+            requires_replace: tls_switched(&request.prior, &request.config),
+            private: request.private,
+            diagnostics,
+        }
+    }
+
+    async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
+        let mut diagnostics = Diagnostics::new();
+        let topology = model::topology(&request.state, &Path::root(), &mut diagnostics);
+        let state = match (to_model(&request.state), topology) {
+            (Ok(cluster), Some(topology)) => {
+                let (state, warnings) = self.refresh(&cluster, &topology, request.state).await;
+                diagnostics.append(warnings);
+                state
+            }
+            (Err(error), _) => {
+                diagnostics.push(Diagnostic::error(
+                    "The state of the cluster can't be read",
+                    error.to_string(),
+                ));
+                request.state
+            }
+            (_, None) => request.state,
+        };
+        ReadResponse {
+            state,
+            private: request.private,
+            diagnostics,
+        }
+    }
+
+    async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.planned, "create", CREATE);
+        let mut diagnostics = Diagnostics::new();
+        let topology = model::topology(&request.planned, &Path::root(), &mut diagnostics);
+        let cluster = to_model(&request.planned);
+        let (Ok(mut cluster), Some(topology)) = (cluster, topology) else {
+            diagnostics.push(Diagnostic::error(
+                "The plan of the cluster can't be read",
+                "Something in it is not known.",
+            ));
+            return ApplyResponse {
+                state: Value::Null,
+                private: Vec::new(),
+                diagnostics,
+            };
+        };
+        let mut state = match complete(request.planned, &mut cluster) {
+            Ok(state) => state,
+            Err(diagnostic) => {
+                return ApplyResponse {
+                    state: Value::Null,
+                    private: Vec::new(),
+                    diagnostics: diagnostic.into(),
+                };
+            }
+        };
+        state.set("members", plan::members(&topology));
+        let established = self.establish(&cluster, &topology, Wish::Found, within).await;
+        diagnostics.append(established.diagnostics);
+        // Refused before anything was written: there is nothing to keep.
+        let state = if established.wrote { state } else { Value::Null };
+        ApplyResponse {
+            state,
+            private: Vec::new(),
+            diagnostics,
+        }
+    }
+
+    async fn update(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.planned, "update", CREATE);
+        let mut diagnostics = Diagnostics::new();
+        let topology = model::topology(&request.planned, &Path::root(), &mut diagnostics);
+        let cluster = to_model(&request.planned);
+        let (Ok(mut cluster), Some(topology)) = (cluster, topology) else {
+            diagnostics.push(Diagnostic::error(
+                "The plan of the cluster can't be read",
+                "Something in it is not known.",
+            ));
+            return ApplyResponse {
+                state: request.prior,
+                private: request.private,
+                diagnostics,
+            };
+        };
+        let wish = if request.prior.get("founding").as_str() == Some(plan::FOUNDED) {
+            Wish::Views
+        } else {
+            Wish::FoundAgain
+        };
+        let mut state = match complete(request.planned, &mut cluster) {
+            Ok(state) => state,
+            Err(diagnostic) => {
+                return ApplyResponse {
+                    state: request.prior,
+                    private: request.private,
+                    diagnostics: diagnostic.into(),
+                };
+            }
+        };
+        state.set("members", plan::members(&topology));
+        let established = self.establish(&cluster, &topology, wish, within).await;
+        diagnostics.append(established.diagnostics);
+        let state = if established.wrote { state } else { request.prior };
+        ApplyResponse {
+            state,
+            private: request.private,
+            diagnostics,
+        }
+    }
+
+    async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.prior, "delete", READ);
+        let mut diagnostics = Diagnostics::new();
+        let topology = model::topology(&request.prior, &Path::root(), &mut diagnostics);
+        if let (Ok(cluster), Some(topology)) = (to_model(&request.prior), topology) {
+            diagnostics.append(self.clear(&cluster, &topology, within).await);
+        }
+        let state = if diagnostics.has_errors() {
+            request.prior
+        } else {
+            Value::Null
+        };
+        ApplyResponse {
+            state,
+            private: request.private,
+            diagnostics,
+        }
+    }
+}
+
+/// Peer URLs carry the scheme and are the members' identity: TLS can't be switched on a cluster that exists.
+fn tls_switched(prior: &Value, config: &Value) -> Vec<Path> {
+    let enabled = |block: &Value| block.at(&["tls", "enabled"]).as_bool().unwrap_or(true);
+    if prior.is_null() || enabled(prior) == enabled(config) {
+        return Vec::new();
+    }
+    vec![Path::of("tls").attribute("enabled")]
+}

@@ -1,0 +1,246 @@
+//! What a configuration says about a cluster. `etcd_member` takes the same, through its `cluster`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::{Attribute, Type};
+use crate::plugin::value::Value;
+use crate::resource::server::model::{self as server, ServerModel};
+use crate::topology::{ClusterName, Domain, Scheme, Topology};
+
+/// A cluster as plan and state have it; everything known that is needed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClusterModel {
+    /// Its name.
+    pub name: String,
+    /// Its servers by name.
+    pub servers: BTreeMap<String, ServerModel>,
+    /// What sets it apart from every other cluster.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// The domain of its members' names.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// Whether and by whose authority connections are secured.
+    #[serde(default)]
+    pub tls: Option<TlsModel>,
+    /// etcd's heartbeat interval in ms.
+    #[serde(default)]
+    pub heartbeat_interval: Option<u32>,
+    /// etcd's election timeout in ms.
+    #[serde(default)]
+    pub election_timeout: Option<u32>,
+    /// The servers that founded it.
+    #[serde(default)]
+    pub founders: Option<Vec<String>>,
+    /// Its certificate authorities; none without TLS.
+    #[serde(default)]
+    pub certificate_authorities: Option<Authorities>,
+}
+
+/// The attribute `tls`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TlsModel {
+    /// Whether connections are secured.
+    pub enabled: Option<bool>,
+    /// The certificate of an authority of the user's own for peers.
+    pub peer_ca_certificate: Option<String>,
+    /// The certificate of an authority of the user's own for clients.
+    pub client_ca_certificate: Option<String>,
+}
+
+/// The attribute `certificate_authorities`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Authorities {
+    /// For connections between members.
+    pub peer: Authority,
+    /// For connections of clients.
+    pub client: Authority,
+}
+
+/// One certificate authority.
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub struct Authority {
+    /// Its certificate in PEM.
+    pub certificate: String,
+    /// Its private key in PEM, where it is known.
+    #[serde(default)]
+    pub private_key: Option<String>,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Authority(key: {})", self.private_key.is_some())
+    }
+}
+
+impl ClusterModel {
+    /// Whether connections are secured.
+    pub fn tls_enabled(&self) -> bool {
+        self.tls.as_ref().and_then(|tls| tls.enabled).unwrap_or(true)
+    }
+
+    /// The token; empty only while it is not known yet.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or_default()
+    }
+}
+
+/// The attributes that `etcd_cluster` has and `etcd_member.cluster` takes from it.
+pub fn shared_attributes() -> Vec<Attribute> {
+    vec![
+        Attribute::string("name").required().describe(
+            "Its name: lower case letters, digits and hyphens. Files, the service and the names of members carry it.",
+        ),
+        Attribute::map_of("servers", server::element_attributes())
+            .required()
+            .describe(
+                "Its servers by name: a map of `etcd_server` objects (or of objects with the same attributes). Maps of \
+             several modules can be merged.",
+            ),
+        Attribute::object(
+            "tls",
+            vec![
+            Attribute::bool("enabled").describe(
+                "Whether connections between members and of clients use TLS with client certificates. Default: true.",
+            ),
+            Attribute::string("peer_ca_certificate").describe(
+                "The certificate of your own authority for peers, in PEM; it must sign nothing else. Its key is given \
+                 to the provider (`certificate_authorities`) or to the members (`peer_ca_private_key_wo`).",
+            ),
+            Attribute::string("client_ca_certificate").describe(
+                "The certificate of your own authority for clients, in PEM. Its key is given to the provider \
+                 (`certificate_authorities`) or to the members (`client_ca_private_key_wo`).",
+            ),
+        ],
+        )
+        .describe("How connections are secured. By default the cluster makes two certificate authorities of its own."),
+    ]
+}
+
+/// The attributes of `certificate_authorities`. Members take the keys as write-only values, so that they are in
+/// the cluster's state and nowhere else.
+pub fn authority_attributes(write_only_keys: bool) -> Vec<Attribute> {
+    let authority = |name, description| {
+        let key = Attribute::string("private_key")
+            .sensitive()
+            .describe("Its private key in PEM.");
+        let certificate = Attribute::string("certificate").describe("Its certificate in PEM.");
+        let attributes = if write_only_keys {
+            vec![certificate, key.write_only()]
+        } else {
+            vec![certificate.computed(), key.computed()]
+        };
+        let object = Attribute::object(name, attributes).describe(description);
+        if write_only_keys { object } else { object.computed() }
+    };
+    vec![
+        authority(
+            "peer",
+            "The authority for connections between members; it signs nothing else.",
+        ),
+        authority("client", "The authority for connections of clients."),
+    ]
+}
+
+/// A map of text attributes, as the views have them.
+pub fn text_map(name: &'static str) -> Attribute {
+    Attribute::map(name, Type::String)
+}
+
+/// The topology of a cluster block or of a member's `cluster`, below `at`. `None` while something that it needs
+/// is unknown, or where there are errors.
+pub fn topology(block: &Value, at: &Path, diagnostics: &mut Diagnostics) -> Option<Topology> {
+    let name = parse(block, "name", at, diagnostics, ClusterName::parse);
+    let servers_at = at.attribute("servers");
+    let mut servers = Vec::new();
+    let mut complete = block.get("servers").as_map().is_some();
+    for (key, value) in block.get("servers").as_map().into_iter().flatten() {
+        let server_at = servers_at.key(key);
+        match server::to_topology(value, &server_at, diagnostics) {
+            Some(server) => servers.push((key.clone(), server)),
+            None => complete = false,
+        }
+    }
+    let scheme = match block.get("tls") {
+        Value::Unknown => return None,
+        tls if tls.get("enabled").is_unknown() => return None,
+        tls if tls.get("enabled").as_bool() == Some(false) => Scheme::Http,
+        _ => Scheme::Https,
+    };
+    let domain = match block.get("domain") {
+        Value::String(_) => parse(block, "domain", at, diagnostics, Domain::parse)?,
+        // Only a plan has it unknown, and only where the configuration leaves it to the default.
+        _ => Domain::of_cluster(name.as_ref()?),
+    };
+    if !complete {
+        return None;
+    }
+    let keys: BTreeMap<String, String> = servers
+        .iter()
+        .map(|(key, server)| (server.name.as_str().to_owned(), key.clone()))
+        .collect();
+    let misnamed: Vec<_> = servers
+        .iter()
+        .filter(|(key, server)| key != server.name.as_str())
+        .cloned()
+        .collect();
+    match Topology::new(
+        name?,
+        domain,
+        scheme,
+        servers.into_iter().map(|(_, server)| server).collect(),
+    ) {
+        Ok(topology) => {
+            for (key, server) in &misnamed {
+                diagnostics.push(
+                    Diagnostic::error(
+                        "A server's key is not its name",
+                        format!(
+                            "The server under the key {key:?} is named {:?}. Use the name as the key, since members and \
+                             addresses are looked up by it.",
+                            server.name.as_str()
+                        ),
+                    )
+                    .at(servers_at.key(key)),
+                );
+            }
+            misnamed.is_empty().then_some(topology)
+        }
+        Err(errors) => {
+            for error in errors {
+                let path = error.place().map_or_else(
+                    || servers_at.clone(),
+                    |(server, field)| {
+                        let name = server.as_str();
+                        servers_at
+                            .key(keys.get(name).map_or(name, String::as_str))
+                            .attribute(field.attribute())
+                    },
+                );
+                diagnostics.push(Diagnostic::error("These servers can't form a cluster", error.to_string()).at(path));
+            }
+            None
+        }
+    }
+}
+
+fn parse<T>(
+    block: &Value,
+    name: &str,
+    at: &Path,
+    diagnostics: &mut Diagnostics,
+    parse: impl Fn(&str) -> Result<T, crate::topology::NameError>,
+) -> Option<T> {
+    match parse(block.get(name).as_str()?) {
+        Ok(parsed) => Some(parsed),
+        Err(error) => {
+            diagnostics.push(Diagnostic::error(format!("Invalid {name}"), error.to_string()).at(at.attribute(name)));
+            None
+        }
+    }
+}

@@ -1,0 +1,12 @@
+# What this server holds of the cluster. Changes nothing. Given: cluster, ports, begin_mark, end_mark.
+etc=/etc/etcd/$cluster
+if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
+if [ -f "$etc/founding-permit" ]; then echo permit=yes; fi
+data=
+if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
+data=${data:-/var/lib/etcd/$cluster}
+if [ -d "$data/member" ]; then printf 'data=%s\n' "$data"; fi
+main=$(systemctl show -p MainPID --value "etcd-$cluster.service" 2>/dev/null) || main=0
+printf 'pid=%s\n' "${main:-0}"
+report_ports "$ports" "${main:-0}"
+sed -n "/^$begin_mark\$/,/^$end_mark\$/p" /etc/hosts | sed -n 's/^\([^#]\)/hosts=\1/p'

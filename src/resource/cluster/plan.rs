@@ -1,0 +1,230 @@
+//! What a plan says of a cluster: every server's view, as far as addresses are known.
+
+use std::collections::BTreeMap;
+
+use super::model;
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::value::Value;
+use crate::topology::{ClusterName, Domain, ServerName, Topology};
+
+/// The founding of a cluster that needs its permits issued anew.
+pub const STRANDED: &str = "stranded";
+/// The founding of a cluster that has its permits or its data.
+pub const PREPARED: &str = "prepared";
+/// The founding of a cluster whose members hold their data.
+pub const FOUNDED: &str = "founded";
+
+/// The computed `members` for a topology: what each server will see.
+pub fn members(topology: &Topology) -> Value {
+    let members = topology
+        .servers()
+        .keys()
+        .map(|server| (server.to_string(), member(topology, server)));
+    Value::Map(members.collect())
+}
+
+fn member(topology: &Topology, server: &ServerName) -> Value {
+    let view = topology.view(server).ok();
+    let addresses: BTreeMap<String, Value> = view
+        .iter()
+        .flat_map(|view| &view.addresses)
+        .map(|(name, address)| (name.to_string(), Value::from(address.to_string())))
+        .collect();
+    Value::object([
+        ("peer_url", topology.peer_url(server).ok().into()),
+        ("client_url", topology.client_url(server).ok().into()),
+        ("addresses", addresses.into()),
+        ("initial_cluster", view.map(|view| view.initial_cluster).into()),
+    ])
+}
+
+/// Refines the plan of a cluster.
+pub fn refine(prior: &Value, mut planned: Value, config: &Value) -> (Value, Diagnostics) {
+    let mut diagnostics = Diagnostics::new();
+    if planned.get("domain").is_unknown() {
+        let name = planned
+            .get("name")
+            .as_str()
+            .and_then(|name| ClusterName::parse(name).ok());
+        if let Some(name) = name {
+            planned.set("domain", Domain::of_cluster(&name).as_str());
+        }
+    }
+    let name = planned.get("name").clone();
+    planned.set("id", name);
+    let topology = model::topology(&planned, &Path::root(), &mut diagnostics);
+    planned.set("members", topology.as_ref().map_or(Value::Unknown, members));
+    if let Some(topology) = &topology {
+        for warning in topology.failure_domains().warnings {
+            diagnostics.push(
+                Diagnostic::warning("This cluster is weaker than it looks", warning.to_string())
+                    .at(Path::of("servers")),
+            );
+        }
+    }
+    if planned.at(&["tls", "enabled"]).as_bool() == Some(false) {
+        diagnostics.push(
+            Diagnostic::warning(
+                "The cluster runs without TLS",
+                "Whoever reaches the members' ports can read and change everything in it. Use this only where a \
+                 network of your own protects every connection.",
+            )
+            .at(Path::of("tls").attribute("enabled")),
+        );
+    }
+    let certificates = authorities(prior, &planned, &mut diagnostics);
+    planned.set("certificate_authorities", certificates);
+    founding(prior, &mut planned, &mut diagnostics);
+    if let Some(diagnostic) = timing(config) {
+        diagnostics.push(diagnostic);
+    }
+    (planned, diagnostics)
+}
+
+fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
+    let servers = planned.get("servers").as_map();
+    let names = servers.map(|servers| {
+        servers
+            .keys()
+            .map(|name| Value::from(name.as_str()))
+            .collect::<Vec<_>>()
+    });
+    let names = names.map_or(Value::Unknown, Value::List);
+    if prior.is_null() {
+        planned.set("founders", names);
+        planned.set("founding", PREPARED);
+        return;
+    }
+    let founded = prior.get("founding").as_str() == Some(FOUNDED);
+    let before = prior
+        .get("servers")
+        .as_map()
+        .map(|servers| servers.keys().cloned().collect::<Vec<_>>());
+    let after = planned
+        .get("servers")
+        .as_map()
+        .map(|servers| servers.keys().cloned().collect::<Vec<_>>());
+    if founded && after.is_some() && before != after {
+        diagnostics.push(
+            Diagnostic::error(
+                "The servers of a running cluster can't be changed yet",
+                format!(
+                    "The cluster was founded by {}; adding members to a running cluster or taking them away is not part \
+                     of this version. Nothing was changed.",
+                    before.clone().unwrap_or_default().join(", ")
+                ),
+            )
+            .at(Path::of("servers")),
+        );
+    }
+    if !founded && before != after {
+        planned.set("founders", names);
+        planned.set("founding", PREPARED);
+    } else {
+        planned.set("founders", prior.get("founders").clone());
+        let state = prior.get("founding").as_str();
+        planned.set(
+            "founding",
+            if state == Some(STRANDED) {
+                PREPARED
+            } else {
+                state.unwrap_or(PREPARED)
+            },
+        );
+    }
+}
+
+/// The certificate authorities: none without TLS, the user's own, or what the create makes.
+fn authorities(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics) -> Value {
+    let tls = planned.get("tls");
+    if tls.get("enabled").as_bool() == Some(false) {
+        return Value::Null;
+    }
+    let before = prior.get("certificate_authorities");
+    let mut known = 0;
+    let mut authority = |kind: &str, attribute: &str| match tls.get(attribute) {
+        Value::String(certificate) => {
+            known += 1;
+            Value::object([
+                ("certificate", certificate.as_str().into()),
+                ("private_key", Value::Null),
+            ])
+        }
+        // Made once, at create, and kept.
+        Value::Null if !before.is_null() && !before.at(&[kind, "private_key"]).is_null() => before.get(kind).clone(),
+        _ => Value::Unknown,
+    };
+    let peer = authority("peer", "peer_ca_certificate");
+    let client = authority("client", "client_ca_certificate");
+    let same = known == 2 && peer.get("certificate") == client.get("certificate");
+    if same {
+        diagnostics.push(
+            Diagnostic::error(
+                "Peers and clients need authorities of their own",
+                "peer_ca_certificate and client_ca_certificate are the same: every client could act as a member of \
+                 the cluster. Make one authority for each.",
+            )
+            .at(Path::of("tls").attribute("client_ca_certificate")),
+        );
+    }
+    Value::object([("peer", peer), ("client", client)])
+}
+
+/// etcd refuses to start with an election timeout below five heartbeats or above 50 s (etcd `embed/config.go`).
+pub fn timing(config: &Value) -> Option<Diagnostic> {
+    let number = |name: &str, default: i64| match config.get(name) {
+        Value::Null => Some(default),
+        value => value.as_i64(),
+    };
+    let heartbeat = number("heartbeat_interval", i64::from(HEARTBEAT))?;
+    let election = number("election_timeout", i64::from(ELECTION))?;
+    let problem = if heartbeat < 1 {
+        (
+            "heartbeat_interval",
+            format!("{heartbeat} ms is too short: it has to be 1 at least."),
+        )
+    } else if election < 5 * heartbeat {
+        let least = 5 * heartbeat;
+        let text = format!(
+            "{election} ms is too short for a heartbeat_interval of {heartbeat} ms: etcd wants {least} at least, and ten \
+             times the longest round trip between members is a good value."
+        );
+        ("election_timeout", text)
+    } else if election > 50_000 {
+        (
+            "election_timeout",
+            format!("{election} ms is too long: etcd accepts 50000 at most."),
+        )
+    } else {
+        return None;
+    };
+    Some(Diagnostic::error(format!("Invalid {}", problem.0), problem.1).at(Path::of(problem.0)))
+}
+
+/// etcd's own default, in ms.
+pub const HEARTBEAT: u32 = 100;
+/// etcd's own default, in ms.
+pub const ELECTION: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timings_that_etcd_refuses_are_named() {
+        let config = |heartbeat: i64, election: i64| {
+            Value::object([
+                ("heartbeat_interval", heartbeat.into()),
+                ("election_timeout", election.into()),
+            ])
+        };
+        assert!(timing(&config(100, 1000)).is_none());
+        assert_eq!(
+            timing(&config(300, 1000)).unwrap().path,
+            Some(Path::of("election_timeout"))
+        );
+        assert!(timing(&config(100, 60_000)).unwrap().detail.contains("50000 at most"));
+        assert!(timing(&config(0, 1000)).unwrap().detail.contains("too short"));
+    }
+}

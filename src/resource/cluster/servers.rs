@@ -1,0 +1,207 @@
+//! What `etcd_cluster` does on its servers: observe, write every server's view, leave permits, clear up. All
+//! servers at once, one script each.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::model::ClusterModel;
+use crate::host::{FileSpec, Host, Output, Placement, RunError, Script};
+use crate::membership::founding::{Holding, Seen};
+use crate::resource::road::{Road, RoadError};
+use crate::resource::server::model::ServerModel;
+use crate::topology::{ServerName, Topology, hosts_block};
+
+/// Why a step on one server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// It was not reached.
+    #[error(transparent)]
+    Road(#[from] RoadError),
+    /// The script failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// What every server gave, or why it gave nothing.
+pub type Each<T> = BTreeMap<String, Result<T, StepError>>;
+
+/// Does something on all servers at once.
+pub async fn on_each<'a, T, F>(
+    road: &'a Road,
+    servers: &'a BTreeMap<String, ServerModel>,
+    within: Duration,
+    patient: bool,
+    work: impl Fn(&'a str, Host) -> F,
+) -> Each<T>
+where
+    F: Future<Output = Result<T, RunError>>,
+{
+    let work = &work;
+    let all = servers.iter().map(|(name, server)| async move {
+        let outcome = async {
+            let host = road.connect(server, within, patient).await?;
+            Ok(work(name, host).await?)
+        };
+        (name.clone(), outcome.await)
+    });
+    join_all(all).await.into_iter().collect()
+}
+
+/// What one server holds, with the view that is in its hosts file.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// For the decision on founding.
+    pub holding: Holding,
+    /// The addresses that the names of the servers have on this one.
+    pub addresses: BTreeMap<String, String>,
+}
+
+/// Observes one server. Changes nothing.
+///
+/// # Errors
+/// If the script can't run.
+pub async fn observe(host: &Host, topology: &Topology, server: &str) -> Result<Observation, RunError> {
+    let cluster = topology.cluster();
+    let ports = topology.servers().iter().find(|(name, _)| name.as_str() == server);
+    let ports = ports
+        .map(|(_, server)| format!("{} {}", server.peer_port, server.client_port))
+        .unwrap_or_default();
+    let script = Script::new("observing the server")
+        .set("cluster", cluster.as_str())
+        .set("ports", ports)
+        .set("begin_mark", hosts_block::begin_mark(cluster))
+        .set("end_mark", hosts_block::end_mark(cluster))
+        .line(include_str!("../ports.sh"))
+        .line(include_str!("observe.sh"));
+    let output = host.run_checked(&script).await?;
+    Ok(observation(&output, topology))
+}
+
+fn observation(output: &Output, topology: &Topology) -> Observation {
+    let names: BTreeMap<String, &ServerName> = topology
+        .servers()
+        .keys()
+        .map(|server| (topology.domain().stable_name(server), server))
+        .collect();
+    let addresses = output
+        .values("hosts")
+        .filter_map(|line| {
+            let (address, name) = line.split_once(char::is_whitespace)?;
+            let server = names.get(name.split_whitespace().next()?)?;
+            Some((server.to_string(), address.to_owned()))
+        })
+        .collect();
+    let ports_taken = output
+        .values("port")
+        .filter_map(|line| {
+            let (port, process) = line.split_once(' ')?;
+            Some((port.parse().ok()?, process.to_owned()))
+        })
+        .collect();
+    let holding = Holding {
+        token: output.value("token").map(str::to_owned),
+        permit: output.value("permit").is_some(),
+        data: output.value("data").map(str::to_owned),
+        ports_taken,
+    };
+    Observation { holding, addresses }
+}
+
+/// What the founding decision needs to know of the servers.
+pub fn seen(observations: &Each<Observation>) -> BTreeMap<String, Seen> {
+    observations
+        .iter()
+        .map(|(name, outcome)| {
+            let seen = match outcome {
+                Ok(observation) => Seen::Reached(observation.holding.clone()),
+                Err(error) => Seen::Unreached(error.to_string()),
+            };
+            (name.clone(), seen)
+        })
+        .collect()
+}
+
+/// Writes one server's view into its hosts file and, where it is to found, leaves the permit.
+///
+/// # Errors
+/// If the script fails: the hosts file can't be edited, or the disk is full.
+pub async fn prepare(
+    host: &Host,
+    topology: &Topology,
+    server: &str,
+    token: &str,
+    permit: bool,
+) -> Result<(), RunError> {
+    let cluster = topology.cluster();
+    let view = ServerName::parse(server)
+        .ok()
+        .and_then(|name| topology.view(&name).ok());
+    let lines = view.map(|view| view.hosts_lines).unwrap_or_default();
+    let directory = format!("/etc/etcd/{cluster}");
+    let mut script = Script::new("writing the server's view into /etc/hosts")
+        .line(hosts_block::script())
+        .set("begin_mark", hosts_block::begin_mark(cluster))
+        .set("end_mark", hosts_block::end_mark(cluster))
+        .set("block", hosts_block::render(cluster, &lines))
+        .set("directory", &directory)
+        .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
+    if permit {
+        // The token first: a permit never stands without it.
+        script = script
+            .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
+            .write_file(&root_file(format!("{directory}/token"), token))
+            .line("sync \"$directory\"")
+            .write_file(&root_file(format!("{directory}/founding-permit"), token))
+            .line("sync \"$directory\"");
+    }
+    host.run_checked(&script).await.map(drop)
+}
+
+fn root_file(path: String, contents: &str) -> FileSpec {
+    FileSpec {
+        path,
+        mode: 0o600,
+        owner: "0:0".to_owned(),
+        contents: format!("{contents}\n").into_bytes().into(),
+        placement: Placement::Rename,
+    }
+}
+
+/// What clearing up found.
+#[derive(Clone, Debug, Default)]
+pub struct Cleared {
+    /// The token of another cluster of this name, which was left alone.
+    pub other: Option<String>,
+    /// Where data was kept.
+    pub kept: Option<String>,
+}
+
+/// Takes away what the cluster has on a server.
+///
+/// # Errors
+/// If the script fails.
+pub async fn clear(host: &Host, topology: &Topology, cluster: &ClusterModel) -> Result<Cleared, RunError> {
+    let name = topology.cluster();
+    let script = Script::new("taking the cluster off the server")
+        .line(hosts_block::script())
+        .set("cluster", name.as_str())
+        .set("token", cluster.token())
+        .set("begin_mark", hosts_block::begin_mark(name))
+        .set("end_mark", hosts_block::end_mark(name))
+        .set("stamp", stamp())
+        .line(include_str!("clear.sh"));
+    let output = host.run_checked(&script).await?;
+    Ok(Cleared {
+        other: output.value("other").map(str::to_owned),
+        kept: output.value("kept").map(str::to_owned),
+    })
+}
+
+/// The time as part of a file name.
+pub fn stamp() -> String {
+    let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+    time::OffsetDateTime::now_utc().format(&format).unwrap_or_default()
+}

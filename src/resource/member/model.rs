@@ -1,0 +1,245 @@
+//! What a configuration says about a member.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::etcd::config::{OptionError, check_option, owned_option};
+use crate::etcd::version::Version;
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::{Attribute, Schema, Type};
+use crate::plugin::value::Value;
+use crate::resource::cluster::model::{self as cluster, ClusterModel};
+use crate::resource::server::model::ServerModel;
+use crate::resource::timeouts;
+
+/// A member as plan and state have it; everything known that is needed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct MemberModel {
+    /// Its cluster.
+    pub cluster: ClusterModel,
+    /// The name of its server.
+    pub server: String,
+    /// The version of etcd.
+    pub version: String,
+    /// Where the binaries come from.
+    #[serde(default)]
+    pub binary: Option<BinaryModel>,
+    /// Its data directory.
+    #[serde(default)]
+    pub data_dir: Option<String>,
+    /// Further options of etcd.
+    #[serde(default)]
+    pub config: Option<BTreeMap<String, String>>,
+    /// What becomes of the data when it is destroyed.
+    #[serde(default)]
+    pub on_destroy: Option<String>,
+}
+
+/// The attribute `binary`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct BinaryModel {
+    /// A file or folder that is on the server.
+    pub host_path: Option<String>,
+    /// A local file or folder.
+    pub upload: Option<String>,
+    /// An archive that the server fetches.
+    pub url: Option<String>,
+    /// Its checksum.
+    pub sha256: Option<String>,
+}
+
+impl MemberModel {
+    /// Its server.
+    pub fn server(&self) -> Option<&ServerModel> {
+        self.cluster.servers.get(&self.server)
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> String {
+        self.data_dir.clone().unwrap_or_else(|| default_data_dir(&self.cluster.name))
+    }
+
+    /// Whether it founds the cluster.
+    pub fn is_founder(&self) -> bool {
+        self.founders().contains(&self.server)
+    }
+
+    /// The servers that found the cluster.
+    pub fn founders(&self) -> Vec<String> {
+        self.cluster.founders.clone().unwrap_or_else(|| self.cluster.servers.keys().cloned().collect())
+    }
+}
+
+/// Where a member's data is unless the configuration says otherwise.
+pub fn default_data_dir(cluster: &str) -> String {
+    format!("/var/lib/etcd/{cluster}")
+}
+
+/// The schema.
+pub fn schema() -> Schema {
+    let mut cluster_attributes = cluster::shared_attributes();
+    cluster_attributes.extend([
+        Attribute::string("token").describe("Its token."),
+        Attribute::string("domain").describe("The domain of its members' names."),
+        Attribute::number("heartbeat_interval").describe("etcd's heartbeat interval in ms."),
+        Attribute::number("election_timeout").describe("etcd's election timeout in ms."),
+        Attribute::list("founders", Type::String).describe("The servers that found the cluster."),
+        Attribute::object("certificate_authorities", cluster::authority_attributes(true))
+            .describe("Its certificate authorities. Private keys are write-only: never in this resource's state."),
+    ]);
+    let fact = |name, description| Attribute::string(name).computed().use_state().describe(description);
+    Schema {
+        version: 0,
+        description: "The etcd that runs on one server of a cluster.",
+        attributes: vec![
+            Attribute::object("cluster", cluster_attributes).required().describe("Its cluster: `etcd_cluster.<name>`."),
+            Attribute::string("server")
+                .required()
+                .requires_replace()
+                .describe("The server that it runs on: a key of the cluster's `servers`."),
+            Attribute::string("version").required().describe("The version of etcd, such as `3.6.5`."),
+            Attribute::object("binary", vec![
+                Attribute::string("host_path").describe(
+                    "A file `etcd`, or a folder with it, that is on the server already.",
+                ),
+                Attribute::string("upload").describe(
+                    "A local file `etcd`, or a folder with `etcd`, `etcdctl` and `etcdutl`, that is copied to the server.",
+                ),
+                Attribute::string("url").describe("An archive (`.tar.gz`) that the server fetches itself."),
+                Attribute::string("sha256").describe("The archive's SHA-256 in hexadecimal; required with `url`."),
+            ])
+            .describe(
+                "Where the binaries come from. Default: the official release of `version`, which the server fetches \
+                 itself and checks against its published checksums.",
+            ),
+            Attribute::string("data_dir").or_computed().use_state().requires_replace().describe(
+                "Its data directory. Default: `/var/lib/etcd/<cluster>`.",
+            ),
+            Attribute::map("config", Type::String).describe(
+                "Further options of etcd by their flags' names, without dashes in front, such as \
+                 `{ \"quota-backend-bytes\" = \"8589934592\" }`.",
+            ),
+            Attribute::string("on_destroy").default("keep_data").describe(
+                "What becomes of the data when the member is destroyed: `keep_data` (the default) renames the directory, \
+                 `delete_data` deletes it.",
+            ),
+            Attribute::string("peer_ca_private_key_wo").sensitive().write_only().describe(
+                "The private key of your own authority for peers, in PEM. Never stored.",
+            ),
+            Attribute::string("client_ca_private_key_wo").sensitive().write_only().describe(
+                "The private key of your own authority for clients, in PEM. Never stored.",
+            ),
+            fact("id", "Cluster and server: `<cluster>/<server>`."),
+            fact("member_id", "etcd's ID of the member, in hexadecimal."),
+            fact("cluster_id", "etcd's ID of the cluster, in hexadecimal: the same for all its members."),
+            fact("peer_url", "Its peer URL, the same text on every server."),
+            fact("client_url", "Its client URL."),
+            fact("initial_cluster", "Its own `initial-cluster`: the peer URLs by the addresses that it dials."),
+            fact("configuration", "Its configuration file, as it is on the server."),
+            fact("service", "What its service does: `running`, `stopped` or `failed`."),
+            fact("running_version", "The version that runs."),
+            Attribute::object("certificate_expiry", vec![
+                Attribute::string("peer").computed().describe("Of the certificate that it shows to peers that dial it."),
+                Attribute::string("peer_client").computed().describe("Of the certificate that it shows to peers it dials."),
+                Attribute::string("client").computed().describe("Of the certificate that it shows to clients."),
+            ])
+            .computed()
+            .use_state()
+            .describe("When its certificates expire, in RFC 3339. Null without TLS."),
+            timeouts::attribute(&[
+                ("create", "How long founding may take. Default: `5m`."),
+                ("update", "How long a change may take. Default: `5m`."),
+                ("delete", "How long leaving may take. Default: `2m`."),
+            ]),
+        ],
+    }
+}
+
+/// Checks what the configuration alone tells.
+pub fn validate(config: &Value) -> Diagnostics {
+    let mut diagnostics = timeouts::validate(config);
+    let version = match config.get("version").as_str().map(Version::parse) {
+        Some(Ok(version)) => {
+            if let Some(warning) = version.warning() {
+                let text = warning.to_string();
+                diagnostics.push(Diagnostic::warning("Consider another version of etcd", text).at(Path::of("version")));
+            }
+            Some(version)
+        }
+        Some(Err(error)) => {
+            diagnostics.push(Diagnostic::error("Invalid version of etcd", error.to_string()).at(Path::of("version")));
+            None
+        }
+        None => None,
+    };
+    validate_options(config, version.as_ref(), &mut diagnostics);
+    validate_binary(config.get("binary"), &mut diagnostics);
+    if let Some(directory) = config.get("data_dir").as_str().filter(|path| !is_plain_absolute(path)) {
+        diagnostics.push(
+            Diagnostic::error(
+                "Invalid data directory",
+                format!("{directory:?} has to be an absolute path below the root, without spaces, quotes or \"..\"."),
+            )
+            .at(Path::of("data_dir")),
+        );
+    }
+    if let Some(choice) = config.get("on_destroy").as_str().filter(|choice| !["keep_data", "delete_data"].contains(choice)) {
+        diagnostics.push(
+            Diagnostic::error(
+                "Invalid on_destroy",
+                format!("{choice:?} is neither \"keep_data\" nor \"delete_data\"."),
+            )
+            .at(Path::of("on_destroy")),
+        );
+    }
+    diagnostics
+}
+
+fn validate_options(config: &Value, version: Option<&Version>, diagnostics: &mut Diagnostics) {
+    for (key, value) in config.get("config").as_map().into_iter().flatten() {
+        let problem = match (version, value.as_str()) {
+            (Some(version), Some(text)) => check_option(key, text, version).err(),
+            _ => owned_option(key).map(|owned| OptionError::Owned { key: key.clone(), owned }),
+        };
+        if let Some(problem) = problem {
+            let at = Path::of("config").key(key);
+            diagnostics.push(Diagnostic::error("Invalid option of etcd", problem.to_string()).at(at));
+        }
+    }
+}
+
+fn validate_binary(binary: &Value, diagnostics: &mut Diagnostics) {
+    if binary.is_null() || !binary.is_wholly_known() {
+        return;
+    }
+    let given: Vec<&str> =
+        ["host_path", "upload", "url"].into_iter().filter(|name| !binary.get(name).is_null()).collect();
+    let at = Path::of("binary");
+    let mut wrong = |at: Path, text: String| diagnostics.push(Diagnostic::error("Invalid binary", text).at(at));
+    if given.len() > 1 {
+        wrong(at.clone(), format!("Only one of host_path, upload and url can be set, but these are: {}.", given.join(", ")));
+    }
+    if given.is_empty() {
+        wrong(at.clone(), "One of host_path, upload and url has to be set. For the official release leave binary out.".into());
+    }
+    match (binary.get("url").as_str(), binary.get("sha256").as_str()) {
+        (Some(_), None) => wrong(at.attribute("sha256"), "url needs the sha256 of the archive.".into()),
+        (None, Some(_)) => wrong(at.attribute("sha256"), "sha256 goes with url only.".into()),
+        (Some(_), Some(sum)) if sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            wrong(at.attribute("sha256"), format!("{sum:?} is not a SHA-256: it has to be 64 hexadecimal digits."));
+        }
+        _ => {}
+    }
+    if let Some(path) = binary.get("host_path").as_str().filter(|path| !is_plain_absolute(path)) {
+        wrong(at.attribute("host_path"), format!("{path:?} has to be an absolute path without spaces or quotes."));
+    }
+}
+
+/// Whether a path can stand in a unit file and a shell script without doubt.
+fn is_plain_absolute(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@".contains(&byte);
+    path.len() > 1 && path.starts_with('/') && path.bytes().all(plain) && !path.split('/').any(|part| part == "..")
+}

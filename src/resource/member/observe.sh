@@ -1,0 +1,32 @@
+# What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key.
+etc=/etc/etcd/$cluster
+if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
+if [ -f "$etc/founding-permit" ]; then printf 'permit=%s\n' "$(cat "$etc/founding-permit")"; fi
+if [ -d "$data/member" ]; then
+  echo data=member
+elif [ -d "$data" ] && [ -n "$(ls -A "$data")" ]; then
+  echo data=other
+else
+  echo data=empty
+fi
+systemctl show -p MainPID -p ActiveState -p SubState -p Result -p UnitFileState "$unit" 2>/dev/null | sed 's/^/unit./'
+main=$(systemctl show -p MainPID --value "$unit" 2>/dev/null) || main=0
+case ${main:-0} in 0) ;; *) printf 'executable=%s\n' "$(readlink "/proc/$main/exe" 2>/dev/null)" ;; esac
+report_ports "$ports" "${main:-0}"
+for file in $files; do
+  if [ -f "$file" ]; then printf 'file=%s %s\n' "$(sha256sum <"$file" | cut -d' ' -f1)" "$file"; fi
+done
+if [ -x "$binary/etcd" ]; then
+  printf 'binary=%s\n' "$("$binary/etcd" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"
+elif [ -f "$binary" ] && [ -x "$binary" ]; then
+  printf 'binary=%s\n' "$("$binary" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"
+elif [ -e "$binary" ]; then
+  echo binary=none
+fi
+if [ -f "$etc/etcd.yaml" ]; then printf 'config=%s\n' "$(base64 <"$etc/etcd.yaml" | tr -d '\n')"; fi
+for name in peer-server peer-client server peer-ca client-ca; do
+  if [ -f "$etc/pki/$name.crt" ]; then printf 'certificate.%s=%s\n' "$name" "$(base64 <"$etc/pki/$name.crt" | tr -d '\n')"; fi
+done
+if [ "$with_key" = yes ] && [ -f "$etc/pki/server.key" ]; then
+  printf 'key=%s\n' "$(base64 <"$etc/pki/server.key" | tr -d '\n')"
+fi

@@ -1,0 +1,16 @@
+# report_ports PORTS PID: prints `port=N PROCESS` for each port that a process other than PID listens on.
+report_ports() {
+  for port in $1; do
+    if command -v ss >/dev/null 2>&1; then
+      listening=$(ss -Hltnp "sport = :$port" 2>/dev/null | head -n 1)
+      process=$(printf '%s' "$listening" | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p')
+    else
+      listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="$(printf '%04X' "$port")" \
+        '$4 == "0A" { split($2, part, ":"); if (part[2] == port) { print; exit } }')
+      process=
+    fi
+    case $listening in '') continue ;; esac
+    case $process in *"(process $2)") continue ;; esac
+    printf 'port=%s %s\n' "$port" "${process:-another process}"
+  done
+}
