@@ -38,34 +38,22 @@ pub fn heard_from(lab: &Lab, host: &str) -> Result<BTreeSet<IpAddr>> {
     Ok(addresses.collect())
 }
 
-/// The configuration file of the etcd that runs on the host.
+/// The configuration that stands on the host for the cluster `main`, as text and parsed.
 pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_yaml_ng::Value)> {
-    let script =
-        "tr '\\0' '\\n' </proc/$(pgrep -xo etcd)/cmdline | sed -n 's/^--config-file=//p;/^--config-file$/{n;p}'";
-    let path = lab.exec(host, script)?.ok()?;
-    ensure!(!path.is_empty(), "no etcd with a configuration file runs on {host}");
-    let text = lab.read_file(host, &path)?;
-    let parsed = serde_yaml_ng::from_str(&text).with_context(|| format!("{path} on {host}"))?;
+    let text = lab.read_file(host, "/etc/etcd/main/etcd.yaml")?;
+    let parsed = serde_yaml_ng::from_str(&text).with_context(|| format!("the configuration on {host}"))?;
     Ok((text, parsed))
 }
 
 /// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with its own certificate.
 fn etcdctl(lab: &Lab, host: &str) -> Result<String> {
-    let (_, configuration) = etcd_configuration(lab, host)?;
-    let security = &configuration["client-transport-security"];
-    let file = |key: &str| security[key].as_str().map(str::to_owned);
     let binary = lab
         .exec(host, "dirname \"$(readlink /proc/$(pgrep -xo etcd)/exe)\"")?
         .ok()?;
-    let mut words = format!("{binary}/etcdctl --dial-timeout=2s --command-timeout=5s");
-    match (file("trusted-ca-file"), file("cert-file"), file("key-file")) {
-        (Some(authority), Some(certificate), Some(key)) => {
-            words +=
-                &format!(" --cacert={authority} --cert={certificate} --key={key} --endpoints=https://127.0.0.1:2379");
-        }
-        _ => words += " --endpoints=http://127.0.0.1:2379",
-    }
-    Ok(words)
+    Ok(format!(
+        "{binary}/etcdctl --dial-timeout=2s --command-timeout=5s --endpoints=https://127.0.0.1:2379 \
+         --cacert=/etc/etcd/main/pki/client-ca.crt --cert=/etc/etcd/main/pki/server.crt --key=/etc/etcd/main/pki/server.key"
+    ))
 }
 
 /// Runs `etcdctl` on the host as a client of the host's own member.
@@ -226,9 +214,11 @@ impl Written {
     }
 }
 
-/// What a destroy must not leave: units, users, blocks in the hosts file, listening ports. An empty text is good.
+/// What a destroy must not leave: units, users, a block in the hosts file, configuration, listening ports, processes. Nothing
+/// is an empty text.
 pub fn leftovers(lab: &Lab, host: &str) -> Result<String> {
-    let script = "systemctl list-unit-files --no-legend 'etcd*'; systemctl --no-legend list-units 'etcd*'; ls -d /etc/systemd/system/etcd* 2>/dev/null; \
-                  getent passwd etcd; grep -n etcd /etc/hosts; ss -Hltn 'sport = :2379 or sport = :2380'; pgrep -a etcd";
+    let script = "systemctl --no-legend list-unit-files 'etcd*'; systemctl --no-legend --all list-units 'etcd*'
+        ls -d /etc/systemd/system/*/etcd* /etc/systemd/system/etcd* 2>/dev/null; getent passwd | grep ^etcd; getent group | grep ^etcd
+        grep -v '^127' /etc/hosts; find /etc/etcd -type f 2>/dev/null; ss -Hltn 'sport = :2379 or sport = :2380'; pgrep -a etcd";
     lab.exec(host, script).map(|output| output.stdout)
 }

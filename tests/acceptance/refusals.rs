@@ -88,8 +88,8 @@ fn what_only_the_hosts_know() -> Result<()> {
     lab.exec("b1", "pkill -x nc")?;
     listener.wait()?;
 
-    lab.write_file("c1", "/var/lib/etcd/member/snap/db", b"somebody else's")?;
-    check("foreign data", &good, &["c1", "/var/lib/etcd"])?;
+    lab.write_file("c1", "/var/lib/etcd/main/member/wal/0.wal", b"somebody else's")?;
+    check("foreign data", &good, &["c1", "/var/lib/etcd/main"])?;
     lab.exec("c1", "rm -r /var/lib/etcd")?.ok()?;
 
     lab.power_off("b1")?;
