@@ -71,6 +71,8 @@ fn run(about: About, arguments: &Arguments, provider: impl Provider + 'static) -
         Some(Handshake::read(environment)?)
     };
     log::start(about.short_name(), environment);
+    // A panic becomes a diagnostic where it is caught; on standard error it would only garble the log.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
