@@ -11,31 +11,29 @@ use serde_json::Value;
 
 /// The addresses to which the host has established connections on the peer port.
 pub fn dialled(lab: &Lab, host: &str) -> Result<BTreeSet<IpAddr>> {
-    let text = lab.exec(host, "ss -Htn state established dport = :2380")?.ok()?;
-    let addresses = text.lines().map(|line| {
-        let peer = line.split_whitespace().nth(3).context("a line of ss without peer")?;
-        let address = peer.rsplit_once(':').map_or(peer, |(address, _)| address);
-        address
-            .trim_matches(['[', ']'])
-            .parse()
-            .with_context(|| format!("the address in {line:?}"))
-    });
-    addresses.collect()
+    peers(lab, host, "dport")
 }
 
 /// The addresses from which the host's peer port has established connections.
 pub fn heard_from(lab: &Lab, host: &str) -> Result<BTreeSet<IpAddr>> {
-    let text = lab.exec(host, "ss -Htn state established sport = :2380")?.ok()?;
-    let addresses = text.lines().filter_map(|line| {
-        line.split_whitespace()
-            .nth(3)?
-            .rsplit_once(':')?
-            .0
+    peers(lab, host, "sport")
+}
+
+/// The far ends of the established connections with the peer port at the near (`sport`) or far (`dport`) end.
+fn peers(lab: &Lab, host: &str, side: &str) -> Result<BTreeSet<IpAddr>> {
+    let text = lab
+        .exec(host, &format!("ss -Htn state established {side} = :2380"))?
+        .ok()?;
+    let addresses = text.lines().map(|line| {
+        let peer = line.split_whitespace().nth(3).context("a line of ss without peer")?;
+        let address = peer.rsplit_once(':').map_or(peer, |(address, _)| address);
+        let address: IpAddr = address
             .trim_matches(['[', ']'])
             .parse()
-            .ok()
+            .with_context(|| format!("the address in {line:?}"))?;
+        Ok(address.to_canonical())
     });
-    Ok(addresses.collect())
+    addresses.collect()
 }
 
 /// The configuration that stands on the host for the cluster `main`, as text and parsed.
