@@ -274,12 +274,15 @@ async fn it_does_not_outlive_terraform() {
     let sockets = || std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(sockets(), 1);
     drop(shell.stdin.take());
+    let pid = lines.next_line().await.unwrap().unwrap();
     let ended = async {
         while sockets() == 1 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), ended)
-        .await
-        .expect("ends by itself");
+    let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+    if ended.is_err() {
+        let _ = Command::new("kill").args(["-KILL", &pid]).status().await;
+    }
+    assert!(ended.is_ok(), "it ends by itself");
 }
