@@ -1,0 +1,189 @@
+//! `terraform apply` forms one cluster across networks, and `terraform destroy` leaves the servers as they were.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use etcd_lab::{Builder, Delay, HostSpec, Lab, PASSWORD, Site};
+
+use crate::configuration::{Configuration, quoted};
+use crate::outside::{dialled, etcd_configuration, eventually, heard_from, leftovers, one_cluster, status};
+use crate::terraform::Terraform;
+
+/// The address by which `viewer` is to dial `other`: private inside a site, public across.
+fn dials(lab: &Lab, viewer: &str, other: &str) -> Result<Ipv4Addr> {
+    let private = lab.private_address(other)?;
+    if lab.spec().site_of(viewer)? == lab.spec().site_of(other)? {
+        return Ok(private);
+    }
+    Ok(lab.public_address(other)?.unwrap_or(private))
+}
+
+/// Checks who talks to whom by which address, in both directions, and what each server's file says.
+pub fn every_view_is_its_own(lab: &Lab, hosts: &[&str]) -> Result<()> {
+    for viewer in hosts {
+        let others = hosts.iter().filter(|other| *other != viewer);
+        let to: BTreeSet<IpAddr> = others
+            .clone()
+            .map(|other| dials(lab, viewer, other).map(IpAddr::V4))
+            .collect::<Result<_>>()?;
+        // A peer is heard from at the address by which it would be dialled: in this lab hosts go out as they are reached.
+        eventually(&format!("{viewer} dials {to:?}"), Duration::from_secs(10), || {
+            Ok(dialled(lab, viewer)? == to)
+        })
+        .with_context(|| format!("it dials {:?}", dialled(lab, viewer)))?;
+        eventually(&format!("{viewer} hears from {to:?}"), Duration::from_secs(10), || {
+            Ok(heard_from(lab, viewer)? == to)
+        })
+        .with_context(|| format!("it hears from {:?}", heard_from(lab, viewer)))?;
+        let (_, configuration) = etcd_configuration(lab, viewer)?;
+        let said: BTreeSet<&str> = configuration["initial-cluster"]
+            .as_str()
+            .unwrap_or_default()
+            .split(',')
+            .collect();
+        let expected = hosts
+            .iter()
+            .map(|other| Ok(format!("{other}=https://{}:2380", dials(lab, viewer, other)?)));
+        let expected = expected.collect::<Result<BTreeSet<String>>>()?;
+        ensure!(
+            said == expected.iter().map(String::as_str).collect(),
+            "{viewer} has {said:?} and not {expected:?}"
+        );
+        ensure!(
+            configuration["initial-cluster-state"] == "existing",
+            "{viewer} is not on its final configuration"
+        );
+    }
+    Ok(())
+}
+
+/// Forms a cluster, looks at it from all sides, and destroys it.
+fn forms(prefix: &str, hosts: &[&str], etcd: &str, terraform: &str) -> Result<()> {
+    let lab = Builder::standard(prefix).only(hosts).up()?;
+    lab.wan_everywhere(Delay::ms(25.0))?;
+    forms_in(&lab, hosts, terraform, &Configuration::new(&lab, hosts, etcd)?)?;
+    Ok(())
+}
+
+fn forms_in(lab: &Lab, hosts: &[&str], terraform: &str, configuration: &Configuration) -> Result<()> {
+    let before: Vec<String> = hosts
+        .iter()
+        .map(|host| lab.read_file(host, "/etc/hosts"))
+        .collect::<Result<_>>()?;
+    let terraform = Terraform::new(lab, terraform)?;
+    terraform.configure(&configuration.render())?;
+    terraform.apply()?;
+    one_cluster(lab, hosts)?;
+    every_view_is_its_own(lab, hosts)?;
+    for host in hosts {
+        let version = status(lab, host)?.version;
+        ensure!(
+            configuration.member["version"] == quoted(&version),
+            "{host} runs {version}"
+        );
+    }
+    terraform.nothing_to_do()?;
+    let again = terraform.apply()?;
+    ensure!(again.contains("No changes"), "{again}");
+
+    terraform.destroy()?;
+    for (host, before) in hosts.iter().zip(before) {
+        ensure!(
+            leftovers(lab, host)?.is_empty(),
+            "left on {host}: {}",
+            leftovers(lab, host)?
+        );
+        ensure!(
+            lab.read_file(host, "/etc/hosts")? == before,
+            "/etc/hosts of {host} is not what it was"
+        );
+    }
+    Ok(())
+}
+
+const THREE: [&str; 3] = ["a1", "b1", "c1"];
+const FIVE: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
+
+#[test]
+fn three_servers_on_etcd_3_4() -> Result<()> {
+    forms("form-34", &THREE, "3.4.23", "1.11")
+}
+
+#[test]
+fn three_servers_on_etcd_3_5() -> Result<()> {
+    forms("form-35", &THREE, "3.5.30", "1.15")
+}
+
+#[test]
+fn three_servers_on_etcd_3_6() -> Result<()> {
+    forms("form-36", &THREE, "3.6.16", "1.11")
+}
+
+#[test]
+fn five_servers_on_etcd_3_7() -> Result<()> {
+    forms("form-37", &FIVE, "3.7.3", "1.15")
+}
+
+#[test]
+fn one_at_a_time_as_root() -> Result<()> {
+    let lab = Builder::standard("form-one").only(&THREE).up()?;
+    let terraform = Terraform::new(&lab, "1.11")?;
+    terraform.configure(
+        &Configuration::new(&lab, &THREE, "3.6.16")?
+            .ssh("user", quoted("root"))
+            .render(),
+    )?;
+    terraform
+        .run(&["apply", "-auto-approve", "-input=false", "-no-color", "-parallelism=1"])?
+        .ok()?;
+    one_cluster(&lab, &THREE)?;
+    Ok(())
+}
+
+#[test]
+fn a_user_whose_sudo_asks_for_a_password() -> Result<()> {
+    let lab = Builder::standard("form-sudo").only(&THREE).up()?;
+    let configuration = Configuration::new(&lab, &THREE, "3.6.16")?
+        .ssh("user", quoted("ops"))
+        .ssh("sudo", format!("{{ password = {} }}", quoted(PASSWORD)));
+    forms_in(&lab, &THREE, "1.15", &configuration)
+}
+
+#[test]
+fn a_site_behind_a_bastion_and_an_outgoing_address_of_its_own() -> Result<()> {
+    // Only the door can be entered from outside; i1's peer port is forwarded, its sshd is not.
+    let mut lab = Builder::new("form-bastion")
+        .site(Site::new("A", [10, 0, 0, 1], 24, [203, 0, 113, 10]))
+        .site(Site::new("B", [10, 0, 0, 1], 24, [203, 0, 113, 20]))
+        .site(Site::new("C", [192, 168, 7, 1], 24, [203, 0, 113, 30]))
+        .host(HostSpec::new("door", "A", [10, 0, 0, 2]).one_to_one([203, 0, 113, 12]))
+        .host(HostSpec::new("i1", "A", [10, 0, 0, 11]).forwarded(&[(2380, 2380), (2379, 2379)]))
+        .host(HostSpec::new("b1", "B", [10, 0, 0, 11]).one_to_one([203, 0, 113, 21]))
+        .host(HostSpec::new("c1", "C", [192, 168, 7, 31]).forwarded(&[(22, 22), (2379, 2379), (2380, 2380)]))
+        .up()?;
+    lab.egress("b1", Some(Ipv4Addr::new(203, 0, 113, 29)))?;
+    let hosts = ["i1", "b1", "c1"];
+    let door = lab.host_key("door")?;
+    let bastion = format!("{{ host = \"203.0.113.12\", host_key = {} }}", quoted(&door));
+    let configuration = Configuration::new(&lab, &hosts, "3.6.16")?.server(
+        "i1",
+        "ssh",
+        format!(
+            "{{ host = \"10.0.0.11\", host_key = {}, bastion = {bastion} }}",
+            quoted(&lab.host_key("i1")?)
+        ),
+    );
+    let terraform = Terraform::new(&lab, "1.11")?;
+    terraform.configure(&configuration.render())?;
+    terraform.apply()?;
+    one_cluster(&lab, &hosts)?;
+    for host in ["i1", "c1"] {
+        assert!(
+            heard_from(&lab, host)?.contains(&IpAddr::from([203, 0, 113, 29])),
+            "{host} hears b1 by its outgoing address"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Acceptance tests: real Terraform, sshd, systemd and etcd in the lab. They need root and what `tests/setup` installs:
+//!
+//!     cargo test --features acceptance --test acceptance
+//!
+//! Each test brings up a lab of its own, so that they run side by side and leave nothing.
+
+mod configuration;
+mod faults;
+mod forming;
+mod interruption;
+mod outside;
+mod refusals;
+mod secrets;
+mod server;
+mod terraform;

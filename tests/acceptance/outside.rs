@@ -1,0 +1,223 @@
+//! What can be seen from outside: the hosts' sockets, files and processes, and etcd through its own client.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use etcd_lab::Lab;
+use serde_json::Value;
+
+/// The addresses to which the host has established connections on the peer port.
+pub fn dialled(lab: &Lab, host: &str) -> Result<BTreeSet<IpAddr>> {
+    peers(lab, host, "dport")
+}
+
+/// The addresses from which the host's peer port has established connections.
+pub fn heard_from(lab: &Lab, host: &str) -> Result<BTreeSet<IpAddr>> {
+    peers(lab, host, "sport")
+}
+
+/// The far ends of the established connections with the peer port at the near (`sport`) or far (`dport`) end.
+fn peers(lab: &Lab, host: &str, side: &str) -> Result<BTreeSet<IpAddr>> {
+    let text = lab
+        .exec(host, &format!("ss -Htn state established {side} = :2380"))?
+        .ok()?;
+    let addresses = text.lines().map(|line| {
+        let peer = line.split_whitespace().nth(3).context("a line of ss without peer")?;
+        let address = peer.rsplit_once(':').map_or(peer, |(address, _)| address);
+        let address: IpAddr = address
+            .trim_matches(['[', ']'])
+            .parse()
+            .with_context(|| format!("the address in {line:?}"))?;
+        Ok(address.to_canonical())
+    });
+    addresses.collect()
+}
+
+/// The configuration that stands on the host for the cluster `main`, as text and parsed.
+pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_yaml_ng::Value)> {
+    let text = lab.read_file(host, "/etc/etcd/main/etcd.yaml")?;
+    let parsed = serde_yaml_ng::from_str(&text).with_context(|| format!("the configuration on {host}"))?;
+    Ok((text, parsed))
+}
+
+/// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with its own certificate.
+/// Debian's 3.4 speaks the old interface unless told otherwise.
+fn etcdctl(lab: &Lab, host: &str) -> Result<String> {
+    let binary = lab
+        .exec(host, "dirname \"$(readlink /proc/$(pgrep -xo etcd)/exe)\"")?
+        .ok()?;
+    Ok(format!(
+        "ETCDCTL_API=3 {binary}/etcdctl --dial-timeout=2s --command-timeout=5s --endpoints=https://127.0.0.1:2379 \
+         --cacert=/etc/etcd/main/pki/client-ca.crt --cert=/etc/etcd/main/pki/server.crt --key=/etc/etcd/main/pki/server.key"
+    ))
+}
+
+/// Runs `etcdctl` on the host as a client of the host's own member.
+pub fn ctl(lab: &Lab, host: &str, arguments: &str) -> Result<String> {
+    let words = etcdctl(lab, host)?;
+    lab.exec(host, &format!("{words} {arguments}"))?
+        .ok()
+        .with_context(|| format!("etcdctl {arguments} on {host}"))
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The cluster's ID.
+    pub cluster_id: u64,
+    /// The member's ID.
+    pub member_id: u64,
+    /// The ID of the member that it takes for the leader.
+    pub leader: u64,
+    /// The version that runs.
+    pub version: String,
+}
+
+/// What the host's member says of itself.
+pub fn status(lab: &Lab, host: &str) -> Result<Status> {
+    let text = ctl(lab, host, "endpoint status -w json")?;
+    let value: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let status = &value[0]["Status"];
+    let number = |value: &Value| value.as_u64().context("no number");
+    Ok(Status {
+        cluster_id: number(&status["header"]["cluster_id"])?,
+        member_id: number(&status["header"]["member_id"])?,
+        leader: number(&status["leader"])?,
+        version: status["version"].as_str().unwrap_or_default().to_owned(),
+    })
+}
+
+/// Checks that all these hosts run members of one cluster, that they agree on a leader, and that what is written at each is
+/// read at every other. Returns the cluster's ID.
+pub fn one_cluster(lab: &Lab, hosts: &[&str]) -> Result<u64> {
+    let all: Vec<Status> = hosts.iter().map(|host| status(lab, host)).collect::<Result<_>>()?;
+    let first = all.first().context("no hosts")?;
+    for (host, status) in hosts.iter().zip(&all) {
+        ensure!(
+            status.cluster_id == first.cluster_id,
+            "{host} is in another cluster: {all:?}"
+        );
+        ensure!(
+            status.leader == first.leader && status.leader != 0,
+            "{host} follows another leader: {all:?}"
+        );
+    }
+    let ids: BTreeSet<u64> = all.iter().map(|status| status.member_id).collect();
+    ensure!(ids.len() == hosts.len(), "two hosts are the same member: {all:?}");
+    for writer in hosts {
+        ctl(lab, writer, &format!("put seen/{writer} {writer}"))?;
+        for reader in hosts {
+            let read = ctl(lab, reader, &format!("get --print-value-only seen/{writer}"))?;
+            ensure!(read == *writer, "{reader} reads {read:?} where {writer} wrote");
+        }
+    }
+    Ok(first.cluster_id)
+}
+
+/// The host on which the leader runs.
+pub fn leader<'a>(lab: &Lab, hosts: &[&'a str]) -> Result<&'a str> {
+    let found = hosts
+        .iter()
+        .find(|host| status(lab, host).is_ok_and(|status| status.leader == status.member_id));
+    found.copied().context("none of the hosts runs a leader")
+}
+
+/// Asks `question` until it answers true; an error after `patience`.
+pub fn eventually(what: &str, patience: Duration, mut question: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = std::time::Instant::now();
+    let mut last = Ok(false);
+    while start.elapsed() < patience {
+        last = question();
+        if matches!(last, Ok(true)) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let why = last.err().map_or_else(String::new, |error| format!(": {error:#}"));
+    anyhow::bail!("{what}: not within {patience:?}{why}")
+}
+
+/// A client on a host that writes numbered keys to its own member, one after the other, until it is stopped.
+pub struct Writer<'a> {
+    lab: &'a Lab,
+    host: String,
+    child: Child,
+}
+
+/// What a [`Writer`] did.
+pub struct Written {
+    /// The numbers that etcd acknowledged.
+    pub acknowledged: BTreeSet<u64>,
+    /// The longest time between two acknowledged writes.
+    pub longest_stall: Duration,
+}
+
+const STOP: &str = "/run/lab-writer-stop";
+
+impl<'a> Writer<'a> {
+    /// Starts writing. A write that fails is tried again under the next number.
+    pub fn start(lab: &'a Lab, host: &str) -> Result<Self> {
+        let words = etcdctl(lab, host)?;
+        let script = format!(
+            "rm -f {STOP}; i=0; while [ ! -e {STOP} ]; do i=$((i+1)); {words} put written/$i $i >/dev/null 2>&1 && echo $i $(date +%s%3N); done"
+        );
+        let mut command = lab.command_on(host, "sh")?;
+        command
+            .args(["-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        Ok(Self {
+            lab,
+            host: host.to_owned(),
+            child: command.spawn().context("starting the writer")?,
+        })
+    }
+
+    /// Stops writing and says what was acknowledged.
+    pub fn stop(self) -> Result<Written> {
+        self.lab.exec(&self.host, &format!("touch {STOP}"))?;
+        let output = self.child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rows: Vec<(u64, u64)> = text
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter_map(|(n, at)| Some((n.parse().ok()?, at.parse().ok()?)))
+            .collect();
+        let stall = rows
+            .windows(2)
+            .map(|pair| pair[1].1.saturating_sub(pair[0].1))
+            .max()
+            .unwrap_or(0);
+        Ok(Written {
+            acknowledged: rows.iter().map(|(n, _)| *n).collect(),
+            longest_stall: Duration::from_millis(stall),
+        })
+    }
+}
+
+impl Written {
+    /// Checks that the member on `host` has every acknowledged write.
+    pub fn check(&self, lab: &Lab, host: &str) -> Result<()> {
+        let text = ctl(lab, host, "get --prefix --keys-only written/")?;
+        let there: BTreeSet<u64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("written/")?.parse().ok())
+            .collect();
+        let lost: Vec<_> = self.acknowledged.difference(&there).collect();
+        ensure!(lost.is_empty(), "acknowledged and not on {host}: {lost:?}");
+        Ok(())
+    }
+}
+
+/// What a destroy must not leave: units, users, a block in the hosts file, configuration, listening ports, processes. Nothing
+/// is an empty text.
+pub fn leftovers(lab: &Lab, host: &str) -> Result<String> {
+    let script = "systemctl --no-legend list-unit-files 'etcd*'; systemctl --no-legend --all list-units 'etcd*'
+        ls -d /etc/systemd/system/*/etcd* /etc/systemd/system/etcd* 2>/dev/null; getent passwd | grep ^etcd; getent group | grep ^etcd
+        grep -v '^127' /etc/hosts; find /etc/etcd -type f 2>/dev/null; ss -Hltn 'sport = :2379 or sport = :2380'; pgrep -a etcd";
+    lab.exec(host, script).map(|output| output.stdout)
+}
