@@ -1,12 +1,3 @@
-terraform {
-  required_version = ">= 1.8"
-  required_providers {
-    etcd = {
-      source = "crossnet/etcd"
-    }
-  }
-}
-
 locals {
   servers = {
     a1 = { network = "site-a", private_address = "10.0.0.11", public_address = "203.0.113.11" }

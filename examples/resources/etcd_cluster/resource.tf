@@ -1,11 +1,3 @@
-terraform {
-  required_providers {
-    etcd = {
-      source = "crossnet/etcd"
-    }
-  }
-}
-
 variable "servers" {
   description = "Servers by name."
   type = map(object({

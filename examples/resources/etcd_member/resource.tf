@@ -1,12 +1,3 @@
-terraform {
-  required_version = ">= 1.11"
-  required_providers {
-    etcd = {
-      source = "crossnet/etcd"
-    }
-  }
-}
-
 variable "servers" {
   description = "Servers by name."
   type = map(object({

@@ -1,11 +1,3 @@
-terraform {
-  required_providers {
-    etcd = {
-      source = "crossnet/etcd"
-    }
-  }
-}
-
 # Two sites behind NAT. Both use 10.0.0.0/24, and their first servers even have the same private address.
 locals {
   servers = {
