@@ -13,6 +13,7 @@ use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::ClusterResource;
 use crate::resource::connection::{self, SshConfig};
+use crate::resource::member::MemberResource;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::server::ServerResource;
 
@@ -24,6 +25,7 @@ pub fn provider() -> impl Provider {
         resources: vec![
             Box::new(ServerResource::new(Arc::clone(&road))),
             Box::new(ClusterResource::new(Arc::clone(&road))),
+            Box::new(MemberResource::new(Arc::clone(&road))),
         ],
         functions: vec![Box::new(InitialCluster), Box::new(PeerAddresses)],
         road,

@@ -1,5 +1,10 @@
 //! The road to etcd: its configuration, service unit, certificates and releases, and its API.
 
+pub mod api;
 pub mod certificates;
 pub mod config;
+pub mod layout;
+pub mod metrics;
+pub mod release;
+pub mod unit;
 pub mod version;

@@ -28,6 +28,8 @@ const LOOP: &str = concat!(
     "exec 3>&1 4>&2; ",
     "code=$( { { framed <&6 | drained >&3; } 2>&1 | drained >&4; } 5>&1 ); ",
     "printf \"\\n%s>%s\\n\" \"$nonce\" \"$code\"; printf \"\\n%s>\\n\" \"$nonce\" >&2; ",
+    // What the script left of its input is no frame.
+    "[ \"$mode\" = input ] && exit 0; ",
     "done"
 );
 
@@ -319,7 +321,8 @@ mod tests {
             stream.extend(&text);
             prop_assert_eq!(frame.decode(&stream), None);
             stream.extend(format!("\n00000000000000000000000000001234>{code}\n").bytes());
-            prop_assert_eq!(frame.decode(&stream), Some((text.as_slice(), code.to_string().as_str())));
+            let code = code.to_string();
+            prop_assert_eq!(frame.decode(&stream), Some((text.as_slice(), code.as_str())));
         }
     }
 }

@@ -4,10 +4,12 @@
 //! * [`founding`]: whether a cluster may be founded, decided once for all its servers.
 //! * [`member`]: the next step of one member.
 //! * [`identity`]: the IDs that etcd will compute, before it does.
+//! * [`leaving`]: how a member leaves.
 //! * [`links`]: which directed pairs of members are connected.
 
 pub mod founding;
 pub mod identity;
+pub mod leaving;
 pub mod links;
 pub mod member;
 

@@ -70,15 +70,12 @@ fn mark_unknown(attributes: &[Attribute], planned: &mut Value, config: &Value, p
     }
 }
 
+/// What is done to one nested object: its attributes, its plan, its configuration, its prior state.
+type OnNested<'a> = dyn FnMut(&[Attribute], &mut Value, &Value, &Value) + 'a;
+
 /// Calls `act` with each nested object of `planned` and those that belong to it in `config` and `prior`. Objects
 /// that the configuration doesn't have are passed over.
-fn for_each_nested(
-    kind: &Kind,
-    planned: &mut Value,
-    config: &Value,
-    prior: &Value,
-    act: &mut dyn FnMut(&[Attribute], &mut Value, &Value, &Value),
-) {
+fn for_each_nested(kind: &Kind, planned: &mut Value, config: &Value, prior: &Value, act: &mut OnNested<'_>) {
     match (kind, planned) {
         (Kind::Single(attributes), planned) if !config.is_null() => act(attributes, planned, config, prior),
         (Kind::Map(attributes), Value::Map(entries)) => {
@@ -317,3 +314,6 @@ pub fn null_unknowns(value: &mut Value, path: &Path) -> Vec<Path> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

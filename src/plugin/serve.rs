@@ -71,6 +71,8 @@ fn run(about: About, arguments: &Arguments, provider: impl Provider + 'static) -
         Some(Handshake::read(environment)?)
     };
     log::start(about.short_name(), environment);
+    // A panic becomes a diagnostic where it is caught; on standard error it would only garble the log.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
@@ -93,6 +95,8 @@ async fn for_terraform(handshake: &Handshake, service: Service, ending: Cancella
     if !handshake.offers_our_protocol {
         tracing::warn!("this Terraform doesn't offer plugin protocol 6, the only one spoken here");
     }
+    // Asked before Terraform hears of this process, so it can't be gone yet.
+    let parent = parent();
     let listener = Listener::bind(&handshake.listen).await?;
     let tls = handshake
         .client_certificate
@@ -102,7 +106,7 @@ async fn for_terraform(handshake: &Handshake, service: Service, ending: Cancella
     let answer = handshake.answer(listener.address(), tls.as_ref().map(|tls| tls.certificate.as_slice()));
     say(&answer)?;
     tokio::spawn(ignore_interrupts());
-    tokio::spawn(end_with_the_parent(ending.clone()));
+    tokio::spawn(end_with(parent, ending.clone()));
     let connections = listener.connections(tls.map(|tls| tls.config));
     serve_until(service, connections, ending).await
 }
@@ -146,18 +150,21 @@ async fn ignore_interrupts() {
 }
 
 /// A Terraform that was killed says no farewell; without it this process would stay for ever.
-#[cfg(unix)]
-async fn end_with_the_parent(ending: CancellationToken) {
-    let parent = std::os::unix::process::parent_id();
-    while std::os::unix::process::parent_id() == parent {
+async fn end_with(began_under: Option<u32>, ending: CancellationToken) {
+    while parent() == began_under {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     tracing::warn!("Terraform is gone");
     ending.cancel();
 }
 
-#[cfg(not(unix))]
-async fn end_with_the_parent(_ending: CancellationToken) {}
+/// The process that started this one, where the system tells when it is gone.
+fn parent() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(std::os::unix::process::parent_id());
+    #[cfg(not(unix))]
+    None
+}
 
 /// The only writer to standard output.
 fn say(line: &str) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod connection;
+pub mod member;
 pub mod road;
 pub mod server;
 pub mod timeouts;

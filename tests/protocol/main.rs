@@ -1,5 +1,8 @@
 //! Terraform's protocol, spoken to the real service and the real binary.
 
+mod changes;
+mod client;
+mod others;
 mod process;
-mod service;
+mod terraform;
 mod things;

@@ -212,3 +212,77 @@ async fn the_version_is_told() {
         format!("terraform-provider-etcd {}", env!("CARGO_PKG_VERSION"))
     );
 }
+
+#[tokio::test]
+async fn for_a_debugger_it_runs_until_interrupted() {
+    let mut process = Command::new(BINARY)
+        .arg("--debug")
+        .env_remove(COOKIE.0)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let line = loop {
+        let line = lines.next_line().await.unwrap().expect("the variable is shown");
+        if let Some(value) = line.trim().strip_prefix("export TF_REATTACH_PROVIDERS='") {
+            break value.trim_end_matches('\'').to_owned();
+        }
+    };
+    let reattach: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let socket = reattach["crossnet/etcd"]["Addr"]["String"].as_str().unwrap().to_owned();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
+    });
+    let channel = Endpoint::from_static("http://localhost")
+        .connect_with_connector(connector)
+        .await
+        .unwrap();
+    let schema = ProviderClient::new(channel)
+        .get_provider_schema(get_provider_schema::Request {})
+        .await;
+    assert!(schema.is_ok());
+    let pid = process.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    let ended = tokio::time::timeout(Duration::from_secs(3), process.wait()).await;
+    assert!(ended.expect("ends in time").unwrap().success());
+}
+
+#[tokio::test]
+async fn it_does_not_outlive_terraform() {
+    let directory = tempfile::tempdir().unwrap();
+    // The shell stands for a Terraform that dies without a farewell: it waits for a line, and ends.
+    let mut shell = Command::new("sh")
+        .args(["-c", "\"$0\" & read -r line; echo $!", BINARY])
+        .env(COOKIE.0, COOKIE.1)
+        .env("PLUGIN_UNIX_SOCKET_DIR", directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+    let handshake = lines.next_line().await.unwrap().unwrap();
+    assert!(handshake.starts_with("1|6|unix|"));
+    let sockets = || std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(sockets(), 1);
+    drop(shell.stdin.take());
+    let pid = lines.next_line().await.unwrap().unwrap();
+    let ended = async {
+        while sockets() == 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+    if ended.is_err() {
+        let _ = Command::new("kill").args(["-KILL", &pid]).status().await;
+    }
+    assert!(ended.is_ok(), "it ends by itself");
+}

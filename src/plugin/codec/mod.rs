@@ -5,6 +5,9 @@ mod msgpack;
 mod number;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 pub use json::from_json;

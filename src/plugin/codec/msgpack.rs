@@ -17,6 +17,9 @@ const MSGPACK: CodecError = CodecError::Encoding("msgpack");
 
 pub(super) fn decode(mut bytes: &[u8], r#type: &Type) -> Result<Value, CodecError> {
     let raw = rmpv::decode::read_value_ref(&mut bytes).map_err(|_| MSGPACK)?;
+    if !bytes.is_empty() {
+        return Err(MSGPACK);
+    }
     read(&raw, r#type, &Path::root())
 }
 

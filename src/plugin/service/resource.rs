@@ -46,7 +46,7 @@ impl ResourceEntry {
         let identity = self.block(provider).identity_of(state);
         let complete = identity
             .as_map()
-            .is_some_and(|parts| parts.values().all(|part| !part.is_null()));
+            .is_some_and(|parts| parts.values().all(|part| !part.is_null() && part.is_wholly_known()));
         if !complete {
             return Ok(None);
         }

@@ -192,6 +192,7 @@ pub async fn clear(host: &Host, topology: &Topology, cluster: &ClusterModel) -> 
         .set("begin_mark", hosts_block::begin_mark(name))
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
+        .line(include_str!("../remove_member.sh"))
         .line(include_str!("clear.sh"));
     let output = host.run_checked(&script).await?;
     Ok(Cleared {

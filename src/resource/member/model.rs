@@ -59,7 +59,9 @@ impl MemberModel {
 
     /// Its data directory.
     pub fn data_dir(&self) -> String {
-        self.data_dir.clone().unwrap_or_else(|| default_data_dir(&self.cluster.name))
+        self.data_dir
+            .clone()
+            .unwrap_or_else(|| default_data_dir(&self.cluster.name))
     }
 
     /// Whether it founds the cluster.
@@ -69,7 +71,10 @@ impl MemberModel {
 
     /// The servers that found the cluster.
     pub fn founders(&self) -> Vec<String> {
-        self.cluster.founders.clone().unwrap_or_else(|| self.cluster.servers.keys().cloned().collect())
+        self.cluster
+            .founders
+            .clone()
+            .unwrap_or_else(|| self.cluster.servers.keys().cloned().collect())
     }
 }
 
@@ -186,7 +191,11 @@ pub fn validate(config: &Value) -> Diagnostics {
             .at(Path::of("data_dir")),
         );
     }
-    if let Some(choice) = config.get("on_destroy").as_str().filter(|choice| !["keep_data", "delete_data"].contains(choice)) {
+    if let Some(choice) = config
+        .get("on_destroy")
+        .as_str()
+        .filter(|choice| !["keep_data", "delete_data"].contains(choice))
+    {
         diagnostics.push(
             Diagnostic::error(
                 "Invalid on_destroy",
@@ -202,7 +211,10 @@ fn validate_options(config: &Value, version: Option<&Version>, diagnostics: &mut
     for (key, value) in config.get("config").as_map().into_iter().flatten() {
         let problem = match (version, value.as_str()) {
             (Some(version), Some(text)) => check_option(key, text, version).err(),
-            _ => owned_option(key).map(|owned| OptionError::Owned { key: key.clone(), owned }),
+            _ => owned_option(key).map(|owned| OptionError::Owned {
+                key: key.clone(),
+                owned,
+            }),
         };
         if let Some(problem) = problem {
             let at = Path::of("config").key(key);
@@ -215,26 +227,43 @@ fn validate_binary(binary: &Value, diagnostics: &mut Diagnostics) {
     if binary.is_null() || !binary.is_wholly_known() {
         return;
     }
-    let given: Vec<&str> =
-        ["host_path", "upload", "url"].into_iter().filter(|name| !binary.get(name).is_null()).collect();
+    let given: Vec<&str> = ["host_path", "upload", "url"]
+        .into_iter()
+        .filter(|name| !binary.get(name).is_null())
+        .collect();
     let at = Path::of("binary");
     let mut wrong = |at: Path, text: String| diagnostics.push(Diagnostic::error("Invalid binary", text).at(at));
     if given.len() > 1 {
-        wrong(at.clone(), format!("Only one of host_path, upload and url can be set, but these are: {}.", given.join(", ")));
+        wrong(
+            at.clone(),
+            format!(
+                "Only one of host_path, upload and url can be set, but these are: {}.",
+                given.join(", ")
+            ),
+        );
     }
     if given.is_empty() {
-        wrong(at.clone(), "One of host_path, upload and url has to be set. For the official release leave binary out.".into());
+        wrong(
+            at.clone(),
+            "One of host_path, upload and url has to be set. For the official release leave binary out.".into(),
+        );
     }
     match (binary.get("url").as_str(), binary.get("sha256").as_str()) {
         (Some(_), None) => wrong(at.attribute("sha256"), "url needs the sha256 of the archive.".into()),
         (None, Some(_)) => wrong(at.attribute("sha256"), "sha256 goes with url only.".into()),
         (Some(_), Some(sum)) if sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            wrong(at.attribute("sha256"), format!("{sum:?} is not a SHA-256: it has to be 64 hexadecimal digits."));
+            wrong(
+                at.attribute("sha256"),
+                format!("{sum:?} is not a SHA-256: it has to be 64 hexadecimal digits."),
+            );
         }
         _ => {}
     }
     if let Some(path) = binary.get("host_path").as_str().filter(|path| !is_plain_absolute(path)) {
-        wrong(at.attribute("host_path"), format!("{path:?} has to be an absolute path without spaces or quotes."));
+        wrong(
+            at.attribute("host_path"),
+            format!("{path:?} has to be an absolute path without spaces or quotes."),
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::model::MemberModel;
-use crate::etcd::unit::Layout;
+use crate::etcd::layout::Layout;
 use crate::host::{Host, Output, RunError, Script, Secret};
 use crate::membership::member::{Data, Service};
 
@@ -29,6 +29,10 @@ pub struct Seen {
     pub port_taken: Option<(u16, String)>,
     /// SHA-256 of the files that were asked for, by path.
     pub files: BTreeMap<String, String>,
+    /// The processor, as `uname -m` says.
+    pub machine: String,
+    /// Where the binary is, links followed.
+    pub binary_path: Option<String>,
     /// The version that the binary says it is; empty where the path is there and is no etcd.
     pub binary: Option<String>,
     /// The configuration file.
@@ -58,10 +62,13 @@ pub async fn observe(
     files: &[String],
     with_key: bool,
 ) -> Result<Seen, RunError> {
-    let ports = member.server().map(|server| format!("{} {}", server.peer_port, server.client_port)).unwrap_or_default();
+    let ports = member
+        .server()
+        .map(|server| format!("{} {}", server.peer_port, server.client_port))
+        .unwrap_or_default();
     let script = Script::new("observing the member")
         .set("cluster", &member.cluster.name)
-        .set("data", member.data_dir())
+        .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
         .set("ports", ports)
         .set("binary", binary)
@@ -80,7 +87,7 @@ fn seen(output: &Output) -> Seen {
         (Some("failed"), _) => Service::Failed,
         _ => Service::Stopped,
     };
-    let names = ["peer-server", "peer-client", "server", "peer-ca", "client-ca"];
+    let names = ["peer", "peer-client", "server", "peer-ca", "client-ca"];
     Seen {
         permit: text("permit"),
         token: text("token"),
@@ -101,6 +108,8 @@ fn seen(output: &Output) -> Seen {
             .filter_map(|line| line.split_once(' '))
             .map(|(sum, path)| (path.to_owned(), sum.to_owned()))
             .collect(),
+        machine: text("machine").unwrap_or_default(),
+        binary_path: text("binary-path"),
         binary: text("binary"),
         configuration: decoded("config"),
         certificates: names

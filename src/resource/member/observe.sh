@@ -16,15 +16,14 @@ report_ports "$ports" "${main:-0}"
 for file in $files; do
   if [ -f "$file" ]; then printf 'file=%s %s\n' "$(sha256sum <"$file" | cut -d' ' -f1)" "$file"; fi
 done
-if [ -x "$binary/etcd" ]; then
-  printf 'binary=%s\n' "$("$binary/etcd" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"
-elif [ -f "$binary" ] && [ -x "$binary" ]; then
+printf 'machine=%s\n' "$(uname -m)"
+if [ -d "$binary" ]; then binary=$binary/etcd; fi
+if [ -f "$binary" ]; then
+  printf 'binary-path=%s\n' "$binary"
   printf 'binary=%s\n' "$("$binary" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"
-elif [ -e "$binary" ]; then
-  echo binary=none
 fi
 if [ -f "$etc/etcd.yaml" ]; then printf 'config=%s\n' "$(base64 <"$etc/etcd.yaml" | tr -d '\n')"; fi
-for name in peer-server peer-client server peer-ca client-ca; do
+for name in peer peer-client server peer-ca client-ca; do
   if [ -f "$etc/pki/$name.crt" ]; then printf 'certificate.%s=%s\n' "$name" "$(base64 <"$etc/pki/$name.crt" | tr -d '\n')"; fi
 done
 if [ "$with_key" = yes ] && [ -f "$etc/pki/server.key" ]; then

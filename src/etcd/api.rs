@@ -1,0 +1,490 @@
+//! etcd's API, over an SSH tunnel to the member's own server.
+//!
+//! Every call has its own time-out, and goes to this one member: there is no balancing, since which member says something matters here.
+
+mod transport;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{AlarmAction, AlarmType, Client, Error, MemberAddOptions};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use tonic::transport::Endpoint;
+
+pub use transport::{ApiTarget, TlsMaterial};
+
+use crate::host::Host;
+use transport::{Dialler, Protocol, tls_reason};
+
+/// Why a member did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No connection: its server can't be reached, nothing listens there, or it ended.
+    #[error("{member}: etcd can't be reached: {detail}")]
+    Unreachable {
+        /// The member's name in its certificate.
+        member: String,
+        /// Why.
+        detail: String,
+    },
+    /// No answer in time. A change may have been made all the same.
+    #[error("{member}: no answer to \"{call}\" within {} ms", waited.as_millis())]
+    Timeout {
+        /// The member's name in its certificate.
+        member: String,
+        /// What was asked.
+        call: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// The member knows no leader: there is no quorum, or not yet.
+    #[error("{member}: the cluster has no leader")]
+    NoLeader {
+        /// The member's name in its certificate.
+        member: String,
+    },
+    /// One of the two sides does not trust the other.
+    #[error("{member}: TLS failed: {why}")]
+    Tls {
+        /// The member's name in its certificate.
+        member: String,
+        /// Why.
+        why: String,
+    },
+    /// The member answered, and refused.
+    #[error("{member}: etcd refused \"{call}\": {message} ({code})")]
+    Rejected {
+        /// The member's name in its certificate.
+        member: String,
+        /// What was asked.
+        call: String,
+        /// The gRPC code, or the HTTP status.
+        code: String,
+        /// etcd's words, `etcdserver: …`.
+        message: String,
+    },
+}
+
+/// One member of the cluster, as another or itself lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its ID.
+    pub id: u64,
+    /// Its name; empty as long as it has not started.
+    pub name: String,
+    /// Its peer URLs.
+    pub peer_urls: Vec<String>,
+    /// Its client URLs; none as long as it has not started.
+    pub client_urls: Vec<String>,
+    /// Whether it has no vote.
+    pub is_learner: bool,
+}
+
+impl Member {
+    /// Whether it has ever started.
+    pub fn has_started(&self) -> bool {
+        !self.name.is_empty() || !self.client_urls.is_empty()
+    }
+}
+
+/// What a member says of itself. It answers without a quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its ID.
+    pub member_id: u64,
+    /// Its cluster's ID.
+    pub cluster_id: u64,
+    /// The leader's ID; 0 when it knows none.
+    pub leader: u64,
+    /// Raft's term.
+    pub raft_term: u64,
+    /// Raft's committed index.
+    pub raft_index: u64,
+    /// Raft's applied index.
+    pub raft_applied_index: u64,
+    /// The version that runs.
+    pub version: String,
+    /// Size of the backend in bytes.
+    pub db_size: u64,
+    /// Bytes of it that are in use.
+    pub db_size_in_use: u64,
+    /// Whether it has no vote.
+    pub is_learner: bool,
+    /// What it complains about (no leader, alarms).
+    pub errors: Vec<String>,
+}
+
+impl Status {
+    /// Whether it knows a leader.
+    pub fn has_leader(&self) -> bool {
+        self.leader != 0
+    }
+
+    /// Whether it is the leader.
+    pub fn is_leader(&self) -> bool {
+        self.leader == self.member_id
+    }
+}
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Alarm {
+    /// The backend's quota is used up: no writes.
+    NoSpace,
+    /// Data differ from other members'.
+    Corrupt,
+}
+
+/// One member's API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    dialler: Dialler,
+    member: String,
+}
+
+impl Api {
+    /// Connects to a member, TLS included.
+    ///
+    /// # Errors
+    /// [`ApiError`] but `NoLeader` and `Rejected`.
+    pub async fn connect(host: &Host, target: &ApiTarget, timeout: Duration) -> Result<Self, ApiError> {
+        let member = target.server_name.clone();
+        let dialler = Dialler::new(host, target)?;
+        let connecting = async {
+            // The first connection is made here, where its errors can be told apart; tonic makes the later ones.
+            let first = Arc::new(Mutex::new(Some(dialler.dial(Protocol::Grpc).await?)));
+            let again = dialler.clone();
+            let connector = tower::service_fn(move |_| {
+                let kept = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let again = again.clone();
+                async move {
+                    match kept {
+                        Some(stream) => Ok::<_, ApiError>(TokioIo::new(stream)),
+                        None => again.dial(Protocol::Grpc).await.map(TokioIo::new),
+                    }
+                }
+            });
+            let unusable = |error: &dyn fmt::Display| ApiError::Unreachable {
+                member: member.clone(),
+                detail: error.to_string(),
+            };
+            // The name only fills a header: the connector knows where to go, and does the encryption.
+            let endpoint = Endpoint::from_static("http://member").http2_adaptive_window(true);
+            let channel = endpoint
+                .connect_with_connector(connector)
+                .await
+                .map_err(|error| classify_transport(&member, &error))?;
+            Client::from_channel(etcd_client::Channel::Tonic(channel), None)
+                .await
+                .map_err(|error| unusable(&error))
+        };
+        let late = |_| ApiError::Timeout {
+            member: member.clone(),
+            call: "connect".to_owned(),
+            waited: timeout,
+        };
+        let client = tokio::time::timeout(timeout, connecting).await.map_err(late)??;
+        Ok(Self {
+            client,
+            dialler,
+            member,
+        })
+    }
+
+    /// The client itself, for what is not wrapped here (leases, locks, watches).
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The members as this one knows them: its own view, answered without a quorum, and old when it is cut off. [`Self::confirm_quorum`]
+    /// first makes it current.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn members(&self, timeout: Duration) -> Result<Vec<Member>, ApiError> {
+        let mut client = self.client();
+        let answer = self.call("member list", timeout, client.member_list()).await?;
+        Ok(answer.members().iter().map(member_of).collect())
+    }
+
+    /// What the member says of itself.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn status(&self, timeout: Duration) -> Result<Status, ApiError> {
+        let mut client = self.client();
+        let answer = self.call("status", timeout, client.status()).await?;
+        let header = answer.header();
+        Ok(Status {
+            member_id: header.map_or(0, etcd_client::ResponseHeader::member_id),
+            cluster_id: header.map_or(0, etcd_client::ResponseHeader::cluster_id),
+            leader: answer.leader(),
+            raft_term: answer.raft_term(),
+            raft_index: answer.raft_index(),
+            raft_applied_index: answer.raft_applied_index(),
+            version: answer.version().to_owned(),
+            db_size: u64::try_from(answer.db_size()).unwrap_or(0),
+            db_size_in_use: u64::try_from(answer.raft_used_db_size()).unwrap_or(0),
+            is_learner: answer.is_learner(),
+            errors: answer.errors().to_vec(),
+        })
+    }
+
+    /// A linearizable read, as `etcdctl endpoint health` does: it passes only with a leader and a quorum. Learners refuse it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn confirm_quorum(&self, timeout: Duration) -> Result<(), ApiError> {
+        self.get("health", timeout).await.map(drop)
+    }
+
+    /// Writes a key.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn put(&self, key: &str, value: &[u8], timeout: Duration) -> Result<(), ApiError> {
+        let mut client = self.client();
+        self.call("put", timeout, client.put(key, value, None)).await.map(drop)
+    }
+
+    /// Reads a key, linearizably.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn get(&self, key: &str, timeout: Duration) -> Result<Option<Vec<u8>>, ApiError> {
+        let mut client = self.client();
+        let answer = self.call("get", timeout, client.get(key, None)).await?;
+        Ok(answer.kvs().first().map(|pair| pair.value().to_vec()))
+    }
+
+    /// Deletes a key.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn delete(&self, key: &str, timeout: Duration) -> Result<(), ApiError> {
+        let mut client = self.client();
+        self.call("delete", timeout, client.delete(key, None)).await.map(drop)
+    }
+
+    /// Adds a learner and returns it. A time-out may have added it all the same: list the members again and compare peer URLs.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn member_add_learner(&self, peer_urls: &[String], timeout: Duration) -> Result<Member, ApiError> {
+        let mut client = self.client();
+        let options = MemberAddOptions::new().with_is_learner();
+        let answer = self
+            .call(
+                "member add --learner",
+                timeout,
+                client.member_add(peer_urls.to_vec(), Some(options)),
+            )
+            .await?;
+        answer.member().map(member_of).ok_or_else(|| ApiError::Rejected {
+            member: self.member.clone(),
+            call: "member add --learner".to_owned(),
+            code: "no member in the answer".to_owned(),
+            message: String::new(),
+        })
+    }
+
+    /// Gives a learner its vote. Refused as long as it lags behind.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn member_promote(&self, id: u64, timeout: Duration) -> Result<(), ApiError> {
+        let mut client = self.client();
+        self.call("member promote", timeout, client.member_promote(id))
+            .await
+            .map(drop)
+    }
+
+    /// Removes a member.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn member_remove(&self, id: u64, timeout: Duration) -> Result<(), ApiError> {
+        let mut client = self.client();
+        self.call("member remove", timeout, client.member_remove(id))
+            .await
+            .map(drop)
+    }
+
+    /// Changes a member's peer URLs.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn member_update(&self, id: u64, peer_urls: &[String], timeout: Duration) -> Result<(), ApiError> {
+        let mut client = self.client();
+        self.call("member update", timeout, client.member_update(id, peer_urls.to_vec()))
+            .await
+            .map(drop)
+    }
+
+    /// Hands the leadership to another voter. Only the leader can do it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn move_leader(&self, to: u64, timeout: Duration) -> Result<(), ApiError> {
+        let mut client = self.client();
+        self.call("move-leader", timeout, client.move_leader(to))
+            .await
+            .map(drop)
+    }
+
+    /// The alarms that are raised, by member ID.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn alarms(&self, timeout: Duration) -> Result<BTreeSet<(u64, Alarm)>, ApiError> {
+        let mut client = self.client();
+        let answer = self
+            .call(
+                "alarm list",
+                timeout,
+                client.alarm(AlarmAction::Get, AlarmType::None, None),
+            )
+            .await?;
+        let alarm_of = |kind| match kind {
+            AlarmType::Nospace => Some(Alarm::NoSpace),
+            AlarmType::Corrupt => Some(Alarm::Corrupt),
+            AlarmType::None => None,
+        };
+        Ok(answer
+            .alarms()
+            .iter()
+            .filter_map(|alarm| Some((alarm.member_id(), alarm_of(alarm.alarm())?)))
+            .collect())
+    }
+
+    /// The text at `path` on the client port: `/metrics`, `/health`, `/version`. A connection of its own.
+    ///
+    /// # Errors
+    /// [`ApiError`]; another status than 200 is `Rejected` with the text that came.
+    pub async fn http_get(&self, path: &str, timeout: Duration) -> Result<String, ApiError> {
+        let call = format!("GET {path}");
+        let broken = |error: hyper::Error| match tls_reason(&error) {
+            Some(why) => ApiError::Tls {
+                member: self.member.clone(),
+                why,
+            },
+            None => ApiError::Unreachable {
+                member: self.member.clone(),
+                detail: error.to_string(),
+            },
+        };
+        let asking = async {
+            let stream = TokioIo::new(self.dialler.dial(Protocol::Http).await?);
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
+            let carrying = tokio::spawn(connection);
+            let request = http::Request::get(path)
+                .header(http::header::HOST, &self.member)
+                .body(Empty::<bytes::Bytes>::new());
+            let request = request.map_err(|error| self.rejected(&call, "not sent", &error.to_string()))?;
+            let answer = sender.send_request(request).await.map_err(broken)?;
+            let status = answer.status();
+            let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+            carrying.abort();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            if status.is_success() {
+                Ok(text)
+            } else {
+                Err(self.rejected(&call, status.as_str(), text.trim()))
+            }
+        };
+        tokio::time::timeout(timeout, asking)
+            .await
+            .map_err(|_| self.late(&call, timeout))?
+    }
+
+    async fn call<T>(
+        &self,
+        call: &str,
+        timeout: Duration,
+        asking: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, ApiError> {
+        match tokio::time::timeout(timeout, asking).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.classify(call, timeout, &error)),
+            Err(_) => Err(self.late(call, timeout)),
+        }
+    }
+
+    fn late(&self, call: &str, waited: Duration) -> ApiError {
+        ApiError::Timeout {
+            member: self.member.clone(),
+            call: call.to_owned(),
+            waited,
+        }
+    }
+
+    fn rejected(&self, call: &str, code: &str, message: &str) -> ApiError {
+        ApiError::Rejected {
+            member: self.member.clone(),
+            call: call.to_owned(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    fn classify(&self, call: &str, waited: Duration, error: &Error) -> ApiError {
+        let member = self.member.clone();
+        let Error::GRpcStatus(status) = error else {
+            return ApiError::Unreachable {
+                member,
+                detail: error.to_string(),
+            };
+        };
+        if let Some(why) = tls_reason(status) {
+            return ApiError::Tls { member, why };
+        }
+        let message = status.message();
+        // etcd's words: `api/v3rpc/rpctypes/error.go`.
+        if message.contains("etcdserver: no leader") {
+            return ApiError::NoLeader { member };
+        }
+        if status.code() == tonic::Code::DeadlineExceeded || message.starts_with("etcdserver: request timed out") {
+            return self.late(call, waited);
+        }
+        if std::error::Error::source(status).is_some() {
+            return ApiError::Unreachable {
+                member,
+                detail: message.to_owned(),
+            };
+        }
+        self.rejected(call, &format!("{:?}", status.code()), message)
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Api({})", self.member)
+    }
+}
+
+fn member_of(member: &etcd_client::Member) -> Member {
+    Member {
+        id: member.id(),
+        name: member.name().to_owned(),
+        peer_urls: member.peer_urls().to_vec(),
+        client_urls: member.client_urls().to_vec(),
+        is_learner: member.is_learner(),
+    }
+}
+
+fn classify_transport(member: &str, error: &tonic::transport::Error) -> ApiError {
+    match tls_reason(error) {
+        Some(why) => ApiError::Tls {
+            member: member.to_owned(),
+            why,
+        },
+        None => ApiError::Unreachable {
+            member: member.to_owned(),
+            detail: std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string),
+        },
+    }
+}

@@ -1,0 +1,182 @@
+//! The way to a member's client port: through the SSH connection to its server, and TLS inside. No port is opened on this machine.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use super::ApiError;
+use crate::host::{Host, Secret, TunnelError};
+
+/// Where a member listens for clients, as seen from its own server.
+#[derive(Clone, Debug)]
+pub struct ApiTarget {
+    /// Address on the server, its loopback as a rule.
+    pub address: IpAddr,
+    /// Port of the client URL.
+    pub port: u16,
+    /// What to trust and to show; `None`: no TLS.
+    pub tls: Option<TlsMaterial>,
+    /// The name that the member's certificate must carry. Messages call the member by it.
+    pub server_name: String,
+}
+
+/// What to trust and to show, in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsMaterial {
+    /// Authorities that the member's certificate must come from: one, or a bundle.
+    pub ca_pem: String,
+    /// Our certificate, with intermediates if any.
+    pub cert_pem: String,
+    /// Its private key.
+    pub key_pem: Secret,
+}
+
+/// A stream to a member, encrypted or not.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// The protocols of the client port (RFC 7301).
+#[derive(Clone, Copy)]
+pub(super) enum Protocol {
+    Grpc,
+    Http,
+}
+
+/// Dials one member, as often as needed.
+#[derive(Clone)]
+pub(super) struct Dialler {
+    host: Host,
+    address: String,
+    port: u16,
+    member: String,
+    tls: Option<Tls>,
+}
+
+#[derive(Clone)]
+struct Tls {
+    name: ServerName<'static>,
+    grpc: Arc<rustls::ClientConfig>,
+    http: Arc<rustls::ClientConfig>,
+}
+
+impl Dialler {
+    pub(super) fn new(host: &Host, target: &ApiTarget) -> Result<Self, ApiError> {
+        let unusable = |why: String| ApiError::Tls {
+            member: target.server_name.clone(),
+            why,
+        };
+        let tls = match &target.tls {
+            None => None,
+            Some(material) => {
+                let name =
+                    ServerName::try_from(target.server_name.clone()).map_err(|error| unusable(error.to_string()))?;
+                let grpc = configuration(material, b"h2").map_err(unusable)?;
+                let http = configuration(material, b"http/1.1").map_err(unusable)?;
+                Some(Tls {
+                    name,
+                    grpc: Arc::new(grpc),
+                    http: Arc::new(http),
+                })
+            }
+        };
+        Ok(Self {
+            host: host.clone(),
+            address: target.address.to_string(),
+            port: target.port,
+            member: target.server_name.clone(),
+            tls,
+        })
+    }
+
+    pub(super) async fn dial(&self, protocol: Protocol) -> Result<Box<dyn Stream>, ApiError> {
+        let member = || self.member.clone();
+        let tunnel = self
+            .host
+            .tcp(&self.address, self.port)
+            .await
+            .map_err(|error: TunnelError| ApiError::Unreachable {
+                member: member(),
+                detail: error.to_string(),
+            })?;
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(tunnel));
+        };
+        let configuration = match protocol {
+            Protocol::Grpc => &tls.grpc,
+            Protocol::Http => &tls.http,
+        };
+        let connector = TlsConnector::from(Arc::clone(configuration));
+        match connector.connect(tls.name.clone(), tunnel).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(match tls_reason(&error) {
+                Some(why) => ApiError::Tls { member: member(), why },
+                // Something that speaks no TLS, or an etcd that is only just starting or stopping.
+                None => ApiError::Unreachable {
+                    member: member(),
+                    detail: format!("the connection ended in the TLS handshake: {error}"),
+                },
+            }),
+        }
+    }
+}
+
+fn configuration(material: &TlsMaterial, protocol: &[u8]) -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(&material.ca_pem, "authority")? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("authority certificate: {error}"))?;
+    }
+    let key = PrivateKeyDer::from_pem_slice(material.key_pem.expose().as_bytes())
+        .map_err(|_| "our private key is not in PEM".to_owned())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut configuration = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates(&material.cert_pem, "client")?, key)
+        .map_err(|error| format!("our certificate and its key: {error}"))?;
+    configuration.alpn_protocols = vec![protocol.to_vec()];
+    Ok(configuration)
+}
+
+fn certificates(pem: &str, whose: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let certificates = certificates.map_err(|error| format!("{whose} certificate: {error}"))?;
+    if certificates.is_empty() {
+        Err(format!("{whose} certificate: no certificate in PEM"))
+    } else {
+        Ok(certificates)
+    }
+}
+
+/// What rustls objects to, when it is rustls. A refusal of our own certificate comes as an alert, and with TLS 1.3 only after the handshake.
+pub(super) fn tls_reason(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(reason) = error.downcast_ref::<rustls::Error>() {
+            return Some(explained(reason));
+        }
+        // An I/O error hides what it holds from `source`.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(reason) = held.and_then(|held| held.downcast_ref::<rustls::Error>()) {
+            return Some(explained(reason));
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn explained(reason: &rustls::Error) -> String {
+    match reason {
+        rustls::Error::AlertReceived(alert) => {
+            format!("the member refused our client certificate or connection: {alert:?}")
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,352 @@
+//! Where a member's files stand on its server, and under which names.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::config::{ClientTls, PeerTls};
+use super::version::Version;
+use crate::topology::ClusterName;
+
+/// The longest name that a Linux user may have.
+const USER_NAME_MAX: usize = 32;
+
+/// An absolute path on a server, made of letters, digits and `. _ - + @ /` only: it means the same in a shell, in a
+/// systemd unit and in YAML, without any quoting.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerPath(String);
+
+/// A path that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path:?} can't be used: {why}")]
+pub struct PathError {
+    /// The path.
+    pub path: String,
+    /// What is wrong with it, in words.
+    pub why: &'static str,
+}
+
+impl ServerPath {
+    /// Takes a path; a slash at its end is cut off.
+    ///
+    /// # Errors
+    /// [`PathError`] if it isn't absolute, has `.` or `..` in it, or characters that mean something to a shell or to
+    /// systemd.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let bad = |why| PathError {
+            path: text.to_owned(),
+            why,
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+@/".contains(c);
+        if !text.starts_with('/') {
+            return Err(bad("it isn't absolute"));
+        }
+        if !text.chars().all(allowed) {
+            return Err(bad("only letters, digits and . _ - + @ / are allowed"));
+        }
+        let path = text.trim_end_matches('/');
+        if path.is_empty() {
+            return Err(bad("it is the root of all files"));
+        }
+        if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+            return Err(bad("it has an empty part, . or .. in it"));
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A path below this one; `name` is ours, never the user's.
+    fn join(&self, name: &str) -> Self {
+        Self(format!("{}/{name}", self.0))
+    }
+
+    fn is_within(&self, folder: &str) -> bool {
+        Path::new(&self.0).starts_with(folder)
+    }
+}
+
+impl fmt::Display for ServerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<Path> for ServerPath {
+    fn as_ref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+impl From<&ServerPath> for PathBuf {
+    fn from(path: &ServerPath) -> Self {
+        Self::from(&path.0)
+    }
+}
+
+/// Folders that the service unit hides from the member, or that don't outlive a reboot.
+const HIDDEN: &[&str] = &[
+    "/home", "/root", "/tmp", "/var/tmp", "/run", "/var/run", "/dev", "/proc", "/sys",
+];
+/// Folders that belong to the system as a whole: as a data directory they would be given to etcd's user.
+const SHARED: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/sbin",
+    "/srv",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/lib/etcd",
+];
+
+/// Where one cluster's member stands on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    cluster: ClusterName,
+    etc: ServerPath,
+    run: ServerPath,
+    data: ServerPath,
+}
+
+impl Layout {
+    /// The layout of a cluster's member; `data_dir` is `/var/lib/etcd/<cluster>` unless the user chose another.
+    ///
+    /// # Errors
+    /// [`PathError`] if the data directory can't be one.
+    pub fn new(cluster: &ClusterName, data_dir: Option<&str>) -> Result<Self, PathError> {
+        let data = match data_dir {
+            None => ServerPath(format!("/var/lib/etcd/{cluster}")),
+            Some(text) => {
+                let path = ServerPath::parse(text)?;
+                visible(&path)?;
+                if SHARED.contains(&path.as_str()) {
+                    return Err(PathError {
+                        path: text.to_owned(),
+                        why: "the system uses this folder; etcd needs one of its own",
+                    });
+                }
+                path
+            }
+        };
+        Ok(Self {
+            cluster: cluster.clone(),
+            etc: ServerPath(format!("/etc/etcd/{cluster}")),
+            run: ServerPath(format!("/run/etcd-{cluster}")),
+            data,
+        })
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    /// The service unit's name, `etcd-<cluster>.service`.
+    #[must_use]
+    pub fn unit_name(&self) -> String {
+        format!("etcd-{}.service", self.cluster)
+    }
+
+    /// Where the service unit stands.
+    #[must_use]
+    pub fn unit_file(&self) -> ServerPath {
+        ServerPath(format!("/etc/systemd/system/{}", self.unit_name()))
+    }
+
+    /// The system user, and its group: `etcd-<cluster>`, cut where that is too long, with a piece of a hash so that two
+    /// long names stay two.
+    #[must_use]
+    pub fn user(&self) -> String {
+        let name = format!("etcd-{}", self.cluster);
+        if name.len() <= USER_NAME_MAX {
+            return name;
+        }
+        let hash: String = Sha256::digest(name.as_bytes())
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("{}-{hash}", &name[..USER_NAME_MAX - hash.len() - 1])
+    }
+
+    /// The folder of all configuration: `root:<group>`, 0750.
+    #[must_use]
+    pub fn etc_dir(&self) -> &ServerPath {
+        &self.etc
+    }
+
+    /// The data directory: `<user>:<group>`, 0700.
+    #[must_use]
+    pub fn data_dir(&self) -> &ServerPath {
+        &self.data
+    }
+
+    /// The runtime folder that systemd makes at each start.
+    #[must_use]
+    pub fn run_dir(&self) -> &ServerPath {
+        &self.run
+    }
+
+    /// The standing configuration: the asymmetric initial cluster, `existing`. `root:<group>`, 0640.
+    #[must_use]
+    pub fn config_file(&self) -> ServerPath {
+        self.etc.join("etcd.yaml")
+    }
+
+    /// What a founding member starts with once: the name form, `new`. `root:<group>`, 0640.
+    #[must_use]
+    pub fn founding_file(&self) -> ServerPath {
+        self.etc.join("founding.yaml")
+    }
+
+    /// Its presence allows one start that founds. `root`, 0600; the content is the provider's.
+    #[must_use]
+    pub fn founding_permit(&self) -> ServerPath {
+        self.etc.join("founding-permit")
+    }
+
+    /// Its presence allows one start without data that joins. `root`, 0600; the content is the provider's.
+    #[must_use]
+    pub fn joining_permit(&self) -> ServerPath {
+        self.etc.join("joining-permit")
+    }
+
+    /// The guard script ([`super::unit::guard`]): `root`, 0755.
+    #[must_use]
+    pub fn guard_file(&self) -> ServerPath {
+        self.etc.join("guard")
+    }
+
+    /// The folder of certificates: `root:<group>`, 0750; certificates and keys in it 0640.
+    #[must_use]
+    pub fn pki_dir(&self) -> ServerPath {
+        self.etc.join("pki")
+    }
+
+    /// Where the peers' certificates stand.
+    #[must_use]
+    pub fn peer_tls(&self) -> PeerTls {
+        let pki = |name: &str| PathBuf::from(&self.pki_dir().join(name));
+        PeerTls {
+            cert_file: pki("peer.crt"),
+            key_file: pki("peer.key"),
+            client_cert_file: pki("peer-client.crt"),
+            client_key_file: pki("peer-client.key"),
+            trusted_ca_file: pki("peer-ca.crt"),
+        }
+    }
+
+    /// Where the certificates that clients see stand.
+    #[must_use]
+    pub fn client_tls(&self) -> ClientTls {
+        let pki = |name: &str| PathBuf::from(&self.pki_dir().join(name));
+        ClientTls {
+            cert_file: pki("server.crt"),
+            key_file: pki("server.key"),
+            trusted_ca_file: pki("client-ca.crt"),
+        }
+    }
+
+    /// The same layout below another root.
+    #[cfg(test)]
+    pub(super) fn below(&self, root: &Path) -> Self {
+        let below = |path: &ServerPath| ServerPath(format!("{}{path}", root.display()));
+        Self {
+            cluster: self.cluster.clone(),
+            etc: below(&self.etc),
+            run: below(&self.run),
+            data: below(&self.data),
+        }
+    }
+}
+
+/// Where the binaries of a version are placed. Several clusters may share them.
+#[must_use]
+pub fn binaries_dir(version: &Version) -> ServerPath {
+    ServerPath(format!("/usr/local/lib/etcd/{version}"))
+}
+
+/// The etcd binary in a folder that the user names (`host_path`).
+///
+/// # Errors
+/// [`PathError`] if the unit could not execute it from there.
+pub fn binary_in(folder: &ServerPath) -> Result<ServerPath, PathError> {
+    visible(folder)?;
+    Ok(folder.join("etcd"))
+}
+
+fn visible(path: &ServerPath) -> Result<(), PathError> {
+    if HIDDEN.iter().any(|hidden| path.is_within(hidden)) {
+        return Err(PathError {
+            path: path.to_string(),
+            why: "the member's service unit doesn't see home folders, temporary and volatile ones",
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(name: &str) -> ClusterName {
+        ClusterName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn user_names_fit_and_stay_distinct() {
+        let user = |name: &str| Layout::new(&cluster(name), None).unwrap().user();
+        assert_eq!(user("main"), "etcd-main");
+        let (a, b) = (
+            user(&format!("{}a", "x".repeat(40))),
+            user(&format!("{}b", "x".repeat(40))),
+        );
+        assert_eq!((a.len(), b.len()), (32, 32));
+        assert_ne!(a, b);
+        assert_eq!(user(&"x".repeat(27)).len(), 32);
+    }
+
+    #[test]
+    fn only_paths_that_need_no_quoting_are_taken() {
+        assert_eq!(ServerPath::parse("/data/etcd/").unwrap().as_str(), "/data/etcd");
+        for bad in [
+            "", "x", "/", "//", "/a//b", "/a/../b", "/a/.", "/a b", "/a$b", "/a'b", "/a%b", "/a\nb", "/ä",
+        ] {
+            assert!(ServerPath::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_data_directory_is_etcds_own() {
+        let main = cluster("main");
+        assert!(Layout::new(&main, Some("/data")).is_ok());
+        assert!(Layout::new(&main, Some("/mnt/disk1/etcd")).is_ok());
+        for bad in [
+            "/etc",
+            "/var/lib/",
+            "/home/admin/etcd",
+            "/tmp/etcd",
+            "/run/etcd",
+            "/root",
+        ] {
+            assert!(Layout::new(&main, Some(bad)).is_err(), "{bad}");
+        }
+        let why = Layout::new(&main, Some("/home/admin/etcd")).unwrap_err().to_string();
+        assert!(why.contains("doesn't see home folders"), "{why}");
+    }
+}

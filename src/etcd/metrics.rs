@@ -1,0 +1,225 @@
+//! What a member's `/metrics` says. PURE.
+//!
+//! Names from etcd's `server/etcdserver/metrics.go` and `api/rafthttp/metrics.go` (3.4 to 3.7).
+
+use std::collections::BTreeMap;
+
+/// The metrics of one member that tell whether its cluster is connected.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// `etcd_network_active_peers`: by (local, remote) member ID in hexadecimal, whether a stream is active. A peer that was never connected to is
+    /// missing; one that was lost is `false`.
+    pub active_peers: BTreeMap<(String, String), bool>,
+    /// `etcd_network_disconnected_peers_total`: how often the stream to a peer was lost, by (local, remote).
+    pub disconnected_peers: BTreeMap<(String, String), u64>,
+    /// `etcd_network_peer_round_trip_time_seconds`: by remote member ID. Probed each 5 s, so there is none just after a connection.
+    pub round_trips: BTreeMap<String, RoundTrips>,
+    /// `etcd_server_has_leader`.
+    pub has_leader: bool,
+    /// `etcd_server_is_leader`.
+    pub is_leader: bool,
+    /// `etcd_server_is_learner`.
+    pub is_learner: bool,
+    /// `etcd_server_leader_changes_seen_total`.
+    pub leader_changes: u64,
+    /// `etcd_mvcc_db_total_size_in_bytes`.
+    pub db_size: u64,
+    /// `etcd_server_quota_backend_bytes`.
+    pub quota: u64,
+    /// `server_version` of `etcd_server_version`.
+    pub version: Option<String>,
+}
+
+/// How long one peer took to answer, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RoundTrips {
+    /// All of them together.
+    pub sum: f64,
+    /// How many.
+    pub count: u64,
+}
+
+impl RoundTrips {
+    /// The mean in seconds; `None` before the first.
+    pub fn mean(&self) -> Option<f64> {
+        #[allow(clippy::cast_precision_loss, reason = "a count of probes is far below 2^52")]
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+}
+
+impl Metrics {
+    /// From the Prometheus text format. Lines that aren't known or understood are skipped.
+    pub fn parse(text: &str) -> Self {
+        let mut metrics = Self::default();
+        for sample in text.lines().filter_map(Sample::parse) {
+            metrics.take(&sample);
+        }
+        metrics
+    }
+
+    /// The IDs of the peers to which a stream is active.
+    pub fn connected_to(&self) -> impl Iterator<Item = &str> {
+        self.active_peers
+            .iter()
+            .filter(|(_, active)| **active)
+            .map(|((_, remote), _)| remote.as_str())
+    }
+
+    fn take(&mut self, sample: &Sample<'_>) {
+        let pair = || {
+            (
+                sample.label("Local").unwrap_or_default(),
+                sample.label("Remote").unwrap_or_default(),
+            )
+        };
+        match sample.name {
+            "etcd_network_active_peers" => {
+                self.active_peers.insert(pair(), sample.value > 0.0);
+            }
+            "etcd_network_disconnected_peers_total" => {
+                self.disconnected_peers.insert(pair(), sample.count());
+            }
+            "etcd_network_peer_round_trip_time_seconds_sum" => {
+                self.round_trips
+                    .entry(sample.label("To").unwrap_or_default())
+                    .or_default()
+                    .sum = sample.value;
+            }
+            "etcd_network_peer_round_trip_time_seconds_count" => {
+                self.round_trips
+                    .entry(sample.label("To").unwrap_or_default())
+                    .or_default()
+                    .count = sample.count();
+            }
+            "etcd_server_has_leader" => self.has_leader = sample.value > 0.0,
+            "etcd_server_is_leader" => self.is_leader = sample.value > 0.0,
+            "etcd_server_is_learner" => self.is_learner = sample.value > 0.0,
+            "etcd_server_leader_changes_seen_total" => self.leader_changes = sample.count(),
+            "etcd_mvcc_db_total_size_in_bytes" => self.db_size = sample.count(),
+            "etcd_server_quota_backend_bytes" => self.quota = sample.count(),
+            "etcd_server_version" => self.version = sample.label("server_version"),
+            _ => {}
+        }
+    }
+}
+
+/// One line of the text format: `name{label="value",…} number`.
+struct Sample<'a> {
+    name: &'a str,
+    labels: &'a str,
+    value: f64,
+}
+
+impl<'a> Sample<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let line = line.trim();
+        if line.starts_with('#') {
+            return None;
+        }
+        let (name, labels, rest) = match line.split_once('{') {
+            Some((name, rest)) => {
+                let (labels, rest) = rest.rsplit_once('}')?;
+                (name, labels, rest)
+            }
+            None => {
+                let (name, rest) = line.split_once(' ')?;
+                (name, "", rest)
+            }
+        };
+        Some(Self {
+            name: name.trim(),
+            labels,
+            value: rest.split_ascii_whitespace().next()?.parse().ok()?,
+        })
+    }
+
+    /// A label's value, its escapes undone.
+    fn label(&self, wanted: &str) -> Option<String> {
+        let mut rest = self.labels;
+        loop {
+            let (name, after) = rest.split_once("=\"")?;
+            let mut value = String::new();
+            let mut characters = after.char_indices();
+            let end = loop {
+                match characters.next()? {
+                    (at, '"') => break at,
+                    (_, '\\') => match characters.next()?.1 {
+                        'n' => value.push('\n'),
+                        other => value.push(other),
+                    },
+                    (_, other) => value.push(other),
+                }
+            };
+            if name.trim_start_matches([',', ' ']).trim() == wanted {
+                return Some(value);
+            }
+            rest = &after[end + 1..];
+        }
+    }
+
+    /// A counter's value; Prometheus writes large ones as `1.5e+06`.
+    fn count(&self) -> u64 {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast saturates, which is right"
+        )]
+        {
+            self.value as u64
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = r#"# HELP etcd_network_active_peers The current number of active peer connections.
+# TYPE etcd_network_active_peers gauge
+etcd_network_active_peers{Local="8e9e05c52164694d",Remote="91bc3c398fb3c146"} 1
+etcd_network_active_peers{Local="8e9e05c52164694d",Remote="fd422379fda50e48"} 0
+etcd_network_disconnected_peers_total{Local="8e9e05c52164694d",Remote="fd422379fda50e48"} 3
+etcd_network_peer_round_trip_time_seconds_bucket{To="91bc3c398fb3c146",le="0.0001"} 0
+etcd_network_peer_round_trip_time_seconds_sum{To="91bc3c398fb3c146"} 0.2
+etcd_network_peer_round_trip_time_seconds_count{To="91bc3c398fb3c146"} 4
+etcd_server_has_leader 1
+etcd_server_is_leader 0
+etcd_server_leader_changes_seen_total 2
+etcd_mvcc_db_total_size_in_bytes 1.5994880e+07
+etcd_server_quota_backend_bytes 2.147483648e+09
+etcd_server_version{server_version="3.5.30"} 1
+"#;
+
+    #[test]
+    fn a_members_metrics() {
+        let metrics = Metrics::parse(TEXT);
+        assert_eq!(metrics.connected_to().collect::<Vec<_>>(), ["91bc3c398fb3c146"]);
+        assert_eq!(metrics.active_peers.len(), 2);
+        assert_eq!(metrics.disconnected_peers.values().copied().collect::<Vec<_>>(), [3]);
+        assert_eq!(metrics.round_trips["91bc3c398fb3c146"].mean(), Some(0.05));
+        assert!(metrics.has_leader && !metrics.is_leader && !metrics.is_learner);
+        assert_eq!(
+            (metrics.leader_changes, metrics.db_size, metrics.quota),
+            (2, 15_994_880, 2_147_483_648)
+        );
+        assert_eq!(metrics.version.as_deref(), Some("3.5.30"));
+    }
+
+    #[test]
+    fn labels_may_hold_anything() {
+        let sample = Sample::parse(r#"name{a="x\"},y=\"",b="two"} 7 1700000000"#).expect("a sample");
+        assert_eq!(
+            (sample.label("a"), sample.label("b"), sample.label("c")),
+            (Some(r#"x"},y=""#.to_owned()), Some("two".to_owned()), None)
+        );
+        assert_eq!(sample.count(), 7);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "[ -~\n]{0,200}") {
+            Metrics::parse(&text);
+        }
+    }
+}

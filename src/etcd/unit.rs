@@ -1,0 +1,138 @@
+//! The member's service unit, and the guard that decides how the member may start.
+//!
+//! A start is a decision: a member whose data directory holds a write-ahead log goes on with it, whatever else is there.
+//! Without one it may start only with a permit, and only once: the guard removes the permit durably before etcd is
+//! executed. A founded member whose data directory is gone would otherwise found a second cluster, or vote twice.
+//!
+//! The guard runs twice at each start: as root, to decide and to remove permits (`prepare`), and as the member's main
+//! process, which becomes etcd (`run`). So a refusal is the main process's own exit status, 78, and systemd can be told
+//! not to restart on that one (it looks at nobody else's).
+
+use super::layout::{Layout, ServerPath};
+use super::release::Arch;
+use super::version::{Minor, Version};
+
+/// The exit status of a refused start (`EX_CONFIG`).
+pub const REFUSED_STATUS: u8 = 78;
+
+/// What goes into a service unit beside the layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitSpec {
+    /// The etcd binary.
+    pub binary: ServerPath,
+    /// Its version.
+    pub version: Version,
+    /// The server's processor.
+    pub arch: Arch,
+    /// The lowest port that the member listens on; below 1024 it needs a capability for that.
+    pub lowest_port: u16,
+}
+
+/// The text of the service unit.
+#[must_use]
+pub fn render(layout: &Layout, spec: &UnitSpec) -> String {
+    let cluster = layout.cluster();
+    let user = layout.user();
+    let (guard, data, binary) = (layout.guard_file(), layout.data_dir(), &spec.binary);
+    let capabilities = if spec.lowest_port < 1024 {
+        "CAP_NET_BIND_SERVICE"
+    } else {
+        ""
+    };
+    // 3.4 doesn't start elsewhere without being told that this is meant.
+    let environment = if spec.version.minor() == Minor::V3_4 && spec.arch != Arch::Amd64 {
+        format!("Environment=ETCD_UNSUPPORTED_ARCH={}\n", spec.arch)
+    } else {
+        String::new()
+    };
+    format!(
+        "\
+# Managed by Terraform (terraform-provider-etcd). Changes made here are overwritten.
+[Unit]
+Description=etcd member of the cluster {cluster}
+Documentation=https://etcd.io/docs/
+# A member that waits for its peers is not ready, perhaps for long. So that it doesn't hold up the boot of the whole
+# server, multi-user.target must not wait for it: these are the default dependencies without that one.
+DefaultDependencies=no
+Requires=sysinit.target
+Conflicts=shutdown.target
+Before=shutdown.target
+Wants=network-online.target
+After=sysinit.target basic.target network-online.target time-sync.target
+RequiresMountsFor={data}
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+User={user}
+Group={user}
+ExecStartPre=+/bin/sh {guard} prepare
+ExecStart=/bin/sh {guard} run {binary}
+RuntimeDirectory=etcd-{cluster}
+RuntimeDirectoryMode=0750
+Restart=on-failure
+RestartSec=2
+RestartPreventExitStatus={REFUSED_STATUS}
+TimeoutStartSec=infinity
+TimeoutStopSec=30
+LimitNOFILE=65536
+# Peers are dialled directly: a proxy would make every view the proxy's.
+UnsetEnvironment=HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
+{environment}
+AmbientCapabilities={capabilities}
+CapabilityBoundingSet={capabilities}
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+ReadWritePaths=-{data}
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}
+
+/// The text of the guard script. `prepare` (as root) decides and leaves a link to the configuration to use in the
+/// runtime folder; `run BINARY` becomes etcd, or refuses with [`REFUSED_STATUS`].
+#[must_use]
+pub fn guard(layout: &Layout) -> String {
+    format!(
+        "#!/bin/sh
+# Managed by Terraform (terraform-provider-etcd). Changes made here are overwritten.
+cluster={}
+etc={}
+run={}
+data={}
+refused={REFUSED_STATUS}
+{}",
+        layout.cluster(),
+        layout.etc_dir(),
+        layout.run_dir(),
+        layout.data_dir(),
+        include_str!("unit/guard.sh")
+    )
+}
+
+#[cfg(test)]
+#[path = "unit/tests.rs"]
+mod tests;

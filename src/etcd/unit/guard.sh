@@ -1,0 +1,59 @@
+config=$run/config.yaml
+
+# Only a write-ahead log makes a member: etcd opens its database before, and asks its peers in between.
+has_log() {
+  for segment in "$data"/member/wal/*.wal; do
+    [ -e "$segment" ] && return 0
+  done
+  return 1
+}
+
+# After this, not even a power cut brings the permits back.
+drop_permits() {
+  [ -e "$etc/founding-permit" ] || [ -e "$etc/joining-permit" ] || return 0
+  rm -f "$etc/founding-permit" "$etc/joining-permit" || exit 1
+  sync "$etc" 2>/dev/null || sync || exit 1
+}
+
+# What an interrupted first start left behind: not a member's data, but not ours to delete either.
+set_aside() {
+  [ -e "$data/member" ] || return 0
+  mv "$data/member" "$data/member.incomplete.$(date +%s).$$" || exit 1
+}
+
+prepare() {
+  rm -f "$config" || exit 1
+  if has_log; then
+    drop_permits
+    standing=etcd.yaml
+  elif [ -e "$etc/joining-permit" ]; then
+    drop_permits
+    set_aside
+    standing=etcd.yaml
+  elif [ -e "$etc/founding-permit" ]; then
+    drop_permits
+    set_aside
+    standing=founding.yaml
+  else
+    # "run" refuses in words, as the main process.
+    exit 0
+  fi
+  ln -s "$etc/$standing" "$config" || exit 1
+}
+
+run() {
+  [ -L "$config" ] && exec "$1" --config-file="$config"
+  if [ -e "$data/member" ]; then
+    what="holds no write-ahead log (it is incomplete or damaged)"
+  else
+    what="holds no data of a member (it is lost, or was never there)"
+  fi
+  echo "etcd of the cluster $cluster is not started: the data directory $data $what, and there is no permit to found or to join. Starting it anyway could found a second cluster or vote twice. If the data is elsewhere, put it back (is the disk mounted?); else run terraform apply, which makes the member join anew." >&2
+  exit "$refused"
+}
+
+case $1 in
+  prepare) prepare ;;
+  run) run "$2" ;;
+  *) echo "usage: guard prepare | run BINARY" >&2; exit 64 ;;
+esac

@@ -1,0 +1,173 @@
+//! Where a member's binaries come from, and how they get onto its server.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+
+use super::model::{BinaryModel, MemberModel};
+use super::observe::Seen;
+use crate::etcd::layout::{PathError, ServerPath, binaries_dir};
+use crate::etcd::version::Version;
+use crate::host::{Host, RunError, Script, Upload, UploadError};
+
+/// Why the binaries are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum BinaryError {
+    /// The path on the server can't be used.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A script failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// An upload failed.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// A local file can't be read.
+    #[error("{path} can't be read: {source}")]
+    Local {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no etcd at the path on the server.
+    #[error("server {server} has no etcd at {path}: binary.host_path has to be a file etcd, or a folder with it")]
+    NotThere {
+        /// The server.
+        server: String,
+        /// The path.
+        path: String,
+    },
+    /// It is another version.
+    #[error("the binary at {path} on server {server} is etcd {found}, and version is {wanted}")]
+    OtherVersion {
+        /// The server.
+        server: String,
+        /// The path.
+        path: String,
+        /// What it says it is; empty if it says nothing.
+        found: String,
+        /// What is wanted.
+        wanted: Version,
+    },
+}
+
+/// The file or folder on the server where the binaries are to be.
+pub fn path(member: &MemberModel, version: &Version) -> String {
+    let chosen = member.binary.as_ref().and_then(|binary| binary.host_path.clone());
+    chosen.unwrap_or_else(|| binaries_dir(version).to_string())
+}
+
+/// The executable on the server, as the unit names it.
+///
+/// # Errors
+/// If its path can't stand in a unit.
+pub fn executable(member: &MemberModel, version: &Version, seen: &Seen) -> Result<ServerPath, PathError> {
+    let path = seen
+        .binary_path
+        .clone()
+        .unwrap_or_else(|| format!("{}/etcd", path(member, version).trim_end_matches('/')));
+    ServerPath::parse(&path)
+}
+
+/// Brings the binaries onto the server, where that is ours to do.
+///
+/// # Errors
+/// If they can't be brought there, or are not the wanted version's.
+pub async fn provide(
+    host: &Host,
+    member: &MemberModel,
+    version: &Version,
+    seen: &Seen,
+    within: Duration,
+) -> Result<(), BinaryError> {
+    let binary = member.binary.clone().unwrap_or_default();
+    match binary {
+        BinaryModel {
+            host_path: Some(path), ..
+        } => {
+            let server = member.server.clone();
+            Err(match &seen.binary {
+                None => BinaryError::NotThere { server, path },
+                Some(found) => BinaryError::OtherVersion {
+                    server,
+                    path,
+                    found: found.clone(),
+                    wanted: version.clone(),
+                },
+            })
+        }
+        BinaryModel {
+            upload: Some(local), ..
+        } => upload(host, &local, version).await,
+        _ => fetch(host, member, version, within).await,
+    }
+}
+
+async fn upload(host: &Host, local: &str, version: &Version) -> Result<(), BinaryError> {
+    let directory = binaries_dir(version);
+    let prepare = Script::new("making the folder for binaries")
+        .set("directory", directory.as_str())
+        .line("umask 022; mkdir -p \"$directory\"");
+    host.run_checked(&prepare).await?;
+    for (from, name) in local_files(local)? {
+        let sha256 = sha256_of(&from).await?;
+        let to = format!("{directory}/{name}");
+        host.upload(&Upload {
+            from,
+            to,
+            mode: 0o755,
+            sha256,
+            look_first: true,
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// The local binaries: the file itself, or those that the folder has.
+fn local_files(local: &str) -> Result<Vec<(PathBuf, &'static str)>, BinaryError> {
+    let path = PathBuf::from(local);
+    let unreadable = |source| BinaryError::Local {
+        path: local.to_owned(),
+        source,
+    };
+    if !std::fs::metadata(&path).map_err(unreadable)?.is_dir() {
+        return Ok(vec![(path, "etcd")]);
+    }
+    let found = ["etcdctl", "etcdutl", "etcd"].map(|name| (path.join(name), name));
+    let found: Vec<_> = found.into_iter().filter(|(file, _)| file.is_file()).collect();
+    if found.iter().any(|(_, name)| *name == "etcd") {
+        return Ok(found);
+    }
+    Err(unreadable(std::io::Error::new(
+        std::io::ErrorKind::NotFound,
+        "the folder has no file etcd",
+    )))
+}
+
+async fn sha256_of(path: &Path) -> Result<String, BinaryError> {
+    let unreadable = |source| BinaryError::Local {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 18];
+    loop {
+        let read = file.read(&mut buffer).await.map_err(unreadable)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+async fn fetch(_host: &Host, member: &MemberModel, version: &Version, _within: Duration) -> Result<(), BinaryError> {
+    Err(BinaryError::NotThere {
+        server: member.server.clone(),
+        path: binaries_dir(version).to_string(),
+    })
+}

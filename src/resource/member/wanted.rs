@@ -1,0 +1,365 @@
+//! What is to be on the server for a member: configuration, certificates, unit.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+use time::{Duration, OffsetDateTime};
+
+use super::model::MemberModel;
+use super::observe::Seen;
+use crate::etcd::certificates::{
+    Ca, CertificateError, CertificateInfo, LeafRequest, PrivateKeyPem, needs_renewal, parse,
+};
+use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
+use crate::etcd::layout::Layout;
+use crate::etcd::version::Version;
+use crate::host::{FileSpec, Placement, Script};
+use crate::topology::{Domain, Server, ServerName, Topology, ViewError};
+
+/// Certificates are issued anew this long before they end.
+pub const RENEW_BEFORE: Duration = Duration::days(60);
+
+/// Why it can't be said what is to be on the server.
+#[derive(Debug, thiserror::Error)]
+pub enum WantedError {
+    /// The server is none of the cluster's.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// The configuration would not do.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Vec<ConfigError>),
+    /// No certificates.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A private key is needed and not there.
+    #[error(
+        "the private key of the authority for {0} is needed to issue a certificate, and nobody gave it. Give it to the \
+         provider (certificate_authorities) or to the member ({1})"
+    )]
+    NoKey(&'static str, &'static str),
+}
+
+/// The two configuration files: the one that stands, and the one that founds.
+pub struct Configurations {
+    /// With the asymmetric `initial-cluster`, and `existing`.
+    pub standing: String,
+    /// With the names, and `new`.
+    pub founding: String,
+}
+
+/// Renders the configuration of a member.
+///
+/// # Errors
+/// If etcd would not start with it.
+pub fn configurations(
+    member: &MemberModel,
+    topology: &Topology,
+    layout: &Layout,
+    version: &Version,
+) -> Result<Configurations, WantedError> {
+    let (name, server) = server(member, topology)?;
+    let view = topology.view(name)?;
+    let scheme = topology.scheme();
+    let tls = member.cluster.tls_enabled();
+    let url = |address: IpAddr, port: u16| match address {
+        IpAddr::V4(address) => format!("{scheme}://{address}:{port}"),
+        IpAddr::V6(address) => format!("{scheme}://[{address}]:{port}"),
+    };
+    let standing = MemberConfig {
+        name: name.to_string(),
+        data_dir: layout.data_dir().into(),
+        listen_peer_urls: peer_listeners(server)
+            .into_iter()
+            .map(|address| url(address, server.peer_port))
+            .collect(),
+        listen_client_urls: client_listeners(server, tls)
+            .into_iter()
+            .map(|address| url(address, server.client_port))
+            .collect(),
+        initial_advertise_peer_urls: vec![topology.peer_url(name)?],
+        advertise_client_urls: vec![topology.client_url(name)?],
+        initial_cluster: view.initial_cluster,
+        initial_cluster_state: InitialClusterState::Existing,
+        initial_cluster_token: member.cluster.token().to_owned(),
+        peer_tls: tls.then(|| layout.peer_tls()),
+        client_tls: tls.then(|| layout.client_tls()),
+        heartbeat_interval_ms: member
+            .cluster
+            .heartbeat_interval
+            .unwrap_or(crate::resource::cluster::plan::HEARTBEAT),
+        election_timeout_ms: member
+            .cluster
+            .election_timeout
+            .unwrap_or(crate::resource::cluster::plan::ELECTION),
+        extra: member.config.clone().unwrap_or_default(),
+    };
+    let founding = MemberConfig {
+        initial_cluster: topology.name_form(),
+        initial_cluster_state: InitialClusterState::New,
+        ..standing.clone()
+    };
+    Ok(Configurations {
+        standing: render(&standing, version).map_err(WantedError::Config)?,
+        founding: render(&founding, version).map_err(WantedError::Config)?,
+    })
+}
+
+/// Where a member listens for peers. A public address may be one of the machine's own or a NAT's in front, so a
+/// server that has one listens on all its addresses; certificates keep strangers out.
+fn peer_listeners(server: &Server) -> Vec<IpAddr> {
+    if server.public_address.is_some() {
+        vec![any(server)]
+    } else {
+        vec![server.private_address]
+    }
+}
+
+/// Where a member listens for clients: as for peers, and for itself. Without TLS never on a public address.
+fn client_listeners(server: &Server, tls: bool) -> Vec<IpAddr> {
+    if server.public_address.is_some() && tls {
+        vec![any(server)]
+    } else {
+        vec![loopback(server), server.private_address]
+    }
+}
+
+fn any(server: &Server) -> IpAddr {
+    // `::` takes IPv4 connections as well, so it is right for servers that have both.
+    let v6 = server.private_address.is_ipv6() || server.public_address.is_some_and(|address| address.is_ipv6());
+    if v6 {
+        IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED)
+    }
+}
+
+/// The loopback address at which the member answers.
+pub fn loopback(server: &Server) -> IpAddr {
+    if server.private_address.is_ipv6() {
+        IpAddr::from(std::net::Ipv6Addr::LOCALHOST)
+    } else {
+        IpAddr::from(std::net::Ipv4Addr::LOCALHOST)
+    }
+}
+
+/// The server of a member.
+///
+/// # Errors
+/// If the topology has none of its name.
+pub fn server<'a>(member: &MemberModel, topology: &'a Topology) -> Result<(&'a ServerName, &'a Server), ViewError> {
+    topology
+        .servers()
+        .iter()
+        .find(|(name, _)| name.as_str() == member.server)
+        .ok_or_else(|| ViewError::UnknownServer {
+            name: member.server.clone(),
+            known: topology
+                .servers()
+                .keys()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+}
+
+/// The private keys of the authorities, as far as they are known.
+#[derive(Clone, Default)]
+pub struct Keys {
+    /// Of the authority for peers.
+    pub peer: Option<PrivateKeyPem>,
+    /// Of the authority for clients.
+    pub client: Option<PrivateKeyPem>,
+}
+
+impl Keys {
+    /// The authority for clients, to issue a certificate for this run's own use.
+    ///
+    /// # Errors
+    /// If the key is missing or not the certificate's.
+    pub fn client_ca(&self, certificate: &str) -> Result<Ca, WantedError> {
+        let key = self
+            .client
+            .as_ref()
+            .ok_or(WantedError::NoKey("clients", "client_ca_private_key_wo"))?;
+        Ok(Ca::from_pem(certificate, key)?)
+    }
+
+    fn peer_ca(&self, certificate: &str) -> Result<Ca, WantedError> {
+        let key = self
+            .peer
+            .as_ref()
+            .ok_or(WantedError::NoKey("peers", "peer_ca_private_key_wo"))?;
+        Ok(Ca::from_pem(certificate, key)?)
+    }
+}
+
+/// The certificate files of a member: those that are good stay, the others are issued.
+#[derive(Default)]
+pub struct Certificates {
+    /// Files to write.
+    pub files: Vec<WantedFile>,
+    /// When each of the three ends.
+    pub expiry: BTreeMap<&'static str, OffsetDateTime>,
+    /// Whether an authority's certificate changes, which etcd reads only when it starts.
+    pub restart_needed: bool,
+}
+
+/// Decides which certificates a member needs, and issues them.
+///
+/// # Errors
+/// If one has to be issued and the authority's key is not there.
+pub fn certificates(
+    member: &MemberModel,
+    topology: &Topology,
+    layout: &Layout,
+    version: &Version,
+    keys: &Keys,
+    seen: &Seen,
+) -> Result<Certificates, WantedError> {
+    let Some(authorities) = &member.cluster.certificate_authorities else {
+        return Ok(Certificates::default());
+    };
+    let (name, server) = server(member, topology)?;
+    let domain: &Domain = topology.domain();
+    let now = OffsetDateTime::now_utc();
+    let mut certificates = Certificates::default();
+    for (file, certificate) in [
+        ("peer-ca", &authorities.peer.certificate),
+        ("client-ca", &authorities.client.certificate),
+    ] {
+        let before = seen.certificates.get(file);
+        certificates.restart_needed |= before.is_some_and(|before| before != certificate);
+        certificates
+            .files
+            .push(secret(layout, &format!("{file}.crt"), certificate));
+    }
+    let leaves = [
+        (
+            "peer",
+            "peer",
+            LeafRequest::peer_server(server, domain, version.minor()),
+            &authorities.peer,
+        ),
+        (
+            "peer_client",
+            "peer-client",
+            LeafRequest::peer_client(name),
+            &authorities.peer,
+        ),
+        (
+            "client",
+            "server",
+            LeafRequest::client_server(server, domain),
+            &authorities.client,
+        ),
+    ];
+    for (kind, file, request, authority) in leaves {
+        let trusted = parse(&authority.certificate)?;
+        let key_is_there = seen.files.contains_key(&pki(layout, &format!("{file}.key")));
+        let before = seen.certificates.get(file).and_then(|pem| parse(pem).ok());
+        if let Some(info) = before.filter(|info| key_is_there && good(info, &request, &trusted, now)) {
+            certificates.expiry.insert(kind, info.not_after);
+            continue;
+        }
+        let ca = if kind == "client" {
+            keys.client_ca(&authority.certificate)?
+        } else {
+            keys.peer_ca(&authority.certificate)?
+        };
+        let leaf = ca.issue(&request, now)?;
+        certificates.expiry.insert(kind, parse(&leaf.cert_pem)?.not_after);
+        // The key first: between the two renames etcd would show a certificate with another's key, and a handshake
+        // in that moment is tried again.
+        certificates
+            .files
+            .push(secret(layout, &format!("{file}.key"), leaf.key_pem.expose()));
+        certificates
+            .files
+            .push(secret(layout, &format!("{file}.crt"), &leaf.cert_pem));
+    }
+    Ok(certificates)
+}
+
+fn good(info: &CertificateInfo, request: &LeafRequest, authority: &CertificateInfo, now: OffsetDateTime) -> bool {
+    needs_renewal(info, request, authority, now, RENEW_BEFORE).is_none()
+}
+
+fn secret(layout: &Layout, name: &str, contents: &str) -> WantedFile {
+    WantedFile {
+        path: pki(layout, name),
+        mode: 0o640,
+        contents: contents.to_owned(),
+    }
+}
+
+fn pki(layout: &Layout, name: &str) -> String {
+    format!("{}/{name}", layout.pki_dir())
+}
+
+/// The files of a member that are compared by checksum.
+pub fn compared_files(layout: &Layout) -> Vec<String> {
+    let mut files = vec![
+        layout.config_file().to_string(),
+        layout.guard_file().to_string(),
+        layout.unit_file().to_string(),
+    ];
+    files.push(layout.founding_file().to_string());
+    let certificates = ["peer", "peer-client", "server", "peer-ca", "client-ca"];
+    files.extend(certificates.iter().map(|name| pki(layout, &format!("{name}.crt"))));
+    files.extend(
+        certificates
+            .iter()
+            .take(3)
+            .map(|name| pki(layout, &format!("{name}.key"))),
+    );
+    files
+}
+
+/// A file that is to be on the server, owned by root and readable by the member.
+#[derive(Clone)]
+pub struct WantedFile {
+    /// Absolute path.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// What it holds.
+    pub contents: String,
+}
+
+impl WantedFile {
+    /// Whether the server has it with these contents.
+    pub fn is_there(&self, seen: &Seen) -> bool {
+        seen.files
+            .get(&self.path)
+            .is_some_and(|sum| *sum == sha256(&self.contents))
+    }
+
+    /// Writes it, if it differs.
+    pub fn put(&self, script: Script, layout: &Layout) -> Script {
+        script.write_file(&FileSpec {
+            path: self.path.clone(),
+            mode: self.mode,
+            owner: format!("root:{}", layout.user()),
+            contents: self.contents.clone().into_bytes().into(),
+            placement: Placement::Rename,
+        })
+    }
+}
+
+/// SHA-256 of a text in hexadecimal.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// What of a configuration a running member has to be restarted for: `initial-cluster*` are not read again by a
+/// member that has data.
+pub fn needing_restart(configuration: &str) -> Vec<&str> {
+    configuration
+        .lines()
+        .filter(|line| !line.starts_with("initial-cluster") && !line.starts_with('#'))
+        .collect()
+}

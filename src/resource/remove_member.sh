@@ -1,0 +1,40 @@
+# remove_member CLUSTER STAMP MODE: stops the member of this cluster on this server and takes away what was installed
+# for it: unit, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
+# (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat.
+remove_member() {
+  etc=/etc/etcd/$1
+  unit=etcd-$1.service
+  unit_file=/etc/systemd/system/$unit
+  data=
+  account=
+  binaries=
+  if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
+  if [ -f "$unit_file" ]; then
+    account=$(sed -n 's/^User=//p' "$unit_file" | head -n 1)
+    binaries=$(sed -n 's|^ExecStart=.* \(/usr/local/lib/etcd/[^/ ]*\)/etcd.*|\1|p' "$unit_file" | head -n 1)
+    systemctl disable --now "$unit" >/dev/null 2>&1 || systemctl stop "$unit"
+    rm -f "$unit_file"
+    systemctl daemon-reload
+    systemctl reset-failed "$unit" 2>/dev/null || true
+  fi
+  if [ -n "$data" ] && [ -d "$data" ]; then
+    if rmdir "$data" 2>/dev/null; then
+      :
+    elif [ "$3" = delete_data ]; then
+      rm -rf "$data"
+    else
+      mv "$data" "$data.removed-$2"
+      chown -R 0:0 "$data.removed-$2"
+      printf 'kept=%s\n' "$data.removed-$2"
+    fi
+  fi
+  if [ -n "$account" ] && [ "$account" != root ] && id "$account" >/dev/null 2>&1; then
+    userdel "$account" >/dev/null 2>&1 || true
+  fi
+  if [ -n "$binaries" ] && ! grep -qs " $binaries/etcd" /etc/systemd/system/etcd-*.service; then
+    rm -rf "$binaries"
+    rmdir /usr/local/lib/etcd 2>/dev/null || true
+  fi
+  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/guard" "$etc/pki"
+  rmdir /var/lib/etcd 2>/dev/null || true
+}

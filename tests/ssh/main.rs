@@ -1,0 +1,541 @@
+//! The road to a machine, against a real SSH server on loopback. Needs root, `openssh-server` and `sudo`.
+
+mod sshd;
+
+use std::time::{Duration, Instant};
+
+use sshd::{PASSWORD, Sshd, User, add_key_with_passphrase, free_port, hashed_known_hosts};
+use terraform_provider_etcd::host::{
+    ConnectError, ConnectOptions, Credential, FileSpec, Host, HostKeyPolicy, Hosts, Placement, RootError, RunError,
+    Script, Secret, Sudo, Target, TunnelError, Upload, UploadError, UploadOutcome,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
+
+fn hosts() -> Hosts {
+    Hosts::new(CancellationToken::new())
+}
+
+async fn connect(target: &Target) -> Result<Host, ConnectError> {
+    hosts()
+        .connect(
+            target,
+            ConnectOptions {
+                timeout: Duration::from_secs(15),
+                retry: false,
+            },
+        )
+        .await
+}
+
+async fn says(host: &Host, line: &str) -> String {
+    host.run_checked(&Script::new("test").line(line))
+        .await
+        .expect("it runs")
+        .stdout
+        .trim()
+        .to_owned()
+}
+
+async fn says_owned(host: Host, line: String) -> String {
+    says(&host, &line).await
+}
+
+#[tokio::test]
+async fn scripts_run_in_order_and_failures_are_told() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    assert_eq!(host.host_key().line(), server.host_key_line("ed25519"));
+    assert_eq!(host.host_key().fingerprint(), server.fingerprint("ed25519"));
+    assert_eq!(says(&host, "echo one; id -u; pwd; umask").await, "one\n0\n/\n0077");
+    assert_eq!(says(&host, "a=left; echo $a").await, "left");
+    assert_eq!(says(&host, "echo ${a:-gone}; cat").await, "gone");
+    let output = host
+        .run(&Script::new("failing").line("echo out; echo err >&2; exit 7"))
+        .await
+        .expect("it runs");
+    assert_eq!(
+        (output.exit_code, output.stdout.as_str(), output.stderr.as_str()),
+        (7, "out\n", "err\n")
+    );
+    let error = host
+        .run_checked(&Script::new("failing").line("echo no such thing >&2; false; echo not here"))
+        .await
+        .expect_err("it fails");
+    assert!(
+        error
+            .to_string()
+            .contains("\"failing\" failed with exit code 1:\nno such thing"),
+        "{error}"
+    );
+    // Much on both streams at once, and a large script.
+    let big = "x".repeat(300_000);
+    let script = Script::new("big")
+        .set("big", &big)
+        .line("seq 100000; seq 100000 >&2; echo ${#big}");
+    let output = host.run_checked(&script).await.expect("it runs");
+    assert!(output.stdout.ends_with("100000\n300000\n") && output.stderr.len() > 500_000);
+    let at_once =
+        futures::future::join_all((0..20).map(|number| says_owned(host.clone(), format!("echo {number}")))).await;
+    assert_eq!(at_once, (0..20).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn nothing_is_seen_in_the_process_list() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    let seen = Script::new("looking")
+        .set("password", "hunter2hunter2")
+        .line("cat /proc/*/cmdline /proc/*/environ 2>/dev/null | tr '\\0' ' ' | grep -c '[h]unter2' || :");
+    assert_eq!(host.run_checked(&seen).await.expect("it runs").stdout.trim(), "0");
+}
+
+#[tokio::test]
+async fn host_keys() {
+    let server = Sshd::start("");
+    let mut target = server.target();
+    // Unknown: the key is shown, and accepted by another policy.
+    target.host_keys = HostKeyPolicy::Strict {
+        known_hosts: vec![server.path("not-there")],
+        pinned: None,
+    };
+    let error = connect(&target).await.expect_err("unknown");
+    assert!(
+        matches!(&error, ConnectError::HostKeyUnknown { seen, .. } if seen.fingerprint() == server.fingerprint("ed25519")),
+        "{error}"
+    );
+    target.host_keys = HostKeyPolicy::AcceptNew {
+        known_hosts: Vec::new(),
+        pinned: None,
+    };
+    connect(&target).await.expect("accepted");
+    // Pinned: only that is right, and never retried.
+    let other = Sshd::start("");
+    for policy in [
+        HostKeyPolicy::Strict {
+            known_hosts: Vec::new(),
+            pinned: Some(other.host_key_line("ed25519")),
+        },
+        HostKeyPolicy::AcceptNew {
+            known_hosts: Vec::new(),
+            pinned: Some(other.host_key_line("ecdsa")),
+        },
+    ] {
+        target.host_keys = policy;
+        let started = Instant::now();
+        let error = hosts()
+            .connect(
+                &target,
+                ConnectOptions {
+                    timeout: Duration::from_secs(20),
+                    retry: true,
+                },
+            )
+            .await
+            .expect_err("changed");
+        assert!(
+            matches!(&error, ConnectError::HostKeyChanged { seen, .. } if error.to_string().contains(&seen.fingerprint())),
+            "{error}"
+        );
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+    // In a hashed file, where only the key that the server wouldn't show by itself is known.
+    for kind in ["ed25519", "ecdsa"] {
+        target.host_keys = HostKeyPolicy::Strict {
+            known_hosts: vec![hashed_known_hosts(&server, kind)],
+            pinned: None,
+        };
+        assert_eq!(
+            connect(&target).await.expect("known").host_key().line(),
+            server.host_key_line(kind)
+        );
+    }
+    let line = format!("@revoked * {}\n", server.host_key_line("ed25519"));
+    std::fs::write(server.path("known_hosts"), line).expect("written");
+    target.host_keys = HostKeyPolicy::AcceptNew {
+        known_hosts: vec![server.path("known_hosts")],
+        pinned: None,
+    };
+    assert!(matches!(
+        connect(&target).await,
+        Err(ConnectError::HostKeyRevoked { .. })
+    ));
+}
+
+#[tokio::test]
+async fn credentials() {
+    let server = Sshd::start("PasswordAuthentication yes");
+    let other = Sshd::start("");
+    let mut target = server.target();
+    target.credentials = vec![
+        other.user_key(),
+        Credential::Agent {
+            socket: Some(server.path("no-agent")),
+        },
+    ];
+    let error = connect(&target).await.expect_err("refused").to_string();
+    assert!(
+        error.contains("private key: refused")
+            && error.contains("agent:")
+            && error.contains("accepts: publickey,password"),
+        "{error}"
+    );
+    target.credentials = Vec::new();
+    assert!(
+        connect(&target)
+            .await
+            .expect_err("refused")
+            .to_string()
+            .contains("no credentials")
+    );
+    target.credentials = vec![Credential::PrivateKey {
+        key: Secret::new("nonsense"),
+        passphrase: None,
+    }];
+    let error = connect(&target).await.expect_err("refused").to_string();
+    assert!(error.contains("is it a private key"), "{error}");
+    for kind in ["ed25519", "rsa", "ecdsa"] {
+        let key = Secret::new(add_key_with_passphrase(&server, kind, kind, "open sesame"));
+        target.credentials = vec![Credential::PrivateKey {
+            key: key.clone(),
+            passphrase: None,
+        }];
+        assert!(connect(&target).await.is_err(), "{kind} without passphrase");
+        target.credentials = vec![
+            other.user_key(),
+            Credential::PrivateKey {
+                key,
+                passphrase: Some(Secret::new("open sesame")),
+            },
+        ];
+        connect(&target).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+    let user = User::create("pw", "");
+    target.user = user.name.clone();
+    target.credentials = vec![Credential::Password(Secret::new("wrong"))];
+    assert!(matches!(
+        connect(&target).await,
+        Err(ConnectError::Authentication { .. })
+    ));
+    target.credentials = vec![Credential::Password(Secret::new(PASSWORD))];
+    connect(&target).await.expect("the password is right");
+}
+
+#[tokio::test]
+async fn becoming_root() {
+    let server = Sshd::start("");
+    let free = User::create("free", "USER ALL=(ALL) NOPASSWD: ALL\n");
+    let asked = User::create("asked", "USER ALL=(ALL) ALL\nDefaults:USER timestamp_timeout=0\n");
+    let none = User::create("none", "");
+    let tty = User::create("tty", "USER ALL=(ALL) NOPASSWD: ALL\nDefaults:USER requiretty\n");
+    let with = |password: Option<&str>| Sudo::Yes {
+        password: password.map(Secret::from),
+    };
+    let cases = [
+        (&free, with(None), None),
+        (&free, with(Some(PASSWORD)), None),
+        (&free, Sudo::No, Some(RootError::NotRoot)),
+        (&asked, with(Some(PASSWORD)), None),
+        (&asked, with(None), Some(RootError::SudoPasswordNeeded)),
+        (&asked, with(Some("wrong")), Some(RootError::SudoPasswordWrong)),
+        (&none, with(None), Some(RootError::SudoPasswordNeeded)),
+        (&tty, with(None), Some(RootError::NeedsTerminal)),
+    ];
+    for (user, sudo, expected) in cases {
+        let mut target = server.target();
+        target.user.clone_from(&user.name);
+        target.sudo = sudo;
+        let host = connect(&target).await.expect("connected");
+        let started = Instant::now();
+        let result = host
+            .run_checked(&Script::new("who").line("id -u; echo \"$LC_ALL\""))
+            .await;
+        match (result, &expected) {
+            (Ok(output), None) => {
+                assert_eq!(output.stdout, "0\nC\n");
+                assert_eq!(says(&host, "echo again").await, "again");
+                let bytes = vec![7; 100_000];
+                std::fs::write(server.path("bytes"), &bytes).expect("written");
+                let upload = upload_of(&server, "bytes", &bytes);
+                assert_eq!(
+                    host.upload(&upload).await.expect("sent"),
+                    UploadOutcome::Sent { bytes: 100_000 }
+                );
+                std::fs::remove_file(&upload.to).expect("there");
+            }
+            (Err(RunError::Root { source, .. }), Some(expected)) => assert_eq!(&source, expected),
+            (result, expected) => panic!("{:?}: {result:?} instead of {expected:?}", target.sudo),
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "it hung");
+    }
+    let mut target = server.target();
+    target.user.clone_from(&none.name);
+    target.sudo = with(Some(PASSWORD));
+    let result = connect(&target)
+        .await
+        .expect("connected")
+        .run(&Script::new("who").line("id"))
+        .await;
+    assert!(
+        matches!(
+            &result,
+            Err(RunError::Root {
+                source: RootError::NoSudoRights { .. },
+                ..
+            })
+        ),
+        "{result:?}"
+    );
+}
+
+fn upload_of(server: &Sshd, name: &str, bytes: &[u8]) -> Upload {
+    use sha2::Digest as _;
+    let sha256 = format!("{:x}", sha2::Sha256::digest(bytes));
+    Upload {
+        from: server.path(name),
+        to: format!("/tmp/etcd-test-{}-{}", std::process::id(), server.port),
+        mode: 0o755,
+        sha256,
+        look_first: true,
+    }
+}
+
+#[tokio::test]
+async fn uploads() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    let bytes: Vec<u8> = (0..30_000_000u32)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    std::fs::write(server.path("big"), &bytes).expect("written");
+    let upload = upload_of(&server, "big", &bytes);
+    let started = Instant::now();
+    let script = Script::new("meanwhile").line("echo hello");
+    let (sent, said) = tokio::join!(host.upload(&upload), host.run_checked(&script));
+    println!("30 MB in {:?}", started.elapsed());
+    assert_eq!(sent.expect("sent"), UploadOutcome::Sent { bytes: 30_000_000 });
+    assert_eq!(said.expect("it runs").stdout, "hello\n");
+    assert!(std::fs::read(&upload.to).expect("there") == bytes);
+    assert_eq!(host.upload(&upload).await.expect("seen"), UploadOutcome::AlreadyThere);
+    let wrong = Upload {
+        sha256: "00".repeat(32),
+        ..upload.clone()
+    };
+    let error = host.upload(&wrong).await.expect_err("other bytes");
+    assert!(
+        matches!(&error, UploadError::Checksum { seen, .. } if *seen == upload.sha256),
+        "{error}"
+    );
+    assert!(std::fs::read(&upload.to).expect("still there") == bytes);
+    let nowhere = Upload {
+        to: "/nowhere/at/all".to_owned(),
+        look_first: false,
+        ..upload.clone()
+    };
+    let error = host.upload(&nowhere).await.expect_err("no such directory").to_string();
+    assert!(
+        error.contains("/nowhere/at/all") && error.contains("exit code"),
+        "{error}"
+    );
+    std::fs::remove_file(&upload.to).expect("there");
+}
+
+#[tokio::test]
+async fn tunnels_and_scripts_at_once() {
+    // Keys are exchanged anew every few megabytes.
+    let server = Sshd::start("RekeyLimit 8M");
+    let host = connect(&server.target()).await.expect("connected");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await
+            });
+        }
+    });
+    let echo = async |size: usize, seed: u8| {
+        let (mut from, mut to) = host.tcp("127.0.0.1", port).await.expect("a tunnel").into_split();
+        let bytes: Vec<u8> = (0..size)
+            .map(|number| (number as u8).wrapping_mul(31).wrapping_add(seed))
+            .collect();
+        let sent = bytes.clone();
+        let writing = tokio::spawn(async move {
+            to.write_all(&sent).await.expect("written");
+            to.shutdown().await.expect("shut down");
+        });
+        let mut back = Vec::new();
+        from.read_to_end(&mut back).await.expect("read");
+        writing.await.expect("written");
+        assert!(back == bytes, "{} of {size} bytes came back", back.len());
+    };
+    let scripts = async {
+        for number in 0..20 {
+            assert_eq!(says(&host, &format!("echo {number}")).await, number.to_string());
+        }
+    };
+    let started = Instant::now();
+    tokio::join!(echo(20_000_000, 1), echo(20_000_000, 2), echo(3, 3), scripts);
+    println!("2 × 20 MB there and back in {:?}", started.elapsed());
+    let error = host.tcp("127.0.0.1", free_port()).await.expect_err("nobody listens");
+    assert!(matches!(error, TunnelError::Refused { .. }), "{error}");
+    assert_eq!(says(&host, "echo alive").await, "alive");
+}
+
+#[tokio::test]
+async fn over_bastions() {
+    let server = Sshd::start("");
+    let other = Sshd::start("");
+    let bastion = other.target();
+    let middle = Target {
+        bastion: Some(Box::new(bastion.clone())),
+        ..server.target()
+    };
+    let far = Target {
+        bastion: Some(Box::new(middle.clone())),
+        ..other.target()
+    };
+    let pool = hosts();
+    let host = pool
+        .connect(&far, ConnectOptions::default())
+        .await
+        .expect("connected over two");
+    assert_eq!(says(&host, "echo far").await, "far");
+    assert_eq!(
+        host.facts().await.expect("facts").kernel,
+        std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .expect("Linux")
+            .trim()
+    );
+    let dead = Target {
+        port: free_port(),
+        ..middle.clone()
+    };
+    let error = connect(&dead).await.expect_err("nobody listens");
+    assert!(matches!(error, ConnectError::BastionRefused { .. }), "{error}");
+    let wrong = Target {
+        host_keys: server.pinned(),
+        ..bastion
+    };
+    let error = connect(&Target {
+        bastion: Some(Box::new(wrong)),
+        ..middle
+    })
+    .await
+    .expect_err("wrong key");
+    assert!(
+        matches!(&error, ConnectError::Bastion { source, .. } if matches!(**source, ConnectError::HostKeyChanged { .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_cut_connection() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    assert_eq!(says(&host, "echo before").await, "before");
+    let mark = server.path("mark");
+    let script = Script::new("slow")
+        .set("mark", mark.display().to_string())
+        .line("echo started; sleep 1; echo goes on; seq 100000; touch \"$mark\"");
+    let cutting = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.cut_connections();
+    };
+    let (result, ()) = tokio::join!(host.run(&script), cutting);
+    assert!(
+        matches!(&result, Err(RunError::ConnectionLost { sent: true, .. })),
+        "{result:?}"
+    );
+    assert!(!mark.exists());
+    // The next call makes a new connection; the script ran to its end.
+    assert_eq!(says(&host, "echo after").await, "after");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(mark.exists(), "the script was broken off");
+}
+
+#[tokio::test]
+async fn time_outs_and_stopping() {
+    let server = Sshd::start("");
+    let cancelled = CancellationToken::new();
+    let pool = Hosts::new(cancelled.clone());
+    let host = pool
+        .connect(&server.target(), ConnectOptions::default())
+        .await
+        .expect("connected");
+    let error = host
+        .run(&Script::new("slow").timeout(Duration::from_millis(300)).line("sleep 2"))
+        .await
+        .expect_err("too slow");
+    assert!(matches!(error, RunError::TimedOut { .. }), "{error}");
+    assert_eq!(says(&host, "echo a new shell").await, "a new shell");
+    let script = Script::new("running").line("sleep 1; echo done");
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cancelled.cancel();
+    };
+    let (result, ()) = tokio::join!(host.run(&script), stopping);
+    assert_eq!(result.expect("it is seen through").stdout, "done\n");
+    assert!(matches!(host.run(&script).await, Err(RunError::Cancelled { .. })));
+    assert!(matches!(
+        pool.connect(&server.target(), ConnectOptions::default()).await,
+        Err(ConnectError::Cancelled { .. })
+    ));
+}
+
+#[tokio::test]
+async fn waiting_for_a_machine() {
+    let port = free_port();
+    let first = Sshd::on_port(port, "");
+    let mut target = first.target();
+    target.host_keys = HostKeyPolicy::AcceptNew {
+        known_hosts: Vec::new(),
+        pinned: None,
+    };
+    drop(first);
+    let starting = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        Sshd::on_port(port, "")
+    });
+    // The key isn't the new server's: authentication is retried too, and is the reason in the end.
+    let error = hosts()
+        .connect(
+            &target,
+            ConnectOptions {
+                timeout: Duration::from_secs(4),
+                retry: true,
+            },
+        )
+        .await
+        .expect_err("never let in");
+    assert!(
+        matches!(&error, ConnectError::GaveUp { last, .. } if matches!(**last, ConnectError::Authentication { .. })),
+        "{error}"
+    );
+    let server = starting.await.expect("started");
+    target.credentials = vec![server.user_key()];
+    connect(&target).await.expect("connected");
+    target.port = free_port();
+    let error = connect(&target).await.expect_err("nobody listens");
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn files_are_written_whole() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    let path = server.path("written").display().to_string();
+    let contents: Vec<u8> = (0..100_000u32).map(|number| number as u8).collect();
+    let file = FileSpec {
+        path: path.clone(),
+        mode: 0o640,
+        owner: "root:root".to_owned(),
+        contents: contents.clone().into(),
+        placement: Placement::Rename,
+    };
+    let script = Script::new("writing").write_file(&file);
+    assert!(host.run_checked(&script).await.expect("it runs").file_changed(&path));
+    assert!(!host.run_checked(&script).await.expect("it runs").any_file_changed());
+    assert!(std::fs::read(&path).expect("there") == contents);
+}

@@ -1,0 +1,220 @@
+//! A private SSH server on loopback, and users for it. Needs root, `openssh-server` and `sudo`.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use terraform_provider_etcd::host::{Credential, HostKeyPolicy, Secret, Target};
+
+/// A running server. Ends with its value.
+pub struct Sshd {
+    child: Child,
+    pub folder: tempfile::TempDir,
+    pub port: u16,
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{command:?}: {error} (openssh-server, openssh-client and sudo must be installed)")
+    });
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn make_key(path: &Path, kind: &str, passphrase: &str) {
+    succeed(
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"])
+            .arg(path),
+    );
+}
+
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+impl Sshd {
+    /// Starts a server with two host keys, one user key, and further lines of configuration.
+    pub fn start(configuration: &str) -> Self {
+        Self::on_port(free_port(), configuration)
+    }
+
+    pub fn on_port(port: u16, configuration: &str) -> Self {
+        assert!(
+            rustix::process::getuid().is_root(),
+            "these tests start an SSH server and need root"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        for kind in ["ed25519", "ecdsa"] {
+            make_key(&at(&format!("host_{kind}")), kind, "");
+        }
+        make_key(&at("user"), "ed25519", "");
+        fs::copy(at("user.pub"), at("authorized_keys")).expect("copied");
+        let text = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_ed25519\nHostKey {0}/host_ecdsa\nAuthorizedKeysFile {0}/authorized_keys\n\
+             PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nLogLevel ERROR\nMaxStartups 100\n{configuration}\n",
+            folder.path().display()
+        );
+        fs::write(at("config"), text).expect("written");
+        fs::create_dir_all("/run/sshd").expect("sshd's folder");
+        let child = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(at("config"))
+            .stdin(Stdio::null())
+            .stderr(fs::File::create(at("log")).expect("written"))
+            .spawn();
+        let server = Self {
+            child: child.expect("/usr/sbin/sshd (openssh-server must be installed)"),
+            folder,
+            port,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(Instant::now() < deadline, "sshd doesn't listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("readable")
+    }
+
+    /// `ssh-ed25519 AAAA…`.
+    pub fn host_key_line(&self, kind: &str) -> String {
+        self.read(&format!("host_{kind}.pub"))
+            .split_ascii_whitespace()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// As OpenSSH prints it.
+    pub fn fingerprint(&self, kind: &str) -> String {
+        let printed = succeed(
+            Command::new("ssh-keygen")
+                .arg("-lf")
+                .arg(self.path(&format!("host_{kind}.pub"))),
+        );
+        printed
+            .split_ascii_whitespace()
+            .nth(1)
+            .expect("a fingerprint")
+            .to_owned()
+    }
+
+    pub fn user_key(&self) -> Credential {
+        Credential::PrivateKey {
+            key: Secret::new(self.read("user")),
+            passphrase: None,
+        }
+    }
+
+    pub fn pinned(&self) -> HostKeyPolicy {
+        HostKeyPolicy::Strict {
+            known_hosts: Vec::new(),
+            pinned: Some(self.host_key_line("ed25519")),
+        }
+    }
+
+    /// Root, with the right key and the right host key.
+    pub fn target(&self) -> Target {
+        let mut target = Target::new("127.0.0.1", "root", self.pinned());
+        target.port = self.port;
+        target.credentials = vec![self.user_key()];
+        target
+    }
+
+    /// Ends every connection's process, as a network that is cut does (the master keeps listening).
+    pub fn cut_connections(&self) {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
+        for child in children.split_ascii_whitespace() {
+            // It may have ended by itself.
+            let _ = Command::new("kill").args(["-9", child]).output();
+        }
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.cut_connections();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A user of this machine with a password, removed with its value.
+pub struct User {
+    pub name: String,
+    sudoers: PathBuf,
+}
+
+pub const PASSWORD: &str = "correct 'horse' $battery";
+
+impl User {
+    /// `sudoers` follows the name in the sudoers file; nothing: no rights.
+    pub fn create(name: &str, sudoers: &str) -> Self {
+        let name = format!("etcdtest{name}{}", std::process::id());
+        let _ = Command::new("userdel").args(["-f", &name]).output();
+        succeed(Command::new("useradd").args(["-M", "-d", "/", "-s", "/bin/sh", &name]));
+        let chpasswd = Command::new("chpasswd")
+            .stdin(Stdio::piped())
+            .spawn()
+            .and_then(|mut child| {
+                use std::io::Write as _;
+                child
+                    .stdin
+                    .take()
+                    .expect("piped")
+                    .write_all(format!("{name}:{PASSWORD}\n").as_bytes())?;
+                child.wait()
+            });
+        assert!(chpasswd.expect("chpasswd runs").success());
+        let file = PathBuf::from(format!("/etc/sudoers.d/{name}"));
+        if !sudoers.is_empty() {
+            fs::write(&file, sudoers.replace("USER", &name)).expect("written");
+        }
+        Self { name, sudoers: file }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.sudoers);
+        let _ = Command::new("userdel").args(["-f", &self.name]).output();
+    }
+}
+
+/// Adds a key that needs a passphrase to those that may log in.
+pub fn add_key_with_passphrase(server: &Sshd, name: &str, kind: &str, passphrase: &str) -> String {
+    make_key(&server.path(name), kind, passphrase);
+    let mut keys = server.read("authorized_keys");
+    keys.push_str(&server.read(&format!("{name}.pub")));
+    fs::write(server.path("authorized_keys"), keys).expect("written");
+    server.read(name)
+}
+
+/// A known_hosts file whose names are hashed by `ssh-keygen -H`.
+pub fn hashed_known_hosts(server: &Sshd, kind: &str) -> PathBuf {
+    let path = server.path("known_hosts");
+    fs::write(
+        &path,
+        format!("[127.0.0.1]:{} {}\n", server.port, server.host_key_line(kind)),
+    )
+    .expect("written");
+    succeed(Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&path));
+    assert!(server.read("known_hosts").starts_with("|1|"));
+    path
+}
