@@ -263,10 +263,7 @@ fn pages_show_the_examples_as_they_are() {
     }
     for (example, page) in shown {
         let block = format!("```terraform\n{}```\n", read(&example));
-        assert!(
-            read(&page).contains(&block),
-            "{page} does not show {example} as it is"
-        );
+        assert!(read(&page).contains(&block), "{page} does not show {example} as it is");
     }
 }
 
