@@ -214,6 +214,12 @@ impl Layout {
         self.etc.join("founding.yaml")
     }
 
+    /// What a joining member starts with once: the members that there are, `existing`. `root:<group>`, 0640.
+    #[must_use]
+    pub fn joining_file(&self) -> ServerPath {
+        self.etc.join("joining.yaml")
+    }
+
     /// Its presence allows one start that founds. `root`, 0600; the content is the provider's.
     #[must_use]
     pub fn founding_permit(&self) -> ServerPath {

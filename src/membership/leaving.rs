@@ -13,8 +13,6 @@ pub struct Peer {
     pub voter: bool,
     /// It answers, and knows a leader.
     pub healthy: bool,
-    /// It is to be destroyed in this run as well.
-    pub leaving: bool,
 }
 
 /// What to do about a member that is to leave.
@@ -104,7 +102,6 @@ mod tests {
                 name: format!("s{number}"),
                 voter: true,
                 healthy: *healthy,
-                leaving: false,
             })
             .collect()
     }

@@ -47,6 +47,6 @@ remove_member() {
     rm -rf "$binaries"
     rmdir /usr/local/lib/etcd 2>/dev/null || true
   fi
-  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/guard" "$etc/pki"
+  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/joining-permit" "$etc/guard" "$etc/pki"
   rmdir /var/lib/etcd 2>/dev/null || true
 }

@@ -29,7 +29,7 @@ prepare() {
   elif [ -e "$etc/joining-permit" ]; then
     drop_permits
     set_aside
-    standing=etcd.yaml
+    standing=joining.yaml
   elif [ -e "$etc/founding-permit" ]; then
     drop_permits
     set_aside

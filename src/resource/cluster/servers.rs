@@ -160,7 +160,8 @@ pub async fn prepare(
     host.run_checked(&script).await.map(drop)
 }
 
-fn root_file(path: String, contents: &str) -> FileSpec {
+/// A file of root's own with one line.
+pub fn root_file(path: String, contents: &str) -> FileSpec {
     FileSpec {
         path,
         mode: 0o600,

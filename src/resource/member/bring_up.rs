@@ -9,16 +9,18 @@ use tokio::time::Instant;
 use super::binary::{self, BinaryError};
 use super::model::MemberModel;
 use super::observe::{self, Seen};
+use super::survey::Survey;
 use super::talk::{Talk, TalkError};
 use super::wanted::{self, Certificates, Keys, WantedError, WantedFile, certificates, configurations, needing_restart};
+use crate::etcd::api::{ApiError, Status};
 use crate::etcd::layout::{Layout, PathError};
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::Version;
 use crate::host::{Host, RunError, Script};
 use crate::membership::identity::{ClusterId, MemberId, founding_cluster_id, founding_member_id};
 use crate::membership::links;
-use crate::membership::member::{Desired, Observed, Refusal, Service, Start, Step, next_step};
-use crate::resource::cluster::servers::{observe as observe_server, on_each};
+use crate::membership::member::{Answer, Desired, Observed, Refusal, Service, Start, Step, next_step};
+use crate::resource::cluster::servers::{observe as observe_server, on_each, root_file};
 use crate::resource::road::{Road, RoadError};
 use crate::topology::{Topology, ViewError};
 
@@ -80,6 +82,28 @@ pub enum BringUpError {
         /// From the journal.
         log: String,
     },
+    /// The member list can't be changed.
+    #[error("{what} did not succeed for the member of server {server}: {last}")]
+    Membership {
+        /// Its server.
+        server: String,
+        /// What was tried.
+        what: &'static str,
+        /// What the last try gave.
+        last: Box<TalkError>,
+    },
+    /// Other changes of the cluster took all the time.
+    #[error(
+        "the member of server {server} waited for its turn until its time was up: changes of a cluster's members go one \
+         after the other. Apply again, or raise timeouts.create"
+    )]
+    Line {
+        /// Its server.
+        server: String,
+    },
+    /// No certificate to talk to the members with.
+    #[error(transparent)]
+    Talk(Box<TalkError>),
     /// Some directed pairs are not connected.
     #[error("every member answers, but some do not reach each other:\n{}", .0.join("\n"))]
     Links(Vec<String>),
@@ -105,6 +129,8 @@ pub struct BringUp<'a> {
     pub version: &'a Version,
     /// The private keys of the authorities.
     pub keys: &'a Keys,
+    /// Whether to see that every directed pair is connected.
+    pub verify: bool,
     /// All of it must be done by then.
     pub deadline: Instant,
 }
@@ -128,6 +154,15 @@ struct Plan {
     configuration: String,
     installed: bool,
     restart_needed: bool,
+}
+
+impl From<TalkError> for BringUpError {
+    fn from(error: TalkError) -> Self {
+        match error {
+            TalkError::Certificate(error) => Self::Wanted(error),
+            other => Self::Talk(Box::new(other)),
+        }
+    }
 }
 
 impl BringUp<'_> {
@@ -155,8 +190,13 @@ impl BringUp<'_> {
             token: self.member.cluster.token().to_owned(),
             founders: self.member.founders().len(),
             founder: self.member.is_founder(),
+            verify: self.verify,
         };
-        let (mut founders_started, mut answers) = (None, None);
+        let (mut founders_started, mut answers, mut cluster) = (None, None, None);
+        let mut survey: Option<Survey> = None;
+        let mut status: Option<Status> = None;
+        // Held from the first change of the member list to the end: one change at a time.
+        let mut line = None;
         loop {
             if self.road.stopped() {
                 return Err(BringUpError::Stopped {
@@ -174,18 +214,59 @@ impl BringUp<'_> {
                 port_taken: seen.port_taken.clone(),
                 founders_started,
                 answers,
+                cluster,
             };
             let step = next_step(&observed, &desired);
             tracing::debug!(server = %server.name, ?step, "next step");
             match step {
-                Step::Install(start) => seen = self.install(&host, &plan, &seen, start).await?,
+                Step::Install(start) => {
+                    seen = self.install(&host, &plan, &seen, start, survey.as_ref()).await?;
+                    (cluster, survey) = (None, None);
+                }
+                Step::LookAtCluster => {
+                    if line.is_none() {
+                        line = Some(self.take_place(seen.service == Service::Running).await?);
+                    }
+                    let (seen, found) = self.look_at_cluster(&self.talk()?).await;
+                    (cluster, survey) = (Some(seen), found);
+                }
+                Step::RemoveOld => {
+                    if let Some(survey) = survey.take() {
+                        self.remove_old(&survey).await?;
+                    }
+                    cluster = None;
+                }
+                Step::AddLearner => {
+                    if let Some(survey) = survey.take() {
+                        self.add_learner(&survey, &self.topology.peer_url(&server.name)?)
+                            .await?;
+                    }
+                    cluster = None;
+                }
+                Step::Promote => {
+                    if line.is_none() {
+                        line = Some(self.take_place(true).await?);
+                    }
+                    if let (_, Some(survey)) = self.look_at_cluster(&self.talk()?).await {
+                        self.promote(&survey).await?;
+                    }
+                    answers = None;
+                }
                 Step::CountFounders => founders_started = Some(self.count_founders().await),
-                Step::AwaitHealth => answers = Some(self.await_health(&host).await?),
+                Step::AwaitHealth => {
+                    let seen = self.await_health(&host).await?;
+                    answers = Some(if seen.is_learner {
+                        Answer::Learner
+                    } else {
+                        Answer::Voter
+                    });
+                    status = Some(seen);
+                }
                 Step::Verify => {
                     self.verify(&host).await?;
-                    return self.up(plan);
+                    return Ok(self.up(plan, status.as_ref()));
                 }
-                Step::Leave | Step::Done => return self.up(plan),
+                Step::Leave | Step::Done => return Ok(self.up(plan, status.as_ref())),
                 Step::Refuse(refusal) => {
                     return Err(BringUpError::Refused {
                         server: self.member.server.clone(),
@@ -194,6 +275,22 @@ impl BringUp<'_> {
                 }
             }
         }
+    }
+
+    /// Waits for this member's turn in the cluster's line of changes.
+    async fn take_place(&self, runs: bool) -> Result<tokio::sync::OwnedMutexGuard<()>, BringUpError> {
+        let waited = tokio::time::timeout_at(self.deadline, self.road.line(self.member.cluster.token()));
+        match waited.await {
+            Ok(Ok(_)) if self.road.stopped() => Err(BringUpError::Stopped { runs }),
+            Ok(place) => Ok(place?),
+            Err(_) => Err(BringUpError::Line {
+                server: self.member.server.clone(),
+            }),
+        }
+    }
+
+    fn talk(&self) -> Result<Talk<'_>, BringUpError> {
+        Ok(Talk::issue(self.road, self.member, self.topology, self.keys)?)
     }
 
     fn remaining(&self) -> Duration {
@@ -260,7 +357,14 @@ impl BringUp<'_> {
     }
 
     /// Brings everything into place and starts etcd, in one script; returns what is there then.
-    async fn install(&self, host: &Host, plan: &Plan, seen: &Seen, start: Start) -> Result<Seen, BringUpError> {
+    async fn install(
+        &self,
+        host: &Host,
+        plan: &Plan,
+        seen: &Seen,
+        start: Start,
+        survey: Option<&Survey>,
+    ) -> Result<Seen, BringUpError> {
         if seen.binary.as_deref() != Some(&self.version.to_string()) {
             binary::provide(host, self.member, self.version, seen, self.remaining()).await?;
         }
@@ -281,6 +385,17 @@ impl BringUp<'_> {
             .line(include_str!("prepare.sh"));
         for file in plan.iter().flat_map(|plan| &plan.files) {
             script = file.put(script, self.layout);
+        }
+        if let (Start::Join, Some(survey)) = (start, survey) {
+            let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;
+            script = joining.put(script, self.layout);
+            let token = self.member.cluster.token();
+            for path in [
+                format!("{}/token", self.layout.etc_dir()),
+                self.layout.joining_permit().to_string(),
+            ] {
+                script = script.write_file(&root_file(path, token));
+            }
         }
         script = script.line("systemctl daemon-reload\nsystemctl --quiet enable \"$unit\" 2>/dev/null");
         if start != Start::No {
@@ -306,19 +421,14 @@ impl BringUp<'_> {
     }
 
     /// Waits until the member answers as one of a cluster with a leader.
-    async fn await_health(&self, host: &Host) -> Result<bool, BringUpError> {
+    async fn await_health(&self, host: &Host) -> Result<Status, BringUpError> {
         let began = Instant::now();
-        let talk = Talk::issue(self.road, self.member, self.topology, self.keys);
-        let talk = match talk {
-            Ok(talk) => talk,
-            Err(TalkError::Certificate(error)) => return Err(error.into()),
-            Err(last) => return Err(self.no_health(host, began, last).await),
-        };
+        let talk = self.talk()?;
         loop {
             let last = match talk.to(&self.member.server, HEALTH).await {
                 Ok(api) => match api.status(HEALTH).await {
-                    Ok(status) if status.leader != 0 => return Ok(true),
-                    Ok(_) => TalkError::Api(crate::etcd::api::ApiError::NoLeader {
+                    Ok(status) if status.has_leader() => return Ok(status),
+                    Ok(_) => TalkError::Api(ApiError::NoLeader {
                         member: self.member.server.clone(),
                     }),
                     Err(error) => error.into(),
@@ -354,15 +464,16 @@ impl BringUp<'_> {
     /// Waits until every member reaches every other one.
     async fn verify(&self, host: &Host) -> Result<(), BringUpError> {
         let until = self.deadline.min(Instant::now() + VERIFY);
-        let members = self.member.founders();
-        let began = Instant::now();
-        let talk = match Talk::issue(self.road, self.member, self.topology, self.keys) {
-            Ok(talk) => talk,
-            Err(TalkError::Certificate(error)) => return Err(error.into()),
-            Err(last) => return Err(self.no_health(host, began, last).await),
+        let talk = self.talk()?;
+        let api = match talk.to(&self.member.server, HEALTH).await {
+            Ok(api) => api,
+            Err(last) => return Err(self.no_health(host, Instant::now(), last).await),
         };
-        let names = self.founding_ids();
-        let names: BTreeMap<u64, String> = names.into_iter().map(|(name, id)| (id.0, name)).collect();
+        let names = match api.members(HEALTH).await {
+            Ok(members) => talk.names_of(&members),
+            Err(last) => return Err(self.no_health(host, Instant::now(), last.into()).await),
+        };
+        let members: Vec<String> = names.values().cloned().collect();
         loop {
             let reached = talk.reached(&members, &names).await;
             let missing = links::missing(&members, &reached);
@@ -414,37 +525,37 @@ impl BringUp<'_> {
         }
     }
 
-    /// The IDs that the founding members have.
-    fn founding_ids(&self) -> Vec<(String, MemberId)> {
+    /// What the state is to say. Before the member answers, its IDs are those that its founding gives it.
+    fn up(&self, plan: Plan, status: Option<&Status>) -> Up {
+        let (member_id, cluster_id) = match status {
+            Some(status) => (Some(MemberId(status.member_id)), Some(ClusterId(status.cluster_id))),
+            None => self.founding_ids(),
+        };
+        Up {
+            member_id,
+            cluster_id,
+            configuration: plan.configuration,
+            expiry: plan.certificates.expiry,
+        }
+    }
+
+    fn founding_ids(&self) -> (Option<MemberId>, Option<ClusterId>) {
         let founders = self.member.founders();
         let servers = self
             .topology
             .servers()
             .keys()
             .filter(|server| founders.iter().any(|name| name == server.as_str()));
-        servers
+        let ids: BTreeMap<&str, MemberId> = servers
             .filter_map(|server| {
                 let url = self.topology.peer_url(server).ok()?;
-                Some((
-                    server.to_string(),
-                    founding_member_id(&url, self.member.cluster.token()),
-                ))
+                Some((server.as_str(), founding_member_id(&url, self.member.cluster.token())))
             })
-            .collect()
-    }
-
-    fn up(&self, plan: Plan) -> Result<Up, BringUpError> {
-        let ids = self.founding_ids();
-        let own = ids
-            .iter()
-            .find(|(name, _)| *name == self.member.server)
-            .map(|(_, id)| *id);
-        let all: Vec<MemberId> = ids.iter().map(|(_, id)| *id).collect();
-        Ok(Up {
-            member_id: own,
-            cluster_id: Some(founding_cluster_id(&all)),
-            configuration: plan.configuration,
-            expiry: plan.certificates.expiry,
-        })
+            .collect();
+        let all: Vec<MemberId> = ids.values().copied().collect();
+        (
+            ids.get(self.member.server.as_str()).copied(),
+            Some(founding_cluster_id(&all)),
+        )
     }
 }

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::model::MemberModel;
 use super::observe;
+use super::survey::{Survey, survey};
 use super::talk::{Talk, TalkError};
-use crate::etcd::api::Api;
+use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
 use crate::host::{Host, RunError, Script};
 use crate::membership::leaving::{Leaving, Peer, decide};
@@ -23,16 +24,6 @@ use crate::topology::Topology;
 /// them at the same time unless it may do only one thing at once.
 const TOGETHER: Duration = Duration::from_millis(300);
 const QUESTION: Duration = Duration::from_secs(5);
-
-/// The member list as one member sees it, with that member's connection.
-struct List {
-    api: Api,
-    own: Option<u64>,
-    /// The server whose member is the leader, and another healthy voter's ID to hand over to.
-    leader: Option<u64>,
-    successor: Option<u64>,
-    peers: Vec<Peer>,
-}
 
 /// Takes a member out of its cluster and off its server.
 pub async fn leave(
@@ -109,41 +100,38 @@ async fn out_of_cluster(
         .map_err(|error| error.to_string())?;
     let certificate = own.certificates.get("server").cloned();
     let talk = Talk::borrow(road, member, topology, certificate.as_ref(), own.key.clone());
-    let list = match &talk {
-        Some(talk) => list(talk, member, topology).await,
+    let survey = match &talk {
+        Some(talk) => survey(talk, member, topology).await,
         None => None,
     };
-    let others_run = match &list {
+    let others_run = match &survey {
         Some(_) => true,
         None => others_run(road, member, layout).await,
     };
-    match decide(
-        &member.server,
-        false,
-        list.as_ref().map(|list| list.peers.as_slice()),
-        others_run,
-    ) {
+    let peers = survey.as_ref().map(peers);
+    match decide(&member.server, false, peers.as_deref(), others_run) {
         Leaving::StopAll | Leaving::Gone | Leaving::Last => Ok(()),
         Leaving::Refuse(refusal) => Err(format!("Nothing was changed: {refusal}.")),
         Leaving::Remove => {
-            let (Some(list), Some(talk)) = (list, talk) else {
+            let (Some(survey), Some(talk)) = (survey, talk) else {
                 return Ok(());
             };
-            hand_over(&talk, &list).await;
-            let Some(id) = list.own else { return Ok(()) };
-            remove_from_list(&list.api, id, deadline).await
+            hand_over(&talk, &survey).await;
+            let Some(id) = survey.own else { return Ok(()) };
+            remove_from_list(&survey.api, id, deadline).await
         }
     }
 }
 
 /// If the member leads, its leadership goes to another one first. A failure costs an election and nothing more.
-async fn hand_over(talk: &Talk<'_>, list: &List) {
-    let (Some(own), Some(successor)) = (list.own, list.successor) else {
-        return;
-    };
-    if list.leader != Some(own) {
+async fn hand_over(talk: &Talk<'_>, survey: &Survey) {
+    if survey.own != Some(survey.leader) {
         return;
     }
+    let fit = |one: &&Member| !one.is_learner && Some(one.id) != survey.own && survey.healthy.contains(&one.id);
+    let Some(successor) = survey.members.iter().find(fit).map(|one| one.id) else {
+        return;
+    };
     let Ok(name) = talk.own() else { return };
     let moved = match talk.to(name.as_str(), QUESTION).await {
         Ok(api) => api.move_leader(successor, QUESTION).await.map_err(TalkError::from),
@@ -173,48 +161,18 @@ async fn remove_from_list(api: &Api, id: u64, deadline: Instant) -> Result<(), S
     }
 }
 
-/// The member list, from the first other member that answers, with everybody's health; from the member itself where
-/// no other one answers.
-async fn list(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) -> Option<List> {
-    let servers: Vec<String> = topology.servers().keys().map(ToString::to_string).collect();
-    let asked = servers.iter().map(|name| async move {
-        let api = talk.to(name, QUESTION).await.ok()?;
-        let status = api.status(QUESTION).await.ok()?;
-        Some((name.clone(), api, status))
-    });
-    let answers: Vec<_> = join_all(asked)
-        .await
-        .into_iter()
-        .flatten()
-        .filter(|(_, _, status)| status.leader != 0)
-        .collect();
-    let leader = answers.first().map(|(_, _, status)| status.leader);
-    let healthy: Vec<u64> = answers.iter().map(|(_, _, status)| status.member_id).collect();
-    let (_, api, _) = answers.into_iter().min_by_key(|(name, _, _)| *name == member.server)?;
-    let names = talk.names(&api).await.ok()?;
-    let members = api.members(QUESTION).await.ok()?;
-    let own = members
-        .iter()
-        .find(|one| names.get(&one.id) == Some(&member.server))
-        .map(|one| one.id);
-    let peers = members.iter().map(|one| Peer {
-        name: names.get(&one.id).cloned().unwrap_or_else(|| format!("{:x}", one.id)),
+/// The members as the decision on leaving needs them.
+fn peers(survey: &Survey) -> Vec<Peer> {
+    let peer = |one: &Member| Peer {
+        name: survey
+            .names
+            .get(&one.id)
+            .cloned()
+            .unwrap_or_else(|| format!("{:x}", one.id)),
         voter: !one.is_learner,
-        healthy: healthy.contains(&one.id),
-        leaving: false,
-    });
-    let peers = peers.collect();
-    let successor = members
-        .iter()
-        .find(|one| !one.is_learner && Some(one.id) != own && healthy.contains(&one.id))
-        .map(|one| one.id);
-    Some(List {
-        api,
-        own,
-        leader,
-        successor,
-        peers,
-    })
+        healthy: survey.healthy.contains(&one.id),
+    };
+    survey.members.iter().map(peer).collect()
 }
 
 /// Whether any other server runs its member, or can't be asked.

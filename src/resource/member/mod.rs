@@ -3,9 +3,11 @@
 mod binary;
 mod bring_up;
 mod leave;
+mod membership_changes;
 pub mod model;
 mod observe;
 mod plan;
+mod survey;
 mod talk;
 mod wanted;
 
@@ -80,6 +82,9 @@ impl MemberResource {
             Err(diagnostics) => return keep(diagnostics),
         };
         let keys = self.keys(&request.config, &whole.member);
+        // A change of a member that runs and was verified before is none of its links'.
+        let verified = prior.get("service").as_str() == Some("running") && request.private != UNVERIFIED;
+        let verify = !verified;
         let bring_up = BringUp {
             road: &self.road,
             member: &whole.member,
@@ -87,6 +92,7 @@ impl MemberResource {
             layout: &whole.layout,
             version: &whole.version,
             keys: &keys,
+            verify,
             deadline,
         };
         match bring_up.run().await {

@@ -7,7 +7,6 @@ use super::model::{self, MemberModel};
 use super::wanted::{self, configurations, needing_restart};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
-use crate::membership::identity::{founding_cluster_id, founding_member_id};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
@@ -105,35 +104,6 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
             Diagnostic::error("The member's configuration would not do", error.to_string()).at(Path::of("config")),
         ),
     }
-    identity(planned, &member, topology, &name);
-}
-
-/// The IDs of founding members follow from their names and the token.
-fn identity(planned: &mut Value, member: &MemberModel, topology: &Topology, name: &ServerName) {
-    if !planned.get("member_id").is_unknown() || !member.is_founder() {
-        return;
-    }
-    let founders = member.founders();
-    let ids: Vec<_> = topology
-        .servers()
-        .keys()
-        .filter(|server| founders.iter().any(|founder| founder == server.as_str()))
-        .filter_map(|server| {
-            Some((
-                server,
-                founding_member_id(&topology.peer_url(server).ok()?, member.cluster.token()),
-            ))
-        })
-        .collect();
-    let own = ids
-        .iter()
-        .find(|(server, _)| *server == name)
-        .map(|(_, id)| id.to_string());
-    planned.set("member_id", own);
-    planned.set(
-        "cluster_id",
-        founding_cluster_id(&ids.iter().map(|(_, id)| *id).collect::<Vec<_>>()).to_string(),
-    );
 }
 
 /// Where the member's files are.

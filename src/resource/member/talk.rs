@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::model::MemberModel;
 use super::wanted::{Keys, WantedError, loopback, server};
-use crate::etcd::api::{Api, ApiError, ApiTarget, TlsMaterial};
+use crate::etcd::api::{Api, ApiError, ApiTarget, Member, TlsMaterial};
 use crate::etcd::certificates::LeafRequest;
 use crate::etcd::metrics::Metrics;
 use crate::host::Secret;
@@ -147,22 +147,18 @@ impl<'a> Talk<'a> {
     }
 
     /// The names of the servers by the IDs of their members.
-    ///
-    /// # Errors
-    /// If the member that is asked does not answer.
-    pub async fn names(&self, api: &Api) -> Result<BTreeMap<u64, String>, TalkError> {
+    pub fn names_of(&self, members: &[Member]) -> BTreeMap<u64, String> {
         let urls: BTreeMap<String, &ServerName> = self
             .topology
             .servers()
             .keys()
             .filter_map(|server| Some((self.topology.peer_url(server).ok()?, server)))
             .collect();
-        let members = api.members(QUESTION).await?;
         let names = members.iter().filter_map(|member| {
             let server = member.peer_urls.iter().find_map(|url| urls.get(url))?;
             Some((member.id, server.to_string()))
         });
-        Ok(names.collect())
+        names.collect()
     }
 
     /// The client URL port's owner: where this run's own member is.

@@ -8,6 +8,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::model::MemberModel;
 use super::observe::Seen;
+use super::survey::Survey;
 use crate::etcd::certificates::{
     Ca, CertificateError, CertificateInfo, LeafRequest, PrivateKeyPem, needs_renewal, parse,
 };
@@ -59,27 +60,40 @@ pub fn configurations(
     version: &Version,
 ) -> Result<Configurations, WantedError> {
     let (name, server) = server(member, topology)?;
-    let view = topology.view(name)?;
-    let scheme = topology.scheme();
-    let tls = member.cluster.tls_enabled();
-    let url = |address: IpAddr, port: u16| match address {
-        IpAddr::V4(address) => format!("{scheme}://{address}:{port}"),
-        IpAddr::V6(address) => format!("{scheme}://[{address}]:{port}"),
+    let standing = standing(member, topology, layout, name, server)?;
+    let founding = MemberConfig {
+        initial_cluster: topology.name_form(),
+        initial_cluster_state: InitialClusterState::New,
+        ..standing.clone()
     };
-    let standing = MemberConfig {
+    Ok(Configurations {
+        standing: render(&standing, version).map_err(WantedError::Config)?,
+        founding: render(&founding, version).map_err(WantedError::Config)?,
+    })
+}
+
+fn standing(
+    member: &MemberModel,
+    topology: &Topology,
+    layout: &Layout,
+    name: &ServerName,
+    server: &Server,
+) -> Result<MemberConfig, WantedError> {
+    let tls = member.cluster.tls_enabled();
+    Ok(MemberConfig {
         name: name.to_string(),
         data_dir: layout.data_dir().into(),
         listen_peer_urls: peer_listeners(server)
             .into_iter()
-            .map(|address| url(address, server.peer_port))
+            .map(|address| url(topology, address, server.peer_port))
             .collect(),
         listen_client_urls: client_listeners(server, tls)
             .into_iter()
-            .map(|address| url(address, server.client_port))
+            .map(|address| url(topology, address, server.client_port))
             .collect(),
         initial_advertise_peer_urls: vec![topology.peer_url(name)?],
         advertise_client_urls: vec![topology.client_url(name)?],
-        initial_cluster: view.initial_cluster,
+        initial_cluster: topology.view(name)?.initial_cluster,
         initial_cluster_state: InitialClusterState::Existing,
         initial_cluster_token: member.cluster.token().to_owned(),
         peer_tls: tls.then(|| layout.peer_tls()),
@@ -93,16 +107,59 @@ pub fn configurations(
             .election_timeout
             .unwrap_or(crate::resource::cluster::plan::ELECTION),
         extra: member.config.clone().unwrap_or_default(),
-    };
-    let founding = MemberConfig {
-        initial_cluster: topology.name_form(),
-        initial_cluster_state: InitialClusterState::New,
-        ..standing.clone()
-    };
-    Ok(Configurations {
-        standing: render(&standing, version).map_err(WantedError::Config)?,
-        founding: render(&founding, version).map_err(WantedError::Config)?,
     })
+}
+
+/// The configuration that a joining member starts with once: etcd wants exactly the members that there are, each by an
+/// address that resolves to the same as its peer URL.
+///
+/// # Errors
+/// If etcd would not start with it.
+pub fn joining(
+    member: &MemberModel,
+    topology: &Topology,
+    layout: &Layout,
+    version: &Version,
+    survey: &Survey,
+) -> Result<WantedFile, WantedError> {
+    let (name, viewer) = server(member, topology)?;
+    let mut peers = Vec::new();
+    for one in &survey.members {
+        let known = survey.names.get(&one.id).and_then(|name| {
+            topology
+                .servers()
+                .iter()
+                .find(|(server, _)| server.as_str() == name)
+                .map(|(_, server)| server)
+        });
+        match known {
+            Some(peer) => peers.push(format!("{}={}", peer.name, peer_literal(topology, viewer, peer)?)),
+            None => peers.extend(one.peer_urls.iter().map(|url| format!("{}={url}", one.name))),
+        }
+    }
+    peers.sort();
+    let config = MemberConfig {
+        initial_cluster: peers.join(","),
+        ..standing(member, topology, layout, name, viewer)?
+    };
+    let contents = render(&config, version).map_err(WantedError::Config)?;
+    Ok(WantedFile {
+        path: layout.joining_file().to_string(),
+        mode: 0o640,
+        contents,
+    })
+}
+
+fn peer_literal(topology: &Topology, viewer: &Server, peer: &Server) -> Result<String, ViewError> {
+    Ok(url(topology, crate::topology::address(viewer, peer)?, peer.peer_port))
+}
+
+fn url(topology: &Topology, address: IpAddr, port: u16) -> String {
+    let scheme = topology.scheme();
+    match address {
+        IpAddr::V4(address) => format!("{scheme}://{address}:{port}"),
+        IpAddr::V6(address) => format!("{scheme}://[{address}]:{port}"),
+    }
 }
 
 /// Where a member listens for peers. A public address may be one of the machine's own or a NAT's in front, so a

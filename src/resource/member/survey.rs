@@ -1,0 +1,73 @@
+//! The cluster as its members see it, asked all at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::model::MemberModel;
+use super::talk::Talk;
+use crate::etcd::api::{Api, Member};
+use crate::topology::Topology;
+
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// What the members say.
+pub struct Survey {
+    /// One that answers, not this member's own if another one does.
+    pub api: Api,
+    /// The member list.
+    pub members: Vec<Member>,
+    /// The names of the servers by the IDs of their members.
+    pub names: BTreeMap<u64, String>,
+    /// The ID of this member, if it is listed.
+    pub own: Option<u64>,
+    /// The ID of the leader.
+    pub leader: u64,
+    /// The members that answer and know a leader.
+    pub healthy: BTreeSet<u64>,
+}
+
+/// Asks all members of the cluster; `None` if none of them answers as one that has a leader.
+pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) -> Option<Survey> {
+    let servers: Vec<String> = topology.servers().keys().map(ToString::to_string).collect();
+    let asked = servers.iter().map(|name| async move {
+        let api = talk.to(name, QUESTION).await.ok()?;
+        let status = api.status(QUESTION).await.ok()?;
+        Some((name.clone(), api, status))
+    });
+    let answers = join_all(asked)
+        .await
+        .into_iter()
+        .flatten()
+        .filter(|(_, _, status)| status.has_leader());
+    let answers: Vec<_> = answers.collect();
+    let leader = answers.first().map(|(_, _, status)| status.leader)?;
+    let healthy = answers.iter().map(|(_, _, status)| status.member_id).collect();
+    // A member's own list may be old; one that a quorum confirms is not. Learners can't confirm.
+    let mut voters: Vec<_> = answers
+        .into_iter()
+        .filter(|(_, _, status)| !status.is_learner)
+        .collect();
+    voters.sort_by_key(|(name, _, _)| *name == member.server);
+    for (_, api, _) in voters {
+        if api.confirm_quorum(QUESTION).await.is_err() {
+            continue;
+        }
+        let members = api.members(QUESTION).await.ok()?;
+        let names = talk.names_of(&members);
+        let own = names
+            .iter()
+            .find(|(_, name)| **name == member.server)
+            .map(|(id, _)| *id);
+        return Some(Survey {
+            api,
+            members,
+            names,
+            own,
+            leader,
+            healthy,
+        });
+    }
+    None
+}
