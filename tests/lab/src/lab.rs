@@ -269,19 +269,6 @@ fn owner_alive(folder: &Path) -> Option<String> {
     (process_stamp(process)? == owner).then(|| format!("process {process} runs it"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_told_from_another() {
-        let mine = process_stamp(std::process::id()).unwrap();
-        assert_eq!(process_stamp(std::process::id()).unwrap(), mine);
-        assert_ne!(process_stamp(1).unwrap(), mine);
-        assert_eq!(process_stamp(u32::MAX), None);
-    }
-}
-
 /// Each host's systemd watches files, and all of them count as root's: the usual limit is enough for about ten hosts.
 fn allow_many_systemds() -> Result<()> {
     const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
@@ -294,4 +281,17 @@ fn allow_many_systemds() -> Result<()> {
         fs::write(LIMIT, ENOUGH.to_string()).with_context(|| format!("raising {LIMIT}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_from_another() {
+        let mine = process_stamp(std::process::id()).unwrap();
+        assert_eq!(process_stamp(std::process::id()).unwrap(), mine);
+        assert_ne!(process_stamp(1).unwrap(), mine);
+        assert_eq!(process_stamp(u32::MAX), None);
+    }
 }
