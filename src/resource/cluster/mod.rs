@@ -82,6 +82,19 @@ impl ClusterResource {
         established
     }
 
+    /// Takes the cluster off the servers that left it. Their members have left before.
+    async fn clear_removed(&self, prior: &Value, cluster: &ClusterModel, within: Duration) -> Diagnostics {
+        let topology = model::topology(prior, &Path::root(), &mut Diagnostics::new());
+        let (Ok(mut before), Some(topology)) = (to_model(prior), topology) else {
+            return Diagnostics::new();
+        };
+        before.servers.retain(|name, _| !cluster.servers.contains_key(name));
+        if before.servers.is_empty() {
+            return Diagnostics::new();
+        }
+        self.clear(&before, &topology, within).await
+    }
+
     async fn clear(&self, cluster: &ClusterModel, topology: &Topology, within: Duration) -> Diagnostics {
         let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
             servers::clear(&host, topology, cluster).await
@@ -451,6 +464,9 @@ impl Resource for ClusterResource {
         state.set("members", plan::members(&topology));
         let established = self.establish(&cluster, &topology, wish, within).await;
         diagnostics.append(established.diagnostics);
+        if established.wrote {
+            diagnostics.append(self.clear_removed(&request.prior, &cluster, within).await);
+        }
         let state = if established.wrote { state } else { request.prior };
         ApplyResponse {
             state,

@@ -105,19 +105,6 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
         .get("servers")
         .as_map()
         .map(|servers| servers.keys().cloned().collect::<Vec<_>>());
-    if founded && after.is_some() && before != after {
-        diagnostics.push(
-            Diagnostic::error(
-                "The servers of a running cluster can't be changed yet",
-                format!(
-                    "The cluster was founded by {}; adding members to a running cluster or taking them away is not part \
-                     of this version. Nothing was changed.",
-                    before.clone().unwrap_or_default().join(", ")
-                ),
-            )
-            .at(Path::of("servers")),
-        );
-    }
     if founded {
         diagnostics.append(refuse_refounding(prior, planned));
     }

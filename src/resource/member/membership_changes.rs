@@ -61,6 +61,13 @@ impl BringUp<'_> {
 
     /// Adds the member as a learner, and waits until the others can resolve its name.
     pub(super) async fn add_learner(&self, survey: &Survey, peer_url: &str) -> Result<(), BringUpError> {
+        for leftover in survey.members.iter().filter(|one| self.is_leftover(one, survey)) {
+            tracing::debug!(id = leftover.id, "removing a learner that never started");
+            let gone = |members: &[Member]| members.iter().all(|one| one.id != leftover.id);
+            let remove = || survey.api.member_remove(leftover.id, QUESTION);
+            self.until_listed("removing a learner that never started", &survey.api, gone, remove)
+                .await?;
+        }
         let urls = [peer_url.to_owned()];
         self.until_listed(
             "adding it to the cluster as a learner",
@@ -73,6 +80,14 @@ impl BringUp<'_> {
             .pause(RESOLVER)
             .await
             .map_err(|_| BringUpError::Stopped { runs: false })
+    }
+
+    /// A learner that was added for a server which is none of the cluster's any more, and never started. It keeps
+    /// others from being added, and nothing is lost with it.
+    fn is_leftover(&self, one: &Member, survey: &Survey) -> bool {
+        let domain = format!(".{}:", self.topology.domain());
+        let ours = one.peer_urls.iter().any(|url| url.contains(&domain));
+        one.is_learner && !one.has_started() && ours && !survey.names.contains_key(&one.id)
     }
 
     /// Makes a voter of the learner, when it has caught up.

@@ -110,8 +110,8 @@ fn standing(
     })
 }
 
-/// The configuration that a joining member starts with once: etcd wants exactly the members that there are, each by an
-/// address that resolves to the same as its peer URL.
+/// The configuration that a joining member starts with once: etcd wants exactly the members that there are. It asks them
+/// for the member list at these URLs, so they are by name: certificates for peers hold no addresses.
 ///
 /// # Errors
 /// If etcd would not start with it.
@@ -123,20 +123,11 @@ pub fn joining(
     survey: &Survey,
 ) -> Result<WantedFile, WantedError> {
     let (name, viewer) = server(member, topology)?;
-    let mut peers = Vec::new();
-    for one in &survey.members {
-        let known = survey.names.get(&one.id).and_then(|name| {
-            topology
-                .servers()
-                .iter()
-                .find(|(server, _)| server.as_str() == name)
-                .map(|(_, server)| server)
-        });
-        match known {
-            Some(peer) => peers.push(format!("{}={}", peer.name, peer_literal(topology, viewer, peer)?)),
-            None => peers.extend(one.peer_urls.iter().map(|url| format!("{}={url}", one.name))),
-        }
-    }
+    let peers = survey.members.iter().flat_map(|one| {
+        let name = survey.names.get(&one.id).unwrap_or(&one.name);
+        one.peer_urls.iter().map(move |url| format!("{name}={url}"))
+    });
+    let mut peers: Vec<String> = peers.collect();
     peers.sort();
     let config = MemberConfig {
         initial_cluster: peers.join(","),
@@ -148,10 +139,6 @@ pub fn joining(
         mode: 0o640,
         contents,
     })
-}
-
-fn peer_literal(topology: &Topology, viewer: &Server, peer: &Server) -> Result<String, ViewError> {
-    Ok(url(topology, crate::topology::address(viewer, peer)?, peer.peer_port))
 }
 
 fn url(topology: &Topology, address: IpAddr, port: u16) -> String {
