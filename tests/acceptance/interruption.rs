@@ -5,46 +5,99 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, quoted};
 use crate::outside::one_cluster;
 use crate::terraform::{Running, Terraform};
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
-const APPLY: [&str; 4] = ["apply", "-auto-approve", "-input=false", "-no-color"];
-/// At how many moments, spread evenly over an apply, it is interrupted.
+/// Of a saved plan, so that every moment falls into the changes themselves.
+const APPLY: [&str; 4] = ["apply", "-input=false", "-no-color", "saved.plan"];
+const PLAN: [&str; 5] = ["plan", "-input=false", "-no-color", "-refresh=false", "-out=saved.plan"];
+// What was there has just been looked at: no need to look again.
+const DESTROY: [&str; 5] = [
+    "destroy",
+    "-auto-approve",
+    "-input=false",
+    "-no-color",
+    "-refresh=false",
+];
+/// At how many moments, spread over an apply, it is interrupted.
 const MOMENTS: u32 = 20;
 
-/// Interrupts applies at [`MOMENTS`] moments; each time the next apply has to end in one cluster.
+/// One moment in each of [`MOMENTS`] equal parts of an apply, as fractions of it. `ACCEPTANCE_SEED` repeats a run.
+struct Moments {
+    seed: u64,
+}
+
+impl Moments {
+    fn new() -> Self {
+        let given = std::env::var("ACCEPTANCE_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(1, |now| now.as_secs());
+        Self {
+            seed: given.unwrap_or(now),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = f64> {
+        // A linear congruential generator (Knuth's MMIX); its upper bits are good enough here.
+        let mut number = self.seed;
+        (0..MOMENTS).map(move |part| {
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (f64::from(part) + (number >> 40) as f64 / f64::from(1 << 24)) / f64::from(MOMENTS)
+        })
+    }
+}
+
+/// Interrupts applies at all [`Moments`]; each time the next apply has to end in one cluster.
 fn converges(prefix: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -> Result<()> {
     let lab = Builder::standard(prefix).only(&HOSTS).up()?;
     lab.wan_everywhere(Delay::ms(5.0))?;
     let terraform = Terraform::new(&lab, "1.11")?;
     terraform.configure(
         &Configuration::new(&lab, &HOSTS, "3.6.16")?
-            .member("on_destroy", "{ keep_data = false }")
+            .member("on_destroy", quoted("delete_data"))
             .render(),
     )?;
+    terraform.run(&PLAN)?.ok()?;
     let start = Instant::now();
-    terraform.apply()?;
+    terraform.run(&APPLY)?.ok()?;
     let whole = start.elapsed();
-    terraform.destroy()?;
-    for moment in 1..=MOMENTS {
-        let after = whole * moment / (MOMENTS + 1);
+    terraform.run(&DESTROY)?.ok()?;
+
+    let moments = Moments::new();
+    eprintln!("{prefix}: ACCEPTANCE_SEED={}, an apply takes {whole:?}", moments.seed);
+    let mut cut_short = 0;
+    for fraction in moments.all() {
+        let begun = Instant::now();
+        terraform.run(&PLAN)?.ok()?;
         let mut running = terraform.start(&APPLY)?;
-        std::thread::sleep(after);
-        interrupt(&lab, &mut running).ok();
+        std::thread::sleep(whole.mul_f64(fraction).saturating_sub(Duration::from_millis(20)));
+        // It may have ended already.
+        let interrupted = interrupt(&lab, &mut running);
         let first = running.wait()?;
+        cut_short += u32::from(!first.success());
         let what = || {
             format!(
-                "interrupted after {after:?} of {whole:?}; the interrupted apply said:\n{}",
-                first.stderr
+                "ACCEPTANCE_SEED={}: interrupted after {fraction:.3} of {whole:?} ({interrupted:?}); the interrupted apply said:\n{}{}",
+                moments.seed, first.stdout, first.stderr
             )
         };
         terraform.apply().with_context(what)?;
         one_cluster(&lab, &HOSTS).with_context(what)?;
         terraform.nothing_to_do().with_context(what)?;
-        terraform.destroy().with_context(what)?;
+        terraform.run(&DESTROY)?.ok().with_context(what)?;
+        eprintln!(
+            "{prefix}: at {fraction:.3}, {}: {:?}",
+            if first.success() { "not noticed" } else { "cut short" },
+            begun.elapsed()
+        );
     }
+    eprintln!("{prefix}: {cut_short} of {MOMENTS} applies were cut short, and every next one converged");
+    ensure!(cut_short > 0, "none of the applies was interrupted");
     Ok(())
 }
 
@@ -66,7 +119,7 @@ fn ctrl_c_ends_within_ten_seconds_with_state() -> Result<()> {
     lab.wan_everywhere(Delay::ms(50.0))?;
     let terraform = Terraform::new(&lab, "1.15")?;
     terraform.configure(&Configuration::new(&lab, &HOSTS, "3.6.16")?.render())?;
-    let mut running = terraform.start(&APPLY)?;
+    let mut running = terraform.start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
     std::thread::sleep(Duration::from_secs(2));
     ensure!(!running.ended()?, "the apply ended before it could be interrupted");
     running.interrupt()?;

@@ -4,9 +4,14 @@
 //!
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
+mod authorities;
+mod binaries;
+mod complaint;
 mod configuration;
 mod faults;
+mod fingerprint;
 mod forming;
+mod functions;
 mod interruption;
 mod outside;
 mod refusals;

@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::complaint::Complaint;
+
 /// The versions that everything is tried with.
 pub const VERSIONS: [&str; 2] = ["1.11", "1.15"];
 const PROVIDER: &str = env!("CARGO_BIN_EXE_terraform-provider-etcd");
@@ -104,6 +106,24 @@ impl<'a> Terraform<'a> {
         let output = self.run(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
         ensure!(!output.success(), "terraform apply succeeded:\n{}", output.stdout);
         Ok(plain(&output.stderr))
+    }
+
+    /// The errors of an apply; an error when it succeeds.
+    pub fn complaints(&self) -> Result<Vec<Complaint>> {
+        let output = self.run(&["apply", "-auto-approve", "-input=false", "-json"])?;
+        ensure!(!output.success(), "terraform apply succeeded:\n{}", output.stdout);
+        Ok(Complaint::all(&output.stdout))
+    }
+
+    /// Forgets what was made, as if this were a fresh working directory.
+    pub fn forget(&self) -> Result<()> {
+        for name in ["terraform.tfstate", "terraform.tfstate.backup"] {
+            let file = self.work().join(name);
+            if file.exists() {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
     }
 
     /// `terraform destroy` without a question.
