@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
 
 use crate::configuration::{Configuration, quoted};
-use crate::outside::one_cluster;
+use crate::outside::{eventually, one_cluster};
 use crate::terraform::{Running, Terraform};
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
@@ -120,7 +120,9 @@ fn ctrl_c_ends_within_ten_seconds_with_state() -> Result<()> {
     let terraform = Terraform::new(&lab, "1.15")?;
     terraform.configure(&Configuration::new(&lab, &HOSTS, "3.6.16")?.render())?;
     let mut running = terraform.start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
-    std::thread::sleep(Duration::from_secs(2));
+    eventually("the apply is in the middle", Duration::from_secs(30), || {
+        Ok(lab.exec("a1", "test -e /etc/etcd/main/token")?.success())
+    })?;
     ensure!(!running.ended()?, "the apply ended before it could be interrupted");
     running.interrupt()?;
     let pressed = Instant::now();
