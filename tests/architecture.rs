@@ -10,11 +10,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("plugin", &[]),
     ("host", &["topology"]),
     ("etcd", &["topology", "host"]),
-    (
-        "resource",
-        &["topology", "membership", "host", "etcd", "plugin", "function"],
-    ),
-    ("function", &["topology", "membership", "host", "etcd", "plugin"]),
+    ("resource", &["topology", "membership", "host", "etcd", "plugin"]),
+    ("function", &["topology", "plugin", "resource"]),
     (
         "provider",
         &[

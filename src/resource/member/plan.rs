@@ -177,6 +177,28 @@ fn refuse_rolling(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics)
         ));
         return;
     }
+    let text = |block: &Value, names: &[&str]| block.at(names).as_str().map(str::to_owned);
+    for kind in ["peer", "client"] {
+        let names = ["cluster", "certificate_authorities", kind, "certificate"];
+        if let (Some(before), Some(after)) = (text(prior, &names), text(planned, &names))
+            && before != after
+        {
+            let detail = format!("The cluster has another certificate authority for {kind}s.");
+            diagnostics.push(refused(
+                "The authorities of a running member can't be changed yet",
+                detail,
+                "cluster",
+            ));
+        }
+    }
+    for attribute in ["data_dir", "server"] {
+        if let (Some(before), Some(after)) = (text(prior, &[attribute]), text(planned, &[attribute]))
+            && before != after
+        {
+            let detail = format!("The member runs with {attribute} {before:?}, and {after:?} is wanted.");
+            diagnostics.push(refused("A running member can't be moved yet", detail, attribute));
+        }
+    }
     if let (Some(before), Some(after)) = (
         prior.get("configuration").as_str(),
         planned.get("configuration").as_str(),
