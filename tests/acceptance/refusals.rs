@@ -67,7 +67,7 @@ fn what_the_configuration_gets_wrong() -> Result<()> {
     let lab = Builder::standard("wrong-plan").only(&HOSTS).up()?;
     let good = Configuration::new(&lab, &HOSTS, "3.6.16")?;
     let wrong = Wrong::new(&lab, &good)?;
-    let member = "etcd_member.this[\"a1\"]";
+    let member = "etcd_member.this";
     wrong.refused(
         "two servers of one name",
         &good.clone().server("b1", "name", quoted("a1")),
