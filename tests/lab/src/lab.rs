@@ -43,6 +43,7 @@ impl Lab {
             bail!("a lab needs root");
         }
         let root = image::ensure()?;
+        allow_many_systemds()?;
         let folder = Path::new(RUN).join(&spec.prefix);
         if folder.exists() {
             if let Some(owner) = owner_alive(&folder) {
@@ -266,6 +267,20 @@ fn owner_alive(folder: &Path) -> Option<String> {
     }
     let process = owner.split(' ').next()?.parse().ok()?;
     (process_stamp(process)? == owner).then(|| format!("process {process} runs it"))
+}
+
+/// Each host's systemd watches files, and all of them count as root's: the usual limit is enough for about ten hosts.
+fn allow_many_systemds() -> Result<()> {
+    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+    const ENOUGH: u32 = 4096;
+    let now: u32 = fs::read_to_string(LIMIT)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
+    if now < ENOUGH {
+        fs::write(LIMIT, ENOUGH.to_string()).with_context(|| format!("raising {LIMIT}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
