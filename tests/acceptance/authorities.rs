@@ -11,6 +11,7 @@ use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::{eventually, heard_from, one_cluster};
+use crate::prefix;
 use crate::terraform::Terraform;
 
 const HOSTS: [&str; 2] = ["a1", "b1"];
@@ -80,7 +81,7 @@ fn forms(lab: &Lab, terraform: &Terraform, before: &Fingerprint) -> Result<()> {
 
 #[test]
 fn authorities_of_the_users_own() -> Result<()> {
-    let lab = Builder::standard("authorities").only(&HOSTS).up()?;
+    let lab = Builder::standard(&prefix("authorities")).only(&HOSTS).up()?;
     let before = Fingerprint::take(&lab)?;
     let terraform = Terraform::new(&lab, "1.15")?;
     make_authorities(&terraform.work())?;
@@ -116,7 +117,7 @@ fn authorities_of_the_users_own() -> Result<()> {
 
 #[test]
 fn without_tls() -> Result<()> {
-    let lab = Builder::standard("no-tls").only(&HOSTS).up()?;
+    let lab = Builder::standard(&prefix("no-tls")).only(&HOSTS).up()?;
     let before = Fingerprint::take(&lab)?;
     let terraform = Terraform::new(&lab, "1.11")?;
     let configuration = Configuration::new(&lab, &HOSTS, "3.6.16")?

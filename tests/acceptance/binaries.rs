@@ -14,6 +14,7 @@ use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::{eventually, one_cluster, status};
+use crate::prefix;
 use crate::terraform::Terraform;
 
 const VERSION: &str = "3.6.16";
@@ -104,7 +105,7 @@ fn forms(lab: &Lab, terraform: &Terraform, before: &Fingerprint) -> Result<()> {
 
 #[test]
 fn an_archive_that_the_server_fetches_and_a_folder_that_is_uploaded() -> Result<()> {
-    let lab = Builder::standard("binaries").only(&["a1"]).up()?;
+    let lab = Builder::standard(&prefix("binaries")).only(&["a1"]).up()?;
     let server = FileServer::start(&lab, "a1")?;
     let before = Fingerprint::take(&lab)?;
     let archive = |sum: &str| {

@@ -10,6 +10,7 @@ use etcd_lab::{Builder, Delay, Hairpin, HostSpec, Lab, PASSWORD, Site};
 use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::{dialled, etcd_configuration, eventually, heard_from, leftovers, one_cluster, status};
+use crate::prefix;
 use crate::terraform::Terraform;
 
 /// The address by which `viewer` is to dial `other`: private inside a site, public across.
@@ -119,29 +120,39 @@ const FIVE: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 
 #[test]
 fn three_servers_on_etcd_3_4() -> Result<()> {
-    forms(Builder::standard("form-34"), &THREE, "3.4.23", ["1.11", "1.15"])
+    forms(
+        Builder::standard(&prefix("form-34")),
+        &THREE,
+        "3.4.23",
+        ["1.11", "1.15"],
+    )
 }
 
 #[test]
 fn three_servers_on_etcd_3_5() -> Result<()> {
-    let lab = Builder::standard("form-35").hairpin(Hairpin::Public);
+    let lab = Builder::standard(&prefix("form-35")).hairpin(Hairpin::Public);
     forms(lab, &["a1", "a2", "b1"], "3.5.30", ["1.15", "1.11"])
 }
 
 #[test]
 fn three_servers_on_etcd_3_6() -> Result<()> {
-    forms(Builder::standard("form-36"), &THREE, "3.6.16", ["1.11", "1.15"])
+    forms(
+        Builder::standard(&prefix("form-36")),
+        &THREE,
+        "3.6.16",
+        ["1.11", "1.15"],
+    )
 }
 
 #[test]
 fn five_servers_on_etcd_3_7() -> Result<()> {
-    let lab = Builder::standard("form-37").hairpin(Hairpin::Dropped);
+    let lab = Builder::standard(&prefix("form-37")).hairpin(Hairpin::Dropped);
     forms(lab, &FIVE, "3.7.3", ["1.15", "1.11"])
 }
 
 #[test]
 fn one_at_a_time_as_root() -> Result<()> {
-    let lab = Builder::standard("form-one").only(&THREE).up()?;
+    let lab = Builder::standard(&prefix("form-one")).only(&THREE).up()?;
     let terraform = Terraform::new(&lab, "1.11")?;
     terraform.configure(
         &Configuration::new(&lab, &THREE, "3.6.16")?
@@ -157,7 +168,7 @@ fn one_at_a_time_as_root() -> Result<()> {
 
 #[test]
 fn a_user_whose_sudo_asks_for_a_password() -> Result<()> {
-    let lab = Builder::standard("form-sudo").only(&THREE).up()?;
+    let lab = Builder::standard(&prefix("form-sudo")).only(&THREE).up()?;
     let configuration = Configuration::new(&lab, &THREE, "3.6.16")?
         .ssh("user", quoted("ops"))
         .ssh("sudo", format!("{{ password = {} }}", quoted(PASSWORD)));
@@ -167,7 +178,7 @@ fn a_user_whose_sudo_asks_for_a_password() -> Result<()> {
 #[test]
 fn a_site_behind_a_bastion_and_an_outgoing_address_of_its_own() -> Result<()> {
     // Only the door can be entered from outside; i1's peer port is forwarded, its sshd is not.
-    let mut lab = Builder::new("form-bastion")
+    let mut lab = Builder::new(&prefix("form-bastion"))
         .site(Site::new("A", [10, 0, 0, 1], 24, [203, 0, 113, 10]))
         .site(Site::new("B", [10, 0, 0, 1], 24, [203, 0, 113, 20]))
         .site(Site::new("C", [192, 168, 7, 1], 24, [203, 0, 113, 30]))

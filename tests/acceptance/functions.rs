@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use etcd_lab::Builder;
 
+use crate::prefix;
 use crate::terraform::{Terraform, VERSIONS};
 
 const SERVERS: &str = r#"
@@ -22,7 +23,7 @@ locals {
 
 #[test]
 fn functions_in_a_configuration() -> Result<()> {
-    let lab = Builder::standard("functions").only(&[]).up()?;
+    let lab = Builder::standard(&prefix("functions")).only(&[]).up()?;
     for version in VERSIONS {
         let terraform = Terraform::new(&lab, version)?;
         let outputs = r#"

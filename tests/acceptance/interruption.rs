@@ -7,6 +7,7 @@ use etcd_lab::{Builder, Delay, Lab};
 
 use crate::configuration::{Configuration, quoted};
 use crate::outside::{eventually, one_cluster};
+use crate::prefix;
 use crate::terraform::{Running, Terraform};
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
@@ -53,8 +54,8 @@ impl Moments {
 }
 
 /// Interrupts applies at all [`Moments`]; each time the next apply has to end in one cluster.
-fn converges(prefix: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -> Result<()> {
-    let lab = Builder::standard(prefix).only(&HOSTS).up()?;
+fn converges(name: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -> Result<()> {
+    let lab = Builder::standard(&prefix(name)).only(&HOSTS).up()?;
     lab.wan_everywhere(Delay::ms(5.0))?;
     let terraform = Terraform::new(&lab, "1.11")?;
     terraform.configure(
@@ -69,7 +70,7 @@ fn converges(prefix: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>)
     terraform.run(&DESTROY)?.ok()?;
 
     let moments = Moments::new();
-    eprintln!("{prefix}: ACCEPTANCE_SEED={}, an apply takes {whole:?}", moments.seed);
+    eprintln!("{name}: ACCEPTANCE_SEED={}, an apply takes {whole:?}", moments.seed);
     let mut cut_short = 0;
     for fraction in moments.all() {
         let begun = Instant::now();
@@ -91,12 +92,12 @@ fn converges(prefix: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>)
         terraform.nothing_to_do().with_context(what)?;
         terraform.run(&DESTROY)?.ok().with_context(what)?;
         eprintln!(
-            "{prefix}: at {fraction:.3}, {}: {:?}",
+            "{name}: at {fraction:.3}, {}: {:?}",
             if first.success() { "not noticed" } else { "cut short" },
             begun.elapsed()
         );
     }
-    eprintln!("{prefix}: {cut_short} of {MOMENTS} applies were cut short, and every next one converged");
+    eprintln!("{name}: {cut_short} of {MOMENTS} applies were cut short, and every next one converged");
     ensure!(cut_short > 0, "none of the applies was interrupted");
     Ok(())
 }
@@ -115,7 +116,7 @@ fn the_ssh_connections_are_cut() -> Result<()> {
 
 #[test]
 fn ctrl_c_ends_within_ten_seconds_with_state() -> Result<()> {
-    let lab = Builder::standard("int-ctrlc").only(&HOSTS).up()?;
+    let lab = Builder::standard(&prefix("int-ctrlc")).only(&HOSTS).up()?;
     lab.wan_everywhere(Delay::ms(50.0))?;
     let terraform = Terraform::new(&lab, "1.15")?;
     terraform.configure(&Configuration::new(&lab, &HOSTS, "3.6.16")?.render())?;

@@ -18,3 +18,8 @@ mod refusals;
 mod secrets;
 mod server;
 mod terraform;
+
+/// The prefix of a test's lab. `ACCEPTANCE_PREFIX` keeps two runs apart that share a machine.
+fn prefix(test: &str) -> String {
+    std::env::var("ACCEPTANCE_PREFIX").unwrap_or_default() + test
+}

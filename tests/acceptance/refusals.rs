@@ -10,6 +10,7 @@ use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::eventually;
+use crate::prefix;
 use crate::terraform::Terraform;
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
@@ -64,7 +65,7 @@ fn impatient(lab: &Lab) -> Result<Configuration> {
 
 #[test]
 fn what_the_configuration_gets_wrong() -> Result<()> {
-    let lab = Builder::standard("wrong-plan").only(&HOSTS).up()?;
+    let lab = Builder::standard(&prefix("wrong-plan")).only(&HOSTS).up()?;
     let good = Configuration::new(&lab, &HOSTS, "3.6.16")?;
     let wrong = Wrong::new(&lab, &good)?;
     let member = "etcd_member.this";
@@ -134,7 +135,7 @@ fn what_the_configuration_gets_wrong() -> Result<()> {
 
 #[test]
 fn what_a_server_is_not() -> Result<()> {
-    let lab = Builder::standard("wrong-server")
+    let lab = Builder::standard(&prefix("wrong-server"))
         .only(&HOSTS)
         .host(
             HostSpec::new("bare", "A", [10, 0, 0, 4])
@@ -221,7 +222,7 @@ fn what_a_server_is_not() -> Result<()> {
 
 #[test]
 fn what_stands_in_the_way() -> Result<()> {
-    let lab = Builder::standard("wrong-host").only(&HOSTS).up()?;
+    let lab = Builder::standard(&prefix("wrong-host")).only(&HOSTS).up()?;
     let good = impatient(&lab)?;
     let wrong = Wrong::new(&lab, &good)?;
 

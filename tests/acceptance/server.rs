@@ -5,6 +5,7 @@ use etcd_lab::{Builder, Lab, PASSWORD};
 
 use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
+use crate::prefix;
 use crate::terraform::{Terraform, VERSIONS};
 
 fn servers(lab: &Lab, hosts: &[&str]) -> Result<Configuration> {
@@ -13,7 +14,7 @@ fn servers(lab: &Lab, hosts: &[&str]) -> Result<Configuration> {
 
 #[test]
 fn facts_are_learned_and_nothing_is_touched() -> Result<()> {
-    let lab = Builder::standard("server").only(&["a1", "b1", "c1"]).up()?;
+    let lab = Builder::standard(&prefix("server")).only(&["a1", "b1", "c1"]).up()?;
     for version in VERSIONS {
         let terraform = Terraform::new(&lab, version)?;
         terraform.configure(&servers(&lab, &["a1", "b1", "c1"])?.render())?;
@@ -30,7 +31,7 @@ fn facts_are_learned_and_nothing_is_touched() -> Result<()> {
 
 #[test]
 fn every_way_in() -> Result<()> {
-    let lab = Builder::standard("ways").only(&["a1"]).up()?;
+    let lab = Builder::standard(&prefix("ways")).only(&["a1"]).up()?;
     let by_key = |user: &str| -> Result<Configuration> { Ok(servers(&lab, &["a1"])?.ssh("user", quoted(user))) };
     let by_password = |user: &str| -> Result<Configuration> {
         let mut configuration = by_key(user)?.ssh("password", quoted(PASSWORD));
@@ -55,7 +56,7 @@ fn every_way_in() -> Result<()> {
 
 #[test]
 fn the_first_host_key_is_pinned() -> Result<()> {
-    let lab = Builder::standard("accept-new").only(&["a1"]).up()?;
+    let lab = Builder::standard(&prefix("accept-new")).only(&["a1"]).up()?;
     let mut configuration = servers(&lab, &["a1"])?
         .ssh("host_key_checking", quoted("accept_new"))
         .server("a1", "ssh", "{}");
