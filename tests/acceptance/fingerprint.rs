@@ -9,13 +9,18 @@ use etcd_lab::Lab;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(Vec<(String, BTreeSet<String>)>);
 
-// Left out is what a system writes by itself: the states of timers and the journal, sudo's note in the home of whoever used it,
-// and the backups and the lock that every useradd leaves beside its files.
+// Left out is what a system writes by itself: packages, the states of timers and the journal, sudo's note in the home of whoever
+// used it, and the backups and the lock that every useradd leaves beside its files.
 const SCRIPT: &str = r#"
-find /etc /usr/local /var/lib /opt /home /root /run/etcd* /tmp /var/tmp -xdev \
-  \( -path /var/lib/systemd -o -path /var/lib/private -o -path '/*/systemd-private-*' -o -path '/etc/*-' -o -path /etc/.pwd.lock -o -name .sudo_as_admin_successful \) -prune \
-  -o -type d -printf 'folder %p %m %U %G\n' -o -type l -printf 'link %p %l\n' -o -type f -size -200k -printf '%m %U %G ' -exec sha256sum {} \; \
-  -o -printf 'file %p %m %U %G %s\n' 2>/dev/null
+find_own() {
+  find /etc /usr/local /var/lib /opt /home /root /run/etcd* /tmp /var/tmp -xdev \( -path /var/lib/dpkg -o -path /var/lib/apt \
+    -o -path /var/lib/systemd -o -path /var/lib/private -o -path '/*/systemd-private-*' \
+    -o -path '/etc/*-' -o -path /etc/.pwd.lock -o -name .sudo_as_admin_successful \) -prune -o "$@" 2>/dev/null
+}
+find_own -type d -printf 'folder %p %m %U %G\n'
+find_own -type l -printf 'link %p %l\n'
+find_own -type f -printf 'file %p %m %U %G %s\n'
+find_own -type f -size -100k -print0 | xargs -0 sha256sum
 systemctl list-unit-files --no-legend --no-pager 2>/dev/null | sed 's/^/unit /'
 systemctl list-units --all --no-legend --plain --no-pager 'etcd*' 2>/dev/null | sed 's/^/loaded /'
 ss -Hltun | awk '{print "port", $1, $5}'
