@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use etcd_lab::{Builder, Delay, Lab};
+use etcd_lab::{Builder, Delay, Lab, Output};
 
 use crate::configuration::{Configuration, quoted};
 use crate::outside::{eventually, one_cluster};
@@ -53,6 +53,41 @@ impl Moments {
     }
 }
 
+/// An apply of a saved plan that was interrupted.
+struct Interrupted {
+    first: Output,
+    after: Duration,
+}
+
+/// Runs an apply and interrupts it at `fraction` of the time that it takes, `whole`; an apply that is over by then says how long it
+/// really takes, and another one is interrupted.
+fn interrupted(
+    lab: &Lab,
+    terraform: &Terraform,
+    whole: &mut Duration,
+    fraction: f64,
+    interrupt: &impl Fn(&Lab, &mut Running) -> Result<()>,
+) -> Result<Interrupted> {
+    loop {
+        terraform.run(&PLAN)?.ok()?;
+        let start = Instant::now();
+        let mut running = terraform.start(&APPLY)?;
+        let after = whole.mul_f64(fraction);
+        while start.elapsed() < after && !running.ended()? {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !running.ended()? {
+            // It may end in this very moment.
+            interrupt(lab, &mut running).ok();
+            let first = running.wait()?;
+            return Ok(Interrupted { first, after });
+        }
+        *whole = start.elapsed().min(whole.mul_f64(0.95));
+        running.wait()?.ok()?;
+        terraform.run(&DESTROY)?.ok()?;
+    }
+}
+
 /// Interrupts applies at all [`Moments`]; each time the next apply has to end in one cluster.
 fn converges(name: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -> Result<()> {
     let lab = Builder::standard(&prefix(name)).only(&HOSTS).up()?;
@@ -66,7 +101,7 @@ fn converges(name: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -
     terraform.run(&PLAN)?.ok()?;
     let start = Instant::now();
     terraform.run(&APPLY)?.ok()?;
-    let whole = start.elapsed();
+    let mut whole = start.elapsed();
     terraform.run(&DESTROY)?.ok()?;
 
     let moments = Moments::new();
@@ -74,16 +109,12 @@ fn converges(name: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -
     let mut cut_short = 0;
     for fraction in moments.all() {
         let begun = Instant::now();
-        terraform.run(&PLAN)?.ok()?;
-        let mut running = terraform.start(&APPLY)?;
-        std::thread::sleep(whole.mul_f64(fraction).saturating_sub(Duration::from_millis(20)));
-        // It may have ended already.
-        let interrupted = interrupt(&lab, &mut running);
-        let first = running.wait()?;
-        cut_short += u32::from(!first.success());
+        let Interrupted { first, after } = interrupted(&lab, &terraform, &mut whole, fraction, &interrupt)?;
+        let noticed = !first.success();
+        cut_short += u32::from(noticed);
         let what = || {
             format!(
-                "ACCEPTANCE_SEED={}: interrupted after {fraction:.3} of {whole:?} ({interrupted:?}); the interrupted apply said:\n{}{}",
+                "ACCEPTANCE_SEED={}: interrupted after {after:?} of {whole:?}; the interrupted apply said:\n{}{}",
                 moments.seed, first.stdout, first.stderr
             )
         };
@@ -92,8 +123,8 @@ fn converges(name: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -
         terraform.nothing_to_do().with_context(what)?;
         terraform.run(&DESTROY)?.ok().with_context(what)?;
         eprintln!(
-            "{name}: at {fraction:.3}, {}: {:?}",
-            if first.success() { "not noticed" } else { "cut short" },
+            "{name}: interrupted after {after:.2?} of {whole:.2?}, {}; all in {:.1?}",
+            if noticed { "cut short" } else { "carried on" },
             begun.elapsed()
         );
     }

@@ -59,7 +59,7 @@ fn impatient(lab: &Lab) -> Result<Configuration> {
             let own = format!("{{ port = {} }}", lab.ssh_port(host)?);
             Ok(all
                 .server(host, "ssh", own)
-                .server(host, "timeouts", "{ create = \"4s\" }"))
+                .server(host, "timeouts", "{ create = \"2s\" }"))
         })
 }
 
@@ -209,8 +209,6 @@ fn what_a_server_is_not() -> Result<()> {
         &["bare", "systemd"],
     )?;
     lab.change_host_key("b1")?;
-    let before = lab.known_hosts_file();
-    anyhow::ensure!(before.exists());
     wrong.refused(
         "a changed host key",
         &good,
