@@ -9,6 +9,8 @@ use etcd_lab::{Lab, private_key_file};
 /// What `main.tf` says. The values are HCL expressions.
 #[derive(Clone)]
 pub struct Configuration {
+    /// Arguments of the provider beside `ssh`.
+    pub provider: BTreeMap<String, String>,
     /// Arguments of the provider's `ssh`.
     pub ssh: BTreeMap<String, String>,
     /// Arguments of each `etcd_server`, by its name.
@@ -58,6 +60,7 @@ impl Configuration {
                 .collect()
         };
         Ok(Self {
+            provider: BTreeMap::new(),
             ssh: pairs(&[
                 ("user", quoted("admin")),
                 ("private_key_file", quoted(&private_key_file().display().to_string())),
@@ -106,6 +109,18 @@ impl Configuration {
         self
     }
 
+    /// Sets an argument of the provider.
+    pub fn provider(mut self, name: &str, expression: impl Into<String>) -> Self {
+        self.provider.insert(name.into(), expression.into());
+        self
+    }
+
+    /// Sets an argument of the cluster.
+    pub fn cluster(mut self, name: &str, expression: impl Into<String>) -> Self {
+        self.cluster.insert(name.into(), expression.into());
+        self
+    }
+
     /// Sets an argument of every member.
     pub fn member(mut self, name: &str, expression: impl Into<String>) -> Self {
         self.member.insert(name.into(), expression.into());
@@ -118,7 +133,8 @@ impl Configuration {
             String::from("terraform {\n  required_providers {\n    etcd = { source = \"crossnet/etcd\" }\n  }\n}\n");
         let _ = writeln!(
             text,
-            "provider \"etcd\" {{\n  ssh = {{\n{}  }}\n}}",
+            "provider \"etcd\" {{\n{}  ssh = {{\n{}  }}\n}}",
+            arguments(&self.provider, "  "),
             arguments(&self.ssh, "    ")
         );
         for (label, server) in &self.servers {

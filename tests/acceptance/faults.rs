@@ -8,12 +8,13 @@ use etcd_lab::{Builder, Delay};
 use crate::configuration::Configuration;
 use crate::forming::every_view_is_its_own;
 use crate::outside::{Writer, eventually, leader, one_cluster};
+use crate::prefix;
 use crate::terraform::Terraform;
 
 #[test]
 fn reboots_a_cut_and_a_power_cut_lose_no_acknowledged_write() -> Result<()> {
     let hosts = ["a1", "b1", "c1"];
-    let lab = Builder::standard("faults").only(&hosts).up()?;
+    let lab = Builder::standard(&prefix("faults")).only(&hosts).up()?;
     lab.wan_everywhere(Delay::ms(10.0))?;
     let terraform = Terraform::new(&lab, "1.15")?;
     terraform.configure(&Configuration::new(&lab, &hosts, "3.6.16")?.render())?;

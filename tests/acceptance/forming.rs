@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use etcd_lab::{Builder, Delay, HostSpec, Lab, PASSWORD, Site};
+use etcd_lab::{Builder, Delay, Hairpin, HostSpec, Lab, PASSWORD, Site};
 
 use crate::configuration::{Configuration, quoted};
+use crate::fingerprint::Fingerprint;
 use crate::outside::{dialled, etcd_configuration, eventually, heard_from, leftovers, one_cluster, status};
+use crate::prefix;
 use crate::terraform::Terraform;
 
 /// The address by which `viewer` is to dial `other`: private inside a site, public across.
@@ -59,19 +61,24 @@ pub fn every_view_is_its_own(lab: &Lab, hosts: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Forms a cluster, looks at it from all sides, and destroys it.
-fn forms(prefix: &str, hosts: &[&str], etcd: &str, terraform: &str) -> Result<()> {
-    let lab = Builder::standard(prefix).only(hosts).up()?;
+/// Forms a cluster with one Terraform, looks at it from all sides, and destroys it; then once more with the other.
+fn forms(lab: Builder, hosts: &[&str], etcd: &str, terraforms: [&str; 2]) -> Result<()> {
+    let lab = lab.only(hosts).up()?;
     lab.wan_everywhere(Delay::ms(25.0))?;
-    forms_in(&lab, hosts, terraform, &Configuration::new(&lab, hosts, etcd)?)?;
-    Ok(())
+    let configuration = Configuration::new(&lab, hosts, etcd)?;
+    forms_in(&lab, hosts, terraforms[0], &configuration)?;
+    let before = Fingerprint::take(&lab)?;
+    let terraform = Terraform::new(&lab, terraforms[1])?;
+    terraform.configure(&configuration.member("on_destroy", quoted("delete_data")).render())?;
+    terraform.apply()?;
+    one_cluster(&lab, hosts)?;
+    terraform.nothing_to_do()?;
+    terraform.destroy()?;
+    before.unchanged(&lab)
 }
 
 fn forms_in(lab: &Lab, hosts: &[&str], terraform: &str, configuration: &Configuration) -> Result<()> {
-    let before: Vec<String> = hosts
-        .iter()
-        .map(|host| lab.read_file(host, "/etc/hosts"))
-        .collect::<Result<_>>()?;
+    let before = Fingerprint::take(lab)?;
     let terraform = Terraform::new(lab, terraform)?;
     terraform.configure(&configuration.render())?;
     terraform.apply()?;
@@ -89,46 +96,63 @@ fn forms_in(lab: &Lab, hosts: &[&str], terraform: &str, configuration: &Configur
     ensure!(again.contains("No changes"), "{again}");
 
     terraform.destroy()?;
-    for (host, before) in hosts.iter().zip(before) {
+    for host in hosts {
+        let left = leftovers(lab, host)?;
+        ensure!(left.is_empty(), "left on {host}: {left}");
+        // The data, and nothing else, is kept aside, for root alone.
+        let kept = lab.exec(
+            host,
+            "stat -c '%a %U' /var/lib/etcd/main.removed-*/. && ls /var/lib/etcd/main.removed-*/member/wal/*.wal",
+        )?;
         ensure!(
-            leftovers(lab, host)?.is_empty(),
-            "left on {host}: {}",
-            leftovers(lab, host)?
-        );
-        ensure!(
-            lab.read_file(host, "/etc/hosts")? == before,
-            "/etc/hosts of {host} is not what it was"
+            kept.clone().ok()?.starts_with("700 root"),
+            "kept on {host}: {}",
+            kept.stdout
         );
     }
-    Ok(())
+    before.unchanged_but_for(lab, |line| line.contains(" /var/lib/etcd"))
 }
 
 const THREE: [&str; 3] = ["a1", "b1", "c1"];
 const FIVE: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 
+// Every version of etcd with both versions of Terraform, and each way in which routers treat their site's own public addresses.
+
 #[test]
 fn three_servers_on_etcd_3_4() -> Result<()> {
-    forms("form-34", &THREE, "3.4.23", "1.11")
+    forms(
+        Builder::standard(&prefix("form-34")),
+        &THREE,
+        "3.4.23",
+        ["1.11", "1.15"],
+    )
 }
 
 #[test]
 fn three_servers_on_etcd_3_5() -> Result<()> {
-    forms("form-35", &THREE, "3.5.30", "1.15")
+    let lab = Builder::standard(&prefix("form-35")).hairpin(Hairpin::Public);
+    forms(lab, &["a1", "a2", "b1"], "3.5.30", ["1.15", "1.11"])
 }
 
 #[test]
 fn three_servers_on_etcd_3_6() -> Result<()> {
-    forms("form-36", &THREE, "3.6.16", "1.11")
+    forms(
+        Builder::standard(&prefix("form-36")),
+        &THREE,
+        "3.6.16",
+        ["1.11", "1.15"],
+    )
 }
 
 #[test]
 fn five_servers_on_etcd_3_7() -> Result<()> {
-    forms("form-37", &FIVE, "3.7.3", "1.15")
+    let lab = Builder::standard(&prefix("form-37")).hairpin(Hairpin::Dropped);
+    forms(lab, &FIVE, "3.7.3", ["1.15", "1.11"])
 }
 
 #[test]
 fn one_at_a_time_as_root() -> Result<()> {
-    let lab = Builder::standard("form-one").only(&THREE).up()?;
+    let lab = Builder::standard(&prefix("form-one")).only(&THREE).up()?;
     let terraform = Terraform::new(&lab, "1.11")?;
     terraform.configure(
         &Configuration::new(&lab, &THREE, "3.6.16")?
@@ -144,7 +168,7 @@ fn one_at_a_time_as_root() -> Result<()> {
 
 #[test]
 fn a_user_whose_sudo_asks_for_a_password() -> Result<()> {
-    let lab = Builder::standard("form-sudo").only(&THREE).up()?;
+    let lab = Builder::standard(&prefix("form-sudo")).only(&THREE).up()?;
     let configuration = Configuration::new(&lab, &THREE, "3.6.16")?
         .ssh("user", quoted("ops"))
         .ssh("sudo", format!("{{ password = {} }}", quoted(PASSWORD)));
@@ -154,7 +178,7 @@ fn a_user_whose_sudo_asks_for_a_password() -> Result<()> {
 #[test]
 fn a_site_behind_a_bastion_and_an_outgoing_address_of_its_own() -> Result<()> {
     // Only the door can be entered from outside; i1's peer port is forwarded, its sshd is not.
-    let mut lab = Builder::new("form-bastion")
+    let mut lab = Builder::new(&prefix("form-bastion"))
         .site(Site::new("A", [10, 0, 0, 1], 24, [203, 0, 113, 10]))
         .site(Site::new("B", [10, 0, 0, 1], 24, [203, 0, 113, 20]))
         .site(Site::new("C", [192, 168, 7, 1], 24, [203, 0, 113, 30]))

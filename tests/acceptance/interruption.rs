@@ -3,48 +3,133 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use etcd_lab::{Builder, Delay, Lab};
+use etcd_lab::{Builder, Delay, Lab, Output};
 
-use crate::configuration::Configuration;
-use crate::outside::one_cluster;
+use crate::configuration::{Configuration, quoted};
+use crate::outside::{eventually, one_cluster};
+use crate::prefix;
 use crate::terraform::{Running, Terraform};
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
-const APPLY: [&str; 4] = ["apply", "-auto-approve", "-input=false", "-no-color"];
-/// At how many moments, spread evenly over an apply, it is interrupted.
+/// Of a saved plan, so that every moment falls into the changes themselves.
+const APPLY: [&str; 4] = ["apply", "-input=false", "-no-color", "saved.plan"];
+const PLAN: [&str; 5] = ["plan", "-input=false", "-no-color", "-refresh=false", "-out=saved.plan"];
+// What was there has just been looked at: no need to look again.
+const DESTROY: [&str; 5] = [
+    "destroy",
+    "-auto-approve",
+    "-input=false",
+    "-no-color",
+    "-refresh=false",
+];
+/// At how many moments, spread over an apply, it is interrupted.
 const MOMENTS: u32 = 20;
 
-/// Interrupts applies at [`MOMENTS`] moments; each time the next apply has to end in one cluster.
-fn converges(prefix: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -> Result<()> {
-    let lab = Builder::standard(prefix).only(&HOSTS).up()?;
+/// One moment in each of [`MOMENTS`] equal parts of an apply, as fractions of it. `ACCEPTANCE_SEED` repeats a run.
+struct Moments {
+    seed: u64,
+}
+
+impl Moments {
+    fn new() -> Self {
+        let given = std::env::var("ACCEPTANCE_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(1, |now| now.as_secs());
+        Self {
+            seed: given.unwrap_or(now),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = f64> {
+        // A linear congruential generator (Knuth's MMIX); its upper bits are good enough here.
+        let mut number = self.seed;
+        (0..MOMENTS).map(move |part| {
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (f64::from(part) + (number >> 40) as f64 / f64::from(1 << 24)) / f64::from(MOMENTS)
+        })
+    }
+}
+
+/// An apply of a saved plan that was interrupted.
+struct Interrupted {
+    first: Output,
+    after: Duration,
+}
+
+/// Runs an apply and interrupts it at `fraction` of the time that it takes, `whole`; an apply that is over by then says how long it
+/// really takes, and another one is interrupted.
+fn interrupted(
+    lab: &Lab,
+    terraform: &Terraform,
+    whole: &mut Duration,
+    fraction: f64,
+    interrupt: &impl Fn(&Lab, &mut Running) -> Result<()>,
+) -> Result<Interrupted> {
+    loop {
+        terraform.run(&PLAN)?.ok()?;
+        let start = Instant::now();
+        let mut running = terraform.start(&APPLY)?;
+        let after = whole.mul_f64(fraction);
+        while start.elapsed() < after && !running.ended()? {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !running.ended()? {
+            // It may end in this very moment.
+            interrupt(lab, &mut running).ok();
+            let first = running.wait()?;
+            return Ok(Interrupted { first, after });
+        }
+        *whole = start.elapsed().min(whole.mul_f64(0.95));
+        running.wait()?.ok()?;
+        terraform.run(&DESTROY)?.ok()?;
+    }
+}
+
+/// Interrupts applies at all [`Moments`]; each time the next apply has to end in one cluster.
+fn converges(name: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -> Result<()> {
+    let lab = Builder::standard(&prefix(name)).only(&HOSTS).up()?;
     lab.wan_everywhere(Delay::ms(5.0))?;
     let terraform = Terraform::new(&lab, "1.11")?;
     terraform.configure(
         &Configuration::new(&lab, &HOSTS, "3.6.16")?
-            .member("on_destroy", "{ keep_data = false }")
+            .member("on_destroy", quoted("delete_data"))
             .render(),
     )?;
+    terraform.run(&PLAN)?.ok()?;
     let start = Instant::now();
-    terraform.apply()?;
-    let whole = start.elapsed();
-    terraform.destroy()?;
-    for moment in 1..=MOMENTS {
-        let after = whole * moment / (MOMENTS + 1);
-        let mut running = terraform.start(&APPLY)?;
-        std::thread::sleep(after);
-        interrupt(&lab, &mut running).ok();
-        let first = running.wait()?;
+    terraform.run(&APPLY)?.ok()?;
+    let mut whole = start.elapsed();
+    terraform.run(&DESTROY)?.ok()?;
+
+    let moments = Moments::new();
+    eprintln!("{name}: ACCEPTANCE_SEED={}, an apply takes {whole:?}", moments.seed);
+    let mut cut_short = 0;
+    for fraction in moments.all() {
+        let begun = Instant::now();
+        let Interrupted { first, after } = interrupted(&lab, &terraform, &mut whole, fraction, &interrupt)?;
+        let noticed = !first.success();
+        cut_short += u32::from(noticed);
         let what = || {
             format!(
-                "interrupted after {after:?} of {whole:?}; the interrupted apply said:\n{}",
-                first.stderr
+                "ACCEPTANCE_SEED={}: interrupted after {after:?} of {whole:?}; the interrupted apply said:\n{}{}",
+                moments.seed, first.stdout, first.stderr
             )
         };
         terraform.apply().with_context(what)?;
         one_cluster(&lab, &HOSTS).with_context(what)?;
         terraform.nothing_to_do().with_context(what)?;
-        terraform.destroy().with_context(what)?;
+        terraform.run(&DESTROY)?.ok().with_context(what)?;
+        eprintln!(
+            "{name}: interrupted after {after:.2?} of {whole:.2?}, {}; all in {:.1?}",
+            if noticed { "cut short" } else { "carried on" },
+            begun.elapsed()
+        );
     }
+    eprintln!("{name}: {cut_short} of {MOMENTS} applies were cut short, and every next one converged");
+    ensure!(cut_short > 0, "none of the applies was interrupted");
     Ok(())
 }
 
@@ -62,12 +147,14 @@ fn the_ssh_connections_are_cut() -> Result<()> {
 
 #[test]
 fn ctrl_c_ends_within_ten_seconds_with_state() -> Result<()> {
-    let lab = Builder::standard("int-ctrlc").only(&HOSTS).up()?;
+    let lab = Builder::standard(&prefix("int-ctrlc")).only(&HOSTS).up()?;
     lab.wan_everywhere(Delay::ms(50.0))?;
     let terraform = Terraform::new(&lab, "1.15")?;
     terraform.configure(&Configuration::new(&lab, &HOSTS, "3.6.16")?.render())?;
-    let mut running = terraform.start(&APPLY)?;
-    std::thread::sleep(Duration::from_secs(2));
+    let mut running = terraform.start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
+    eventually("the apply is in the middle", Duration::from_secs(30), || {
+        Ok(lab.exec("a1", "test -e /etc/etcd/main/token")?.success())
+    })?;
     ensure!(!running.ended()?, "the apply ended before it could be interrupted");
     running.interrupt()?;
     let pressed = Instant::now();

@@ -43,22 +43,23 @@ pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_yaml_n
     Ok((text, parsed))
 }
 
-/// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with its own certificate.
-/// Debian's 3.4 speaks the old interface unless told otherwise.
-fn etcdctl(lab: &Lab, host: &str) -> Result<String> {
-    let binary = lab
-        .exec(host, "dirname \"$(readlink /proc/$(pgrep -xo etcd)/exe)\"")?
-        .ok()?;
-    Ok(format!(
-        "ETCDCTL_API=3 {binary}/etcdctl --dial-timeout=2s --command-timeout=5s --endpoints=https://127.0.0.1:2379 \
-         --cacert=/etc/etcd/main/pki/client-ca.crt --cert=/etc/etcd/main/pki/server.crt --key=/etc/etcd/main/pki/server.key"
-    ))
+/// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with its own certificate where
+/// it has one. Debian's 3.4 speaks the old interface unless told otherwise.
+const ETCDCTL: &str = r#"etcdctl() {
+  set -- --dial-timeout=2s --command-timeout=5s "$@"
+  if [ -e /etc/etcd/main/pki/server.crt ]; then
+    set -- --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/main/pki/client-ca.crt \
+      --cert=/etc/etcd/main/pki/server.crt --key=/etc/etcd/main/pki/server.key "$@"
+  else
+    set -- --endpoints=http://127.0.0.1:2379 "$@"
+  fi
+  ETCDCTL_API=3 "$(dirname "$(readlink "/proc/$(pgrep -xo etcd)/exe")")/etcdctl" "$@"
 }
+"#;
 
 /// Runs `etcdctl` on the host as a client of the host's own member.
 pub fn ctl(lab: &Lab, host: &str, arguments: &str) -> Result<String> {
-    let words = etcdctl(lab, host)?;
-    lab.exec(host, &format!("{words} {arguments}"))?
+    lab.exec(host, &format!("{ETCDCTL} etcdctl {arguments}"))?
         .ok()
         .with_context(|| format!("etcdctl {arguments} on {host}"))
 }
@@ -109,10 +110,14 @@ pub fn one_cluster(lab: &Lab, hosts: &[&str]) -> Result<u64> {
     ensure!(ids.len() == hosts.len(), "two hosts are the same member: {all:?}");
     for writer in hosts {
         ctl(lab, writer, &format!("put seen/{writer} {writer}"))?;
-        for reader in hosts {
-            let read = ctl(lab, reader, &format!("get --print-value-only seen/{writer}"))?;
-            ensure!(read == *writer, "{reader} reads {read:?} where {writer} wrote");
-        }
+    }
+    for reader in hosts {
+        let read = ctl(lab, reader, "get --prefix --print-value-only seen/")?;
+        let read: BTreeSet<&str> = read.lines().collect();
+        ensure!(
+            read == hosts.iter().copied().collect(),
+            "{reader} reads what these wrote, and not all did: {read:?}"
+        );
     }
     Ok(first.cluster_id)
 }
@@ -160,9 +165,8 @@ const STOP: &str = "/run/lab-writer-stop";
 impl<'a> Writer<'a> {
     /// Starts writing. A write that fails is tried again under the next number.
     pub fn start(lab: &'a Lab, host: &str) -> Result<Self> {
-        let words = etcdctl(lab, host)?;
         let script = format!(
-            "rm -f {STOP}; i=0; while [ ! -e {STOP} ]; do i=$((i+1)); {words} put written/$i $i >/dev/null 2>&1 && echo $i $(date +%s%3N); done"
+            "{ETCDCTL} rm -f {STOP}; i=0; while [ ! -e {STOP} ]; do i=$((i+1)); etcdctl put written/$i $i >/dev/null 2>&1 && echo $i $(date +%s%3N); done"
         );
         let mut command = lab.command_on(host, "sh")?;
         command

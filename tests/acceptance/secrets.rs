@@ -6,12 +6,13 @@ use anyhow::{Result, ensure};
 use etcd_lab::{Builder, PASSWORD, private_key_file};
 
 use crate::configuration::{Configuration, quoted};
+use crate::prefix;
 use crate::terraform::Terraform;
 
 #[test]
 fn secrets_stay_where_they_belong() -> Result<()> {
     let hosts = ["a1", "b1", "c1"];
-    let lab = Builder::standard("secrets").only(&hosts).up()?;
+    let lab = Builder::standard(&prefix("secrets")).only(&hosts).up()?;
     let key = fs::read_to_string(private_key_file())?;
     // A line from the middle of the key: what would be seen of it if it were printed in any form.
     let line = key.lines().nth(3).unwrap_or_default().to_owned();

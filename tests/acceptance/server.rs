@@ -1,9 +1,11 @@
 //! `etcd_server`: facts, and wrong input that is told before anything is done.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab, PASSWORD};
 
+use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
+use crate::prefix;
 use crate::terraform::{Terraform, VERSIONS};
 
 fn servers(lab: &Lab, hosts: &[&str]) -> Result<Configuration> {
@@ -12,7 +14,7 @@ fn servers(lab: &Lab, hosts: &[&str]) -> Result<Configuration> {
 
 #[test]
 fn facts_are_learned_and_nothing_is_touched() -> Result<()> {
-    let lab = Builder::standard("server").only(&["a1", "b1", "c1"]).up()?;
+    let lab = Builder::standard(&prefix("server")).only(&["a1", "b1", "c1"]).up()?;
     for version in VERSIONS {
         let terraform = Terraform::new(&lab, version)?;
         terraform.configure(&servers(&lab, &["a1", "b1", "c1"])?.render())?;
@@ -28,50 +30,58 @@ fn facts_are_learned_and_nothing_is_touched() -> Result<()> {
 }
 
 #[test]
-fn users_with_and_without_sudo() -> Result<()> {
-    let lab = Builder::standard("sudo").only(&["a1"]).up()?;
-    let try_as = |user: &str, sudo: Option<&str>| -> Result<Terraform> {
-        let mut configuration =
-            servers(&lab, &["a1"])?
-                .ssh("user", quoted(user))
-                .server("a1", "timeouts", "{ create = \"5s\" }");
-        if let Some(password) = sudo {
-            configuration = configuration.ssh("sudo", format!("{{ password = {} }}", quoted(password)));
-        }
-        let terraform = Terraform::new(&lab, "1.11")?;
-        terraform.configure(&configuration.render())?;
-        Ok(terraform)
+fn every_way_in() -> Result<()> {
+    let lab = Builder::standard(&prefix("ways")).only(&["a1"]).up()?;
+    let by_key = |user: &str| -> Result<Configuration> { Ok(servers(&lab, &["a1"])?.ssh("user", quoted(user))) };
+    let by_password = |user: &str| -> Result<Configuration> {
+        let mut configuration = by_key(user)?.ssh("password", quoted(PASSWORD));
+        configuration.ssh.remove("private_key_file");
+        Ok(configuration)
     };
-    try_as("root", None)?.apply()?;
-    try_as("admin", None)?.apply()?;
-    try_as("ops", Some(PASSWORD))?.apply()?;
-    for (user, password) in [("ops", None), ("ops", Some("wrong")), ("guest", Some(PASSWORD))] {
-        let said = try_as(user, password)?.apply_fails()?;
-        assert!(said.contains("a1") && said.contains("sudo"), "{user}: {said}");
-        assert!(!said.contains(PASSWORD), "{said}");
+    let sudo = format!("{{ password = {} }}", quoted(PASSWORD));
+    let terraform = Terraform::new(&lab, "1.11")?;
+    terraform.configure(&by_key("root")?.render())?;
+    for (what, configuration) in [
+        ("root", by_key("root")?),
+        ("sudo without a password", by_key("admin")?),
+        ("sudo with a password of its own", by_key("ops")?.ssh("sudo", sudo)),
+        ("sudo with the password that opens SSH too", by_password("ops")?),
+    ] {
+        terraform.forget()?;
+        terraform.write("main.tf", &configuration.render())?;
+        terraform.apply().context(what)?;
     }
     Ok(())
 }
 
 #[test]
-fn a_server_that_is_not_what_was_said() -> Result<()> {
-    let lab = Builder::standard("wrong").only(&["a1"]).up()?;
-    let refused = |change: &dyn Fn(Configuration) -> Configuration| -> Result<String> {
-        let terraform = Terraform::new(&lab, "1.15")?;
-        let configuration = servers(&lab, &["a1"])?.server("a1", "timeouts", "{ create = \"5s\" }");
-        terraform.configure(&change(configuration).render())?;
-        terraform.apply_fails()
-    };
-    let elsewhere = refused(&|c| c.server("a1", "private_address", quoted("10.0.0.99")))?;
-    assert!(
-        elsewhere.contains("10.0.0.99") && elsewhere.contains("private_address"),
-        "{elsewhere}"
-    );
-    let unreachable = refused(&|c| c.server("a1", "public_address", quoted("203.0.113.99")))?;
-    assert!(unreachable.contains("203.0.113.99"), "{unreachable}");
+fn the_first_host_key_is_pinned() -> Result<()> {
+    let lab = Builder::standard(&prefix("accept-new")).only(&["a1"]).up()?;
+    let mut configuration = servers(&lab, &["a1"])?
+        .ssh("host_key_checking", quoted("accept_new"))
+        .server("a1", "ssh", "{}");
+    let nothing_known = lab.known_hosts_file().with_file_name("nothing-known");
+    configuration
+        .ssh
+        .insert("known_hosts_file".into(), quoted(&nothing_known.display().to_string()));
+    let terraform = Terraform::new(&lab, "1.15")?;
+    terraform.configure(&configuration.render())?;
+    terraform.apply()?;
+    let first = lab.host_key("a1")?;
+    ensure!(terraform.attributes("etcd_server.a1")?["host_key"] == first.as_str());
+    terraform.nothing_to_do()?;
 
     lab.change_host_key("a1")?;
-    let changed = refused(&|c| c)?;
-    assert_eq!(changed.matches("SHA256:").count(), 2, "both fingerprints: {changed}");
+    terraform.write("main.tf", &configuration.server("a1", "client_port", "2378").render())?;
+    Complaint::expect(
+        &terraform.complaints()?,
+        "etcd_server.a1",
+        "ssh",
+        &["a1", "HAS CHANGED", "expected SHA256:", "it showed SHA256:"],
+    )?;
+    ensure!(
+        terraform.attributes("etcd_server.a1")?["host_key"] == first.as_str(),
+        "the new key was pinned"
+    );
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,9 +14,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::complaint::Complaint;
+
 /// The versions that everything is tried with.
 pub const VERSIONS: [&str; 2] = ["1.11", "1.15"];
 const PROVIDER: &str = env!("CARGO_BIN_EXE_terraform-provider-etcd");
+/// What Terraform finds it under.
+const PLUGIN: &str = "terraform-provider-etcd_v0.1.0";
 
 /// A working directory with a configuration, and the Terraform of one version to run in it.
 pub struct Terraform<'a> {
@@ -43,7 +47,11 @@ impl<'a> Terraform<'a> {
             "registry.terraform.io/crossnet/etcd/0.1.0/linux_{architecture}"
         ));
         fs::create_dir_all(&package)?;
-        std::os::unix::fs::symlink(PROVIDER, package.join("terraform-provider-etcd_v0.1.0"))?;
+        // A file of its own: a build in the meantime must not change what `terraform init` has locked.
+        let plugin = package.join(PLUGIN);
+        if fs::hard_link(PROVIDER, &plugin).is_err() {
+            fs::copy(PROVIDER, &plugin).context("copying the provider")?;
+        }
         let settings = format!(
             "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n",
             mirror.display().to_string()
@@ -104,6 +112,24 @@ impl<'a> Terraform<'a> {
         let output = self.run(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
         ensure!(!output.success(), "terraform apply succeeded:\n{}", output.stdout);
         Ok(plain(&output.stderr))
+    }
+
+    /// The errors of an apply; an error when it succeeds.
+    pub fn complaints(&self) -> Result<Vec<Complaint>> {
+        let output = self.run(&["apply", "-auto-approve", "-input=false", "-json"])?;
+        ensure!(!output.success(), "terraform apply succeeded:\n{}", output.stdout);
+        Ok(Complaint::all(&output.stdout))
+    }
+
+    /// Forgets what was made, as if this were a fresh working directory.
+    pub fn forget(&self) -> Result<()> {
+        for name in ["terraform.tfstate", "terraform.tfstate.backup"] {
+            let file = self.work().join(name);
+            if file.exists() {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
     }
 
     /// `terraform destroy` without a question.
@@ -248,7 +274,8 @@ fn signal(process: u32, signal: Signal) -> Result<()> {
 }
 
 fn is_provider(process: u32) -> bool {
-    fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|program| program == Path::new(PROVIDER))
+    fs::read_link(format!("/proc/{process}/exe"))
+        .is_ok_and(|program| program.file_name().is_some_and(|name| name == PLUGIN))
 }
 
 fn children_of(parent: u32) -> Vec<u32> {

@@ -25,7 +25,8 @@ fetch_etcd() (
   umask 022
   parent=${folder%/*}
   mkdir -p "$parent" && work=$(mktemp -d "$parent/.fetch.XXXXXX") || fail 73 "no folder can be made in $parent"
-  trap 'rm -rf "$work"' EXIT
+  # A fetch that fails leaves nothing, not even the empty folder of all versions.
+  trap 'rm -rf "$work"; rmdir "$parent" 2>/dev/null || :' EXIT
   trap 'exit 73' HUP INT TERM
   get "$url" "$work/archive" 2>"$work/said" || fail 69 "$url can't be fetched from this server: $(tail -n 1 "$work/said")"
   if [ -z "$sum" ]; then

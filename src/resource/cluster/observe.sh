@@ -1,10 +1,11 @@
 # What this server holds of the cluster. Changes nothing. Given: cluster, ports, begin_mark, end_mark.
 etc=/etc/etcd/$cluster
-if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
-if [ -f "$etc/founding-permit" ]; then echo permit=yes; fi
 data=
 if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
 data=${data:-/var/lib/etcd/$cluster}
+await_start "etcd-$cluster.service" "$etc" "$data"
+if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
+if [ -f "$etc/founding-permit" ]; then echo permit=yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it.
 for segment in "$data"/member/wal/*.wal; do
   if [ -e "$segment" ]; then printf 'data=%s\n' "$data"; break; fi

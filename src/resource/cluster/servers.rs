@@ -75,6 +75,7 @@ pub async fn observe(host: &Host, topology: &Topology, server: &str) -> Result<O
         .set("begin_mark", hosts_block::begin_mark(cluster))
         .set("end_mark", hosts_block::end_mark(cluster))
         .line(include_str!("../ports.sh"))
+        .line(include_str!("../await_start.sh"))
         .line(include_str!("observe.sh"));
     let output = host.run_checked(&script).await?;
     Ok(observation(&output, topology))

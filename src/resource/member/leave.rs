@@ -41,6 +41,11 @@ pub async fn leave(
         Diagnostics::from(Diagnostic::error(format!("Member {name} can't leave"), detail).at(Path::of("server")))
     };
     let deadline = Instant::now() + within;
+    // Said before the server is reached: how long that takes differs from one to the other, and nobody shall take this member for
+    // one that stays.
+    if let Err(error) = road.leaving(member.cluster.token(), &member.server) {
+        return failed(error.to_string());
+    }
     let host = match road.connect(server, within.min(QUESTION * 3), false).await {
         Ok(host) => host,
         Err(error) => {

@@ -75,6 +75,7 @@ pub async fn observe(
         .set("files", files.join(" "))
         .set("with_key", if with_key { "yes" } else { "no" })
         .line(include_str!("../ports.sh"))
+        .line(include_str!("../await_start.sh"))
         .line(include_str!("observe.sh"));
     Ok(seen(&host.run_checked(&script).await?))
 }

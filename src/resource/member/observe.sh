@@ -1,5 +1,6 @@
 # What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key.
 etc=/etc/etcd/$cluster
+await_start "$unit" "$etc" "$data"
 if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
 if [ -f "$etc/founding-permit" ]; then printf 'permit=%s\n' "$(cat "$etc/founding-permit")"; fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it

@@ -5,6 +5,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::model::{self, MemberModel};
 use super::wanted::{self, configurations, needing_restart};
+use crate::etcd::certificates::parse;
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -195,13 +196,16 @@ fn list(lines: &[&str]) -> String {
     }
 }
 
+/// Whether a certificate ends soon that a new one would outlive: none outlives its authority.
 fn expires_soon(state: &Value) -> bool {
     let soon = OffsetDateTime::now_utc() + wanted::RENEW_BEFORE;
-    state.get("certificate_expiry").as_map().is_some_and(|expiry| {
-        expiry.values().any(|end| {
-            end.as_str()
-                .and_then(|end| OffsetDateTime::parse(end, &Rfc3339).ok())
-                .is_some_and(|end| end < soon)
+    [("peer", "peer"), ("peer_client", "peer"), ("client", "client")]
+        .into_iter()
+        .any(|(kind, authority)| {
+            let end = state.at(&["certificate_expiry", kind]).as_str();
+            let end = end.and_then(|end| OffsetDateTime::parse(end, &Rfc3339).ok());
+            let authority = state.at(&["cluster", "certificate_authorities", authority, "certificate"]);
+            let authority = authority.as_str().and_then(|pem| parse(pem).ok());
+            end.is_some_and(|end| end < soon && authority.is_none_or(|authority| end < authority.not_after))
         })
-    })
 }

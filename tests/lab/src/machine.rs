@@ -116,7 +116,8 @@ impl Machine<'_> {
     /// Waits until the host has booted, its sshd included; `not` is a process 1 that doesn't count (the one before a reboot).
     pub(crate) fn wait_until_up(&self, not: Option<u32>) -> Result<()> {
         let question = match self.spec.init {
-            Init::Systemd => "systemctl is-system-running --wait",
+            // A system that is stuck must not be waited for beyond our own patience.
+            Init::Systemd => "timeout 5 systemctl is-system-running --wait",
             Init::SshOnly => "ss -Hltn sport = :22 | grep -q . && echo running",
         };
         let until = Instant::now() + BOOT_TIME;

@@ -11,7 +11,7 @@ use crate::command::{in_namespace, run};
 use crate::image::private_key_file;
 use crate::network::namespace;
 use crate::spec::{Init, Public};
-use crate::wan::{CONTROLLER, Delay, LinkStates};
+use crate::wan::{CONTROLLER, CONTROLLER_ADDRESS, Delay, LinkStates};
 use crate::{Builder, Lab, Output};
 
 /// Distance and faults of the network. An end of a link is a site's name or [`CONTROLLER`].
@@ -239,6 +239,11 @@ impl Lab {
     /// A command that runs `program` of this machine in the controller's network.
     pub fn controller(&self, program: &str) -> Command {
         in_namespace(&namespace(&self.spec.prefix, CONTROLLER), program)
+    }
+
+    /// The controller's address on the made-up internet.
+    pub fn controller_address(&self) -> Ipv4Addr {
+        CONTROLLER_ADDRESS
     }
 
     /// The host's private address.
