@@ -2,6 +2,7 @@
 //!
 //! Every call has its own time-out, and goes to this one member: there is no balancing, since which member says something matters here.
 
+mod errors;
 mod transport;
 
 use std::collections::BTreeSet;
@@ -14,59 +15,11 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use tonic::transport::Endpoint;
 
+pub use errors::ApiError;
 pub use transport::{ApiTarget, TlsMaterial};
 
 use crate::host::Host;
 use transport::{Dialler, Protocol, tls_reason};
-
-/// Why a member did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// No connection: its server can't be reached, nothing listens there, or it ended.
-    #[error("{member}: etcd can't be reached: {detail}")]
-    Unreachable {
-        /// The member's name in its certificate.
-        member: String,
-        /// Why.
-        detail: String,
-    },
-    /// No answer in time. A change may have been made all the same.
-    #[error("{member}: no answer to \"{call}\" within {} ms", waited.as_millis())]
-    Timeout {
-        /// The member's name in its certificate.
-        member: String,
-        /// What was asked.
-        call: String,
-        /// How long.
-        waited: Duration,
-    },
-    /// The member knows no leader: there is no quorum, or not yet.
-    #[error("{member}: the cluster has no leader")]
-    NoLeader {
-        /// The member's name in its certificate.
-        member: String,
-    },
-    /// One of the two sides does not trust the other.
-    #[error("{member}: TLS failed: {why}")]
-    Tls {
-        /// The member's name in its certificate.
-        member: String,
-        /// Why.
-        why: String,
-    },
-    /// The member answered, and refused.
-    #[error("{member}: etcd refused \"{call}\": {message} ({code})")]
-    Rejected {
-        /// The member's name in its certificate.
-        member: String,
-        /// What was asked.
-        call: String,
-        /// The gRPC code, or the HTTP status.
-        code: String,
-        /// etcd's words, `etcdserver: …`.
-        message: String,
-    },
-}
 
 /// One member of the cluster, as another or itself lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +130,7 @@ impl Api {
             let channel = endpoint
                 .connect_with_connector(connector)
                 .await
-                .map_err(|error| classify_transport(&member, &error))?;
+                .map_err(|error| errors::of_transport(&member, &error))?;
             Client::from_channel(etcd_client::Channel::Tonic(channel), None)
                 .await
                 .map_err(|error| unusable(&error))
@@ -367,7 +320,7 @@ impl Api {
     /// [`ApiError`]; another status than 200 is `Rejected` with the text that came.
     pub async fn http_get(&self, path: &str, timeout: Duration) -> Result<String, ApiError> {
         let call = format!("GET {path}");
-        let broken = |error: hyper::Error| match tls_reason(&error) {
+        let broken = |error: hyper::Error| match tls_reason(&error).or_else(|| self.dialler.objection.take()) {
             Some(why) => ApiError::Tls {
                 member: self.member.clone(),
                 why,
@@ -409,7 +362,13 @@ impl Api {
     ) -> Result<T, ApiError> {
         match tokio::time::timeout(timeout, asking).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.classify(call, timeout, &error)),
+            Ok(Err(error)) => Err(errors::of_call(
+                self.member.clone(),
+                call,
+                timeout,
+                &error,
+                &self.dialler.objection,
+            )),
             Err(_) => Err(self.late(call, timeout)),
         }
     }
@@ -430,34 +389,6 @@ impl Api {
             message: message.to_owned(),
         }
     }
-
-    fn classify(&self, call: &str, waited: Duration, error: &Error) -> ApiError {
-        let member = self.member.clone();
-        let Error::GRpcStatus(status) = error else {
-            return ApiError::Unreachable {
-                member,
-                detail: error.to_string(),
-            };
-        };
-        if let Some(why) = tls_reason(status) {
-            return ApiError::Tls { member, why };
-        }
-        let message = status.message();
-        // etcd's words: `api/v3rpc/rpctypes/error.go`.
-        if message.contains("etcdserver: no leader") {
-            return ApiError::NoLeader { member };
-        }
-        if status.code() == tonic::Code::DeadlineExceeded || message.starts_with("etcdserver: request timed out") {
-            return self.late(call, waited);
-        }
-        if std::error::Error::source(status).is_some() {
-            return ApiError::Unreachable {
-                member,
-                detail: message.to_owned(),
-            };
-        }
-        self.rejected(call, &format!("{:?}", status.code()), message)
-    }
 }
 
 impl fmt::Debug for Api {
@@ -473,18 +404,5 @@ fn member_of(member: &etcd_client::Member) -> Member {
         peer_urls: member.peer_urls().to_vec(),
         client_urls: member.client_urls().to_vec(),
         is_learner: member.is_learner(),
-    }
-}
-
-fn classify_transport(member: &str, error: &tonic::transport::Error) -> ApiError {
-    match tls_reason(error) {
-        Some(why) => ApiError::Tls {
-            member: member.to_owned(),
-            why,
-        },
-        None => ApiError::Unreachable {
-            member: member.to_owned(),
-            detail: std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string),
-        },
     }
 }

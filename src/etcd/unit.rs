@@ -51,19 +51,14 @@ pub fn render(layout: &Layout, spec: &UnitSpec) -> String {
 [Unit]
 Description=etcd member of the cluster {cluster}
 Documentation=https://etcd.io/docs/
-# A member that waits for its peers is not ready, perhaps for long. So that it doesn't hold up the boot of the whole
-# server, multi-user.target must not wait for it: these are the default dependencies without that one.
-DefaultDependencies=no
-Requires=sysinit.target
-Conflicts=shutdown.target
-Before=shutdown.target
 Wants=network-online.target
-After=sysinit.target basic.target network-online.target time-sync.target
+After=network-online.target time-sync.target
 RequiresMountsFor={data}
 StartLimitIntervalSec=0
 
 [Service]
-Type=notify
+# Not notify: a member that waits for its peers isn't ready, and the boot of the whole server would wait with it.
+Type=exec
 User={user}
 Group={user}
 ExecStartPre=+/bin/sh {guard} prepare
@@ -73,7 +68,6 @@ RuntimeDirectoryMode=0750
 Restart=on-failure
 RestartSec=2
 RestartPreventExitStatus={REFUSED_STATUS}
-TimeoutStartSec=infinity
 TimeoutStopSec=30
 LimitNOFILE=65536
 # Peers are dialled directly: a proxy would make every view the proxy's.

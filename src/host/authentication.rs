@@ -98,7 +98,7 @@ fn host_key_preference(known: &Known) -> String {
             .iter()
             .any(|known| known == method || (*known == "ssh-rsa" && method.starts_with("rsa-")))
     };
-    let (first, then): (Vec<&str>, Vec<&str>) = HOST_KEY_ALGORITHMS.into_iter().partition(|method| is_known(&method));
+    let (first, then): (Vec<&str>, Vec<&str>) = HOST_KEY_ALGORITHMS.into_iter().partition(is_known);
     [first, then].concat().join(",")
 }
 
@@ -145,7 +145,7 @@ where
         }
     }
     let offered = match session.auth_methods(&target.user) {
-        Ok(methods) if methods.is_empty() => "nothing".to_owned(),
+        Ok("") => "nothing".to_owned(),
         Ok(methods) => methods.to_owned(),
         Err(_) if session.authenticated() => return Ok(()),
         Err(_) => "(it closed the connection before saying so)".to_owned(),

@@ -107,8 +107,9 @@ impl Hosts {
             .await
         };
         tokio::select! {
-            connected = work => connected?,
+            biased;
             () = self.cancelled.cancelled() => return Err(ConnectError::Cancelled { server: target.to_string() }),
+            connected = work => connected?,
         };
         let key = slot.key.get().cloned().ok_or_else(|| ConnectError::Broken {
             server: target.to_string(),

@@ -1,6 +1,7 @@
-# remove_member CLUSTER STAMP MODE: stops the member of this cluster on this server and takes away what was installed
+# remove_member CLUSTER STAMP MODE [all]: stops the member of this cluster on this server and takes away what was installed
 # for it: unit, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
-# (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat.
+# (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat. With `all` every member
+# of the cluster is being stopped: a leader that looks for a successor then is not waited for long.
 remove_member() {
   etc=/etc/etcd/$1
   unit=etcd-$1.service
@@ -12,7 +13,18 @@ remove_member() {
   if [ -f "$unit_file" ]; then
     account=$(sed -n 's/^User=//p' "$unit_file" | head -n 1)
     binaries=$(sed -n 's|^ExecStart=.* \(/usr/local/lib/etcd/[^/ ]*\)/etcd.*|\1|p' "$unit_file" | head -n 1)
-    systemctl disable --now "$unit" >/dev/null 2>&1 || systemctl stop "$unit"
+    systemctl --quiet disable "$unit" 2>/dev/null || true
+    if [ "${4:-}" = all ]; then
+      systemctl stop --no-block "$unit"
+      tries=0
+      while [ "$(systemctl show -p MainPID --value "$unit")" != 0 ] && [ $tries -lt 20 ]; do
+        tries=$((tries + 1))
+        sleep 0.05
+      done
+      # Nothing is lost: what etcd has acknowledged is on the disk.
+      systemctl kill --signal=KILL "$unit" 2>/dev/null || true
+    fi
+    systemctl stop "$unit"
     rm -f "$unit_file"
     systemctl daemon-reload
     systemctl reset-failed "$unit" 2>/dev/null || true

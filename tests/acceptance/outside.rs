@@ -44,12 +44,13 @@ pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_yaml_n
 }
 
 /// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with its own certificate.
+/// Debian's 3.4 speaks the old interface unless told otherwise.
 fn etcdctl(lab: &Lab, host: &str) -> Result<String> {
     let binary = lab
         .exec(host, "dirname \"$(readlink /proc/$(pgrep -xo etcd)/exe)\"")?
         .ok()?;
     Ok(format!(
-        "{binary}/etcdctl --dial-timeout=2s --command-timeout=5s --endpoints=https://127.0.0.1:2379 \
+        "ETCDCTL_API=3 {binary}/etcdctl --dial-timeout=2s --command-timeout=5s --endpoints=https://127.0.0.1:2379 \
          --cacert=/etc/etcd/main/pki/client-ca.crt --cert=/etc/etcd/main/pki/server.crt --key=/etc/etcd/main/pki/server.key"
     ))
 }

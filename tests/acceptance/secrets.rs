@@ -71,7 +71,7 @@ fn secrets_stay_where_they_belong() -> Result<()> {
     }
     for host in hosts {
         // Every private key on the host, by what is in the file, is closed to others.
-        let script = "grep -rlE 'PRIVATE KEY' /etc /var/lib /opt /run /tmp /home /root /usr/local 2>/dev/null | xargs -r stat -c '%a %U %n' | grep -v '/ssh_host_'";
+        let script = "grep -rIlE 'PRIVATE KEY' /etc /var/lib /opt /run /tmp /home /root /usr/local 2>/dev/null | xargs -r stat -c '%a %U %n' | grep -v '/ssh_host_'";
         let keys = lab.exec(host, script)?.stdout;
         ensure!(
             !keys.is_empty(),

@@ -1,13 +1,15 @@
 //! The road to a machine, against a real SSH server on loopback. Needs root, `openssh-server` and `sudo`.
 
+mod entering;
+mod etcd_api;
 mod sshd;
 
 use std::time::{Duration, Instant};
 
-use sshd::{PASSWORD, Sshd, User, add_key_with_passphrase, free_port, hashed_known_hosts};
+use sshd::{Sshd, free_port};
 use terraform_provider_etcd::host::{
-    ConnectError, ConnectOptions, Credential, FileSpec, Host, HostKeyPolicy, Hosts, Placement, RootError, RunError,
-    Script, Secret, Sudo, Target, TunnelError, Upload, UploadError, UploadOutcome,
+    ConnectError, ConnectOptions, FileSpec, Host, Hosts, Placement, RunError, Script, Target, TunnelError, Upload,
+    UploadError, UploadOutcome,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
@@ -90,204 +92,6 @@ async fn nothing_is_seen_in_the_process_list() {
     assert_eq!(host.run_checked(&seen).await.expect("it runs").stdout.trim(), "0");
 }
 
-#[tokio::test]
-async fn host_keys() {
-    let server = Sshd::start("");
-    let mut target = server.target();
-    // Unknown: the key is shown, and accepted by another policy.
-    target.host_keys = HostKeyPolicy::Strict {
-        known_hosts: vec![server.path("not-there")],
-        pinned: None,
-    };
-    let error = connect(&target).await.expect_err("unknown");
-    assert!(
-        matches!(&error, ConnectError::HostKeyUnknown { seen, .. } if seen.fingerprint() == server.fingerprint("ed25519")),
-        "{error}"
-    );
-    target.host_keys = HostKeyPolicy::AcceptNew {
-        known_hosts: Vec::new(),
-        pinned: None,
-    };
-    connect(&target).await.expect("accepted");
-    // Pinned: only that is right, and never retried.
-    let other = Sshd::start("");
-    for policy in [
-        HostKeyPolicy::Strict {
-            known_hosts: Vec::new(),
-            pinned: Some(other.host_key_line("ed25519")),
-        },
-        HostKeyPolicy::AcceptNew {
-            known_hosts: Vec::new(),
-            pinned: Some(other.host_key_line("ecdsa")),
-        },
-    ] {
-        target.host_keys = policy;
-        let started = Instant::now();
-        let error = hosts()
-            .connect(
-                &target,
-                ConnectOptions {
-                    timeout: Duration::from_secs(20),
-                    retry: true,
-                },
-            )
-            .await
-            .expect_err("changed");
-        assert!(
-            matches!(&error, ConnectError::HostKeyChanged { seen, .. } if error.to_string().contains(&seen.fingerprint())),
-            "{error}"
-        );
-        assert!(started.elapsed() < Duration::from_secs(5));
-    }
-    // In a hashed file, where only the key that the server wouldn't show by itself is known.
-    for kind in ["ed25519", "ecdsa"] {
-        target.host_keys = HostKeyPolicy::Strict {
-            known_hosts: vec![hashed_known_hosts(&server, kind)],
-            pinned: None,
-        };
-        assert_eq!(
-            connect(&target).await.expect("known").host_key().line(),
-            server.host_key_line(kind)
-        );
-    }
-    let line = format!("@revoked * {}\n", server.host_key_line("ed25519"));
-    std::fs::write(server.path("known_hosts"), line).expect("written");
-    target.host_keys = HostKeyPolicy::AcceptNew {
-        known_hosts: vec![server.path("known_hosts")],
-        pinned: None,
-    };
-    assert!(matches!(
-        connect(&target).await,
-        Err(ConnectError::HostKeyRevoked { .. })
-    ));
-}
-
-#[tokio::test]
-async fn credentials() {
-    let server = Sshd::start("PasswordAuthentication yes");
-    let other = Sshd::start("");
-    let mut target = server.target();
-    target.credentials = vec![
-        other.user_key(),
-        Credential::Agent {
-            socket: Some(server.path("no-agent")),
-        },
-    ];
-    let error = connect(&target).await.expect_err("refused").to_string();
-    assert!(
-        error.contains("private key: refused")
-            && error.contains("agent:")
-            && error.contains("accepts: publickey,password"),
-        "{error}"
-    );
-    target.credentials = Vec::new();
-    assert!(
-        connect(&target)
-            .await
-            .expect_err("refused")
-            .to_string()
-            .contains("no credentials")
-    );
-    target.credentials = vec![Credential::PrivateKey {
-        key: Secret::new("nonsense"),
-        passphrase: None,
-    }];
-    let error = connect(&target).await.expect_err("refused").to_string();
-    assert!(error.contains("is it a private key"), "{error}");
-    for kind in ["ed25519", "rsa", "ecdsa"] {
-        let key = Secret::new(add_key_with_passphrase(&server, kind, kind, "open sesame"));
-        target.credentials = vec![Credential::PrivateKey {
-            key: key.clone(),
-            passphrase: None,
-        }];
-        assert!(connect(&target).await.is_err(), "{kind} without passphrase");
-        target.credentials = vec![
-            other.user_key(),
-            Credential::PrivateKey {
-                key,
-                passphrase: Some(Secret::new("open sesame")),
-            },
-        ];
-        connect(&target).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
-    }
-    let user = User::create("pw", "");
-    target.user = user.name.clone();
-    target.credentials = vec![Credential::Password(Secret::new("wrong"))];
-    assert!(matches!(
-        connect(&target).await,
-        Err(ConnectError::Authentication { .. })
-    ));
-    target.credentials = vec![Credential::Password(Secret::new(PASSWORD))];
-    connect(&target).await.expect("the password is right");
-}
-
-#[tokio::test]
-async fn becoming_root() {
-    let server = Sshd::start("");
-    let free = User::create("free", "USER ALL=(ALL) NOPASSWD: ALL\n");
-    let asked = User::create("asked", "USER ALL=(ALL) ALL\nDefaults:USER timestamp_timeout=0\n");
-    let none = User::create("none", "");
-    let tty = User::create("tty", "USER ALL=(ALL) NOPASSWD: ALL\nDefaults:USER requiretty\n");
-    let with = |password: Option<&str>| Sudo::Yes {
-        password: password.map(Secret::from),
-    };
-    let cases = [
-        (&free, with(None), None),
-        (&free, with(Some(PASSWORD)), None),
-        (&free, Sudo::No, Some(RootError::NotRoot)),
-        (&asked, with(Some(PASSWORD)), None),
-        (&asked, with(None), Some(RootError::SudoPasswordNeeded)),
-        (&asked, with(Some("wrong")), Some(RootError::SudoPasswordWrong)),
-        (&none, with(None), Some(RootError::SudoPasswordNeeded)),
-        (&tty, with(None), Some(RootError::NeedsTerminal)),
-    ];
-    for (user, sudo, expected) in cases {
-        let mut target = server.target();
-        target.user.clone_from(&user.name);
-        target.sudo = sudo;
-        let host = connect(&target).await.expect("connected");
-        let started = Instant::now();
-        let result = host
-            .run_checked(&Script::new("who").line("id -u; echo \"$LC_ALL\""))
-            .await;
-        match (result, &expected) {
-            (Ok(output), None) => {
-                assert_eq!(output.stdout, "0\nC\n");
-                assert_eq!(says(&host, "echo again").await, "again");
-                let bytes = vec![7; 100_000];
-                std::fs::write(server.path("bytes"), &bytes).expect("written");
-                let upload = upload_of(&server, "bytes", &bytes);
-                assert_eq!(
-                    host.upload(&upload).await.expect("sent"),
-                    UploadOutcome::Sent { bytes: 100_000 }
-                );
-                std::fs::remove_file(&upload.to).expect("there");
-            }
-            (Err(RunError::Root { source, .. }), Some(expected)) => assert_eq!(&source, expected),
-            (result, expected) => panic!("{:?}: {result:?} instead of {expected:?}", target.sudo),
-        }
-        assert!(started.elapsed() < Duration::from_secs(10), "it hung");
-    }
-    let mut target = server.target();
-    target.user.clone_from(&none.name);
-    target.sudo = with(Some(PASSWORD));
-    let result = connect(&target)
-        .await
-        .expect("connected")
-        .run(&Script::new("who").line("id"))
-        .await;
-    assert!(
-        matches!(
-            &result,
-            Err(RunError::Root {
-                source: RootError::NoSudoRights { .. },
-                ..
-            })
-        ),
-        "{result:?}"
-    );
-}
-
 fn upload_of(server: &Sshd, name: &str, bytes: &[u8]) -> Upload {
     use sha2::Digest as _;
     let sha256 = format!("{:x}", sha2::Sha256::digest(bytes));
@@ -312,7 +116,7 @@ async fn uploads() {
     let started = Instant::now();
     let script = Script::new("meanwhile").line("echo hello");
     let (sent, said) = tokio::join!(host.upload(&upload), host.run_checked(&script));
-    println!("30 MB in {:?}", started.elapsed());
+    eprintln!("30 MB in {:?}", started.elapsed());
     assert_eq!(sent.expect("sent"), UploadOutcome::Sent { bytes: 30_000_000 });
     assert_eq!(said.expect("it runs").stdout, "hello\n");
     assert!(std::fs::read(&upload.to).expect("there") == bytes);
@@ -377,7 +181,7 @@ async fn tunnels_and_scripts_at_once() {
     };
     let started = Instant::now();
     tokio::join!(echo(20_000_000, 1), echo(20_000_000, 2), echo(3, 3), scripts);
-    println!("2 × 20 MB there and back in {:?}", started.elapsed());
+    eprintln!("2 × 20 MB there and back in {:?}", started.elapsed());
     let error = host.tcp("127.0.0.1", free_port()).await.expect_err("nobody listens");
     assert!(matches!(error, TunnelError::Refused { .. }), "{error}");
     assert_eq!(says(&host, "echo alive").await, "alive");
@@ -485,43 +289,6 @@ async fn time_outs_and_stopping() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_machine() {
-    let port = free_port();
-    let first = Sshd::on_port(port, "");
-    let mut target = first.target();
-    target.host_keys = HostKeyPolicy::AcceptNew {
-        known_hosts: Vec::new(),
-        pinned: None,
-    };
-    drop(first);
-    let starting = tokio::task::spawn_blocking(move || {
-        std::thread::sleep(Duration::from_secs(1));
-        Sshd::on_port(port, "")
-    });
-    // The key isn't the new server's: authentication is retried too, and is the reason in the end.
-    let error = hosts()
-        .connect(
-            &target,
-            ConnectOptions {
-                timeout: Duration::from_secs(4),
-                retry: true,
-            },
-        )
-        .await
-        .expect_err("never let in");
-    assert!(
-        matches!(&error, ConnectError::GaveUp { last, .. } if matches!(**last, ConnectError::Authentication { .. })),
-        "{error}"
-    );
-    let server = starting.await.expect("started");
-    target.credentials = vec![server.user_key()];
-    connect(&target).await.expect("connected");
-    target.port = free_port();
-    let error = connect(&target).await.expect_err("nobody listens");
-    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
-}
-
-#[tokio::test]
 async fn files_are_written_whole() {
     let server = Sshd::start("");
     let host = connect(&server.target()).await.expect("connected");
@@ -538,4 +305,80 @@ async fn files_are_written_whole() {
     assert!(host.run_checked(&script).await.expect("it runs").file_changed(&path));
     assert!(!host.run_checked(&script).await.expect("it runs").any_file_changed());
     assert!(std::fs::read(&path).expect("there") == contents);
+}
+
+/// Processor time of this process in clock ticks (10 ms each).
+fn processor_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .collect();
+    fields[11..13]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum()
+}
+
+/// In a process of its own, since it measures what the process costs.
+#[test]
+fn waiting_costs_nothing() {
+    let this = std::env::current_exe().expect("this test");
+    let ran = std::process::Command::new(this)
+        .args(["--ignored", "--exact", "processor_time_of_waiting"])
+        .output();
+    let ran = ran.expect("it runs");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
+#[tokio::test]
+#[ignore = "waiting_costs_nothing runs it"]
+async fn processor_time_of_waiting() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    // A peer that sends without end, to somebody who doesn't read; one who is silent; and a script that takes its time.
+    let flooding = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accepted");
+        while stream.write_all(&[0; 65536]).await.is_ok() {}
+    });
+    let flooded = host.tcp("127.0.0.1", port).await.expect("a tunnel");
+    let silent = host.tcp("127.0.0.1", server.port).await.expect("a tunnel");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = processor_ticks();
+    assert_eq!(says(&host, "sleep 2; echo slept").await, "slept");
+    let spent = processor_ticks() - before;
+    assert!(spent < 60, "{spent} ticks in 2 s");
+    drop((flooded, silent));
+    flooding.abort();
+    assert_eq!(says(&host, "echo alive").await, "alive");
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_found() {
+    let server = Sshd::start("");
+    let target = Target {
+        keep_alive: Duration::from_secs(2),
+        ..server.target()
+    };
+    let host = connect(&target).await.expect("connected");
+    assert_eq!(
+        says(&host, "sleep 7; echo a long script is no silence").await,
+        "a long script is no silence"
+    );
+    server.stop_connections();
+    let started = Instant::now();
+    let error = host
+        .run(&Script::new("waiting").line("echo hello"))
+        .await
+        .expect_err("nobody answers");
+    assert!(
+        matches!(&error, RunError::ConnectionLost { detail, .. } if detail.contains("keep-alive")),
+        "{error}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(says(&host, "echo a new connection").await, "a new connection");
 }

@@ -139,10 +139,19 @@ impl Sshd {
 
     /// Ends every connection's process, as a network that is cut does (the master keeps listening).
     pub fn cut_connections(&self) {
+        self.signal_connections("-9");
+    }
+
+    /// Makes every connection's process silent, as a machine that froze is.
+    pub fn stop_connections(&self) {
+        self.signal_connections("-STOP");
+    }
+
+    fn signal_connections(&self, signal: &str) {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
         for child in children.split_ascii_whitespace() {
             // It may have ended by itself.
-            let _ = Command::new("kill").args(["-9", child]).output();
+            let _ = Command::new("kill").args([signal, child]).output();
         }
     }
 }

@@ -2,15 +2,18 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::ApiError;
-use crate::host::{Host, Secret, TunnelError};
+use crate::host::{Host, Secret, Tunnel, TunnelError};
 
 /// Where a member listens for clients, as seen from its own server.
 #[derive(Clone, Debug)]
@@ -47,6 +50,57 @@ pub(super) enum Protocol {
     Http,
 }
 
+/// The last thing that TLS objected to on any connection to one member. With TLS 1.3 a member refuses our certificate only after the handshake,
+/// and what HTTP makes of that error no longer says why.
+#[derive(Clone, Default)]
+pub(super) struct Objection(Arc<Mutex<Option<String>>>);
+
+impl Objection {
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn keep(&self, why: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
+
+/// A TLS stream whose errors are remembered.
+struct Watched {
+    stream: TlsStream<Tunnel>,
+    objection: Objection,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &result
+            && let Some(why) = tls_reason(error)
+        {
+            self.objection.keep(why);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 /// Dials one member, as often as needed.
 #[derive(Clone)]
 pub(super) struct Dialler {
@@ -55,6 +109,7 @@ pub(super) struct Dialler {
     port: u16,
     member: String,
     tls: Option<Tls>,
+    pub(super) objection: Objection,
 }
 
 #[derive(Clone)]
@@ -90,6 +145,7 @@ impl Dialler {
             port: target.port,
             member: target.server_name.clone(),
             tls,
+            objection: Objection::default(),
         })
     }
 
@@ -112,7 +168,10 @@ impl Dialler {
         };
         let connector = TlsConnector::from(Arc::clone(configuration));
         match connector.connect(tls.name.clone(), tunnel).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => Ok(Box::new(Watched {
+                stream,
+                objection: self.objection.clone(),
+            })),
             Err(error) => Err(match tls_reason(&error) {
                 Some(why) => ApiError::Tls { member: member(), why },
                 // Something that speaks no TLS, or an etcd that is only just starting or stopping.

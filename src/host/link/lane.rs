@@ -287,9 +287,12 @@ impl Outgoing {
         self.abandoned = polled_well && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
     }
 
-    fn shut(&self) {
+    /// Ends the local socket. What the caller wrote and nobody wants is read first: a socket that is closed with unread bytes
+    /// would make the caller's reading fail, before it has read all that came.
+    fn shut(&mut self) {
         // It may be gone already.
         let _ = self.local.shutdown(Shutdown::Both);
+        while matches!((&self.local).read(&mut self.bytes), Ok(count) if count > 0) {}
     }
 }
 

@@ -5,7 +5,10 @@ if [ -f "$etc/founding-permit" ]; then echo permit=yes; fi
 data=
 if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
 data=${data:-/var/lib/etcd/$cluster}
-if [ -d "$data/member" ]; then printf 'data=%s\n' "$data"; fi
+# A write-ahead log makes a member's data, as for the guard that starts it.
+for segment in "$data"/member/wal/*.wal; do
+  if [ -e "$segment" ]; then printf 'data=%s\n' "$data"; break; fi
+done
 main=$(systemctl show -p MainPID --value "etcd-$cluster.service" 2>/dev/null) || main=0
 printf 'pid=%s\n' "${main:-0}"
 report_ports "$ports" "${main:-0}"

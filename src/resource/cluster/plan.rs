@@ -118,6 +118,9 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
             .at(Path::of("servers")),
         );
     }
+    if founded {
+        diagnostics.append(refuse_refounding(prior, planned));
+    }
     if !founded && before != after {
         planned.set("founders", names);
         planned.set("founding", PREPARED);
@@ -133,6 +136,29 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
             },
         );
     }
+}
+
+/// What makes a cluster another one would found that one on servers that hold the first one's data.
+fn refuse_refounding(prior: &Value, planned: &Value) -> Diagnostics {
+    let tls = |block: &Value| block.at(&["tls", "enabled"]).as_bool().unwrap_or(true);
+    let text = |block: &Value, name: &str| block.get(name).as_str().map(str::to_owned);
+    let changed = |name: &str| text(planned, name).is_some() && text(planned, name) != text(prior, name);
+    let mut attributes: Vec<Path> = ["name", "token", "domain"]
+        .into_iter()
+        .filter(|name| changed(name))
+        .map(Path::of)
+        .collect();
+    if tls(prior) != tls(planned) {
+        attributes.push(Path::of("tls").attribute("enabled"));
+    }
+    let refuse = |path: Path| {
+        let detail = format!(
+            "Its members run and hold data. Another {path} makes it another cluster, which would be founded anew, empty. If \
+             that is what you want, destroy this one first (`terraform destroy`), then apply."
+        );
+        Diagnostic::error("A running cluster can't become another one", detail).at(path)
+    };
+    attributes.into_iter().map(refuse).collect()
 }
 
 /// The certificate authorities: none without TLS, the user's own, or what the create makes.

@@ -9,7 +9,9 @@ use tokio::io::AsyncReadExt;
 use super::model::{BinaryModel, MemberModel};
 use super::observe::Seen;
 use crate::etcd::layout::{PathError, ServerPath, binaries_dir};
+use crate::etcd::release::{Arch, BinarySource, ReleaseError, Sha256Sum, fetch_arguments, fetch_script};
 use crate::etcd::version::Version;
+use crate::host::shell::quote;
 use crate::host::{Host, RunError, Script, Upload, UploadError};
 
 /// Why the binaries are not there.
@@ -31,6 +33,17 @@ pub enum BinaryError {
         path: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// The checksum is none.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// etcd is not built for the server's processor.
+    #[error("server {server} has a processor that etcd is not built for: {machine}")]
+    Arch {
+        /// The server.
+        server: String,
+        /// What `uname -m` says.
+        machine: String,
     },
     /// There is no etcd at the path on the server.
     #[error("server {server} has no etcd at {path}: binary.host_path has to be a file etcd, or a folder with it")]
@@ -102,7 +115,7 @@ pub async fn provide(
         BinaryModel {
             upload: Some(local), ..
         } => upload(host, &local, version).await,
-        _ => fetch(host, member, version, within).await,
+        _ => fetch(host, member, version, arch(&member.server, seen)?, within).await,
     }
 }
 
@@ -165,9 +178,44 @@ async fn sha256_of(path: &Path) -> Result<String, BinaryError> {
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
-async fn fetch(_host: &Host, member: &MemberModel, version: &Version, _within: Duration) -> Result<(), BinaryError> {
-    Err(BinaryError::NotThere {
-        server: member.server.clone(),
-        path: binaries_dir(version).to_string(),
+
+/// Lets the server fetch an archive itself.
+async fn fetch(
+    host: &Host,
+    member: &MemberModel,
+    version: &Version,
+    arch: Arch,
+    within: Duration,
+) -> Result<(), BinaryError> {
+    let source = match member.binary.clone().unwrap_or_default() {
+        BinaryModel {
+            url: Some(url),
+            sha256: Some(sum),
+            ..
+        } => BinarySource::Url {
+            url,
+            sha256: Sha256Sum::parse(&sum)?,
+        },
+        _ => BinarySource::Official,
+    };
+    let Some(arguments) = fetch_arguments(&source, version, arch) else {
+        return Ok(());
+    };
+    let arguments: Vec<String> = arguments.iter().map(|argument| quote(argument)).collect();
+    let script = Script::new("fetching etcd")
+        .timeout(within)
+        .line(fetch_script())
+        .line(format!("umask 022; fetch_etcd {}", arguments.join(" ")));
+    host.run_checked(&script).await.map(drop).map_err(BinaryError::Run)
+}
+
+/// The processor of a server.
+///
+/// # Errors
+/// If etcd is not built for it.
+pub fn arch(server: &str, seen: &Seen) -> Result<Arch, BinaryError> {
+    Arch::from_uname(&seen.machine).ok_or_else(|| BinaryError::Arch {
+        server: server.to_owned(),
+        machine: seen.machine.clone(),
     })
 }

@@ -12,7 +12,6 @@ use super::observe::{self, Seen};
 use super::talk::{Talk, TalkError};
 use super::wanted::{self, Certificates, Keys, WantedError, WantedFile, certificates, configurations, needing_restart};
 use crate::etcd::layout::{Layout, PathError};
-use crate::etcd::release::Arch;
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::Version;
 use crate::host::{Host, RunError, Script};
@@ -77,7 +76,7 @@ pub enum BringUpError {
         /// How long it was waited for.
         waited: Duration,
         /// What the last try gave.
-        last: TalkError,
+        last: Box<TalkError>,
         /// From the journal.
         log: String,
     },
@@ -223,7 +222,7 @@ impl BringUp<'_> {
         let spec = UnitSpec {
             binary: executable.clone(),
             version: self.version.clone(),
-            arch: arch(&seen.machine),
+            arch: binary::arch(&self.member.server, seen)?,
             lowest_port: server.peer_port.min(server.client_port),
         };
         let file = |path: String, mode: u32, contents: String| WantedFile { path, mode, contents };
@@ -347,7 +346,7 @@ impl BringUp<'_> {
         BringUpError::NoHealth {
             server: self.member.server.clone(),
             waited: began.elapsed(),
-            last,
+            last: Box::new(last),
             log,
         }
     }
@@ -448,8 +447,4 @@ impl BringUp<'_> {
             expiry: plan.certificates.expiry,
         })
     }
-}
-
-fn arch(machine: &str) -> Arch {
-    if machine == "aarch64" { Arch::Arm64 } else { Arch::Amd64 }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::model::MemberModel;
 use super::observe;
-use super::talk::Talk;
+use super::talk::{Talk, TalkError};
 use crate::etcd::api::Api;
 use crate::etcd::layout::Layout;
 use crate::host::{Host, RunError, Script};
@@ -74,7 +74,7 @@ pub async fn leave(
             return failed(detail);
         }
     }
-    match remove(&host, member).await {
+    match remove(&host, member, all).await {
         Ok(()) => Diagnostics::new(),
         Err(error) => failed(error.to_string()),
     }
@@ -144,12 +144,13 @@ async fn hand_over(talk: &Talk<'_>, list: &List) {
     if list.leader != Some(own) {
         return;
     }
-    if let Ok(name) = talk.own() {
-        if let Ok(api) = talk.to(name.as_str(), QUESTION).await {
-            if let Err(error) = api.move_leader(successor, QUESTION).await {
-                tracing::debug!(%error, "the leader could not be moved");
-            }
-        }
+    let Ok(name) = talk.own() else { return };
+    let moved = match talk.to(name.as_str(), QUESTION).await {
+        Ok(api) => api.move_leader(successor, QUESTION).await.map_err(TalkError::from),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = moved {
+        tracing::debug!(%error, "the leader could not be moved");
     }
 }
 
@@ -236,12 +237,13 @@ async fn others_run(road: &Road, member: &MemberModel, layout: &Layout) -> bool 
 }
 
 /// Stops the member and takes it off the server.
-async fn remove(host: &Host, member: &MemberModel) -> Result<(), RunError> {
+async fn remove(host: &Host, member: &MemberModel, all: bool) -> Result<(), RunError> {
     let script = Script::new("taking the member off the server")
         .set("cluster", &member.cluster.name)
         .set("stamp", stamp())
         .set("mode", member.on_destroy.as_deref().unwrap_or("keep_data"))
         .line(include_str!("../remove_member.sh"))
-        .line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");
+        .set("all", if all { "all" } else { "" })
+        .line("remove_member \"$cluster\" \"$stamp\" \"$mode\" \"$all\"");
     host.run_checked(&script).await.map(drop)
 }

@@ -45,6 +45,9 @@ const READ: Duration = Duration::from_secs(20);
 /// How long a refresh waits for an answer of etcd's.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// Kept beside the state of a member whose create was stopped before it was verified.
+const UNVERIFIED: &[u8] = b"unverified";
+
 /// The block.
 pub struct MemberResource {
     road: Arc<Road>,
@@ -94,8 +97,7 @@ impl MemberResource {
             },
             // What runs belongs into the state, and an error would make Terraform replace it.
             Err(error @ BringUpError::Stopped { runs: true }) => {
-                let mut state = request.planned.unknown_as_null();
-                state.set("service", "stopped");
+                let state = request.planned.unknown_as_null();
                 let warning = Diagnostic::warning(
                     format!("Member {} is not verified", whole.member.server),
                     error.to_string(),
@@ -194,12 +196,12 @@ impl MemberResource {
         );
         let Some(talk) = talk else { return state };
         // Without a quorum it does not answer; that it runs is said above.
-        if let Ok(api) = talk.to(&whole.member.server, ANSWER).await {
-            if let Ok(status) = api.status(ANSWER).await {
-                state.set("running_version", status.version);
-                state.set("member_id", format!("{:x}", status.member_id));
-                state.set("cluster_id", format!("{:x}", status.cluster_id));
-            }
+        if let Ok(api) = talk.to(&whole.member.server, ANSWER).await
+            && let Ok(status) = api.status(ANSWER).await
+        {
+            state.set("running_version", status.version);
+            state.set("member_id", format!("{:x}", status.member_id));
+            state.set("cluster_id", format!("{:x}", status.cluster_id));
         }
         state
     }
@@ -240,6 +242,7 @@ fn state_of(planned: Value, up: &Up) -> Value {
         }
     }
     state.set("configuration", up.configuration.as_str());
+    state.set("service", "running");
     if state.get("certificate_expiry").is_unknown() {
         state.set("certificate_expiry", expiry(&up.expiry));
     }
@@ -293,7 +296,11 @@ impl Resource for MemberResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let (planned, diagnostics) = plan::refine(&request.prior, request.planned);
+        let (mut planned, diagnostics) = plan::refine(&request.prior, request.planned);
+        if request.private == UNVERIFIED {
+            // The last apply was stopped before it had seen the member at work: this one shall.
+            planned.set("service", Value::Unknown);
+        }
         PlanResponse {
             planned,
             requires_replace: Vec::new(),

@@ -2,13 +2,14 @@
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
 if [ -f "$etc/founding-permit" ]; then printf 'permit=%s\n' "$(cat "$etc/founding-permit")"; fi
-if [ -d "$data/member" ]; then
-  echo data=member
-elif [ -d "$data" ] && [ -n "$(ls -A "$data")" ]; then
-  echo data=other
-else
-  echo data=empty
-fi
+# A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
+# had one may have left `member` behind.
+content=empty
+if [ -n "$(ls -A "$data" 2>/dev/null | grep -v -x -e member -e 'member\.incomplete\..*')" ]; then content=other; fi
+for segment in "$data"/member/wal/*.wal; do
+  if [ -e "$segment" ]; then content=member; fi
+done
+echo "data=$content"
 systemctl show -p MainPID -p ActiveState -p SubState -p Result -p UnitFileState "$unit" 2>/dev/null | sed 's/^/unit./'
 main=$(systemctl show -p MainPID --value "$unit" 2>/dev/null) || main=0
 case ${main:-0} in 0) ;; *) printf 'executable=%s\n' "$(readlink "/proc/$main/exe" 2>/dev/null)" ;; esac

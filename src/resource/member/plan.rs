@@ -84,10 +84,10 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
             return;
         }
     };
-    if !planned
+    if planned
         .at(&["cluster", "token"])
         .as_str()
-        .is_some_and(|token| !token.is_empty())
+        .is_none_or(|token| token.is_empty())
     {
         return;
     }
@@ -167,15 +167,36 @@ fn refuse_rolling(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics)
     if let (Some(before), Some(after)) = (
         prior.get("running_version").as_str(),
         planned.get("running_version").as_str(),
-    ) {
-        if before != after {
-            let detail = format!("The member runs etcd {before}, and {after} is wanted.");
+    ) && before != after
+    {
+        let detail = format!("The member runs etcd {before}, and {after} is wanted.");
+        diagnostics.push(refused(
+            "The version of a running member can't be changed yet",
+            detail,
+            "version",
+        ));
+        return;
+    }
+    let text = |block: &Value, names: &[&str]| block.at(names).as_str().map(str::to_owned);
+    for kind in ["peer", "client"] {
+        let names = ["cluster", "certificate_authorities", kind, "certificate"];
+        if let (Some(before), Some(after)) = (text(prior, &names), text(planned, &names))
+            && before != after
+        {
+            let detail = format!("The cluster has another certificate authority for {kind}s.");
             diagnostics.push(refused(
-                "The version of a running member can't be changed yet",
+                "The authorities of a running member can't be changed yet",
                 detail,
-                "version",
+                "cluster",
             ));
-            return;
+        }
+    }
+    for attribute in ["data_dir", "server"] {
+        if let (Some(before), Some(after)) = (text(prior, &[attribute]), text(planned, &[attribute]))
+            && before != after
+        {
+            let detail = format!("The member runs with {attribute} {before:?}, and {after:?} is wanted.");
+            diagnostics.push(refused("A running member can't be moved yet", detail, attribute));
         }
     }
     if let (Some(before), Some(after)) = (

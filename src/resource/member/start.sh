@@ -1,13 +1,17 @@
-# Starts the member and waits until its process runs: until it serves, or has its data and waits for its peers.
-# Given: unit, data.
+# Starts the member and waits until it is under way: its process runs and its write-ahead log is there. Whether it
+# serves is not for this script to see. Given: unit, data.
+has_log() {
+  for segment in "$data"/member/wal/*.wal; do
+    if [ -e "$segment" ]; then return 0; fi
+  done
+  return 1
+}
 systemctl reset-failed "$unit" 2>/dev/null || true
 systemctl start --no-block "$unit"
 tries=0
 while :; do
   active=$(systemctl show -p ActiveState --value "$unit")
-  main=$(systemctl show -p MainPID --value "$unit")
-  if [ "$active" = active ]; then break; fi
-  if [ "$active" = activating ] && [ "$main" != 0 ] && [ -d "$data/member/wal" ]; then break; fi
+  if [ "$active" = active ] && has_log; then break; fi
   tries=$((tries + 1))
   if [ "$active" = failed ] || [ $tries -gt 200 ]; then
     journalctl -u "$unit" -n 12 -o cat --no-pager >&2 || true

@@ -9,7 +9,7 @@ mmdebstrap --quiet --variant=minbase --mode=root \
   --include=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,iputils-ping,ca-certificates,procps,curl,netcat-openbsd \
   --aptopt='Acquire::Languages "none"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-  bookworm "$root" http://deb.debian.org/debian
+  bookworm "$root"
 
 rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/resolv.conf" "$root/etc/hostname"
 : >"$root/etc/resolv.conf"

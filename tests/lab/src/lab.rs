@@ -195,10 +195,11 @@ impl Lab {
             let machine = self.machine(&host.name)?;
             machine.prepare()?;
             let key = machine.host_key()?;
-            let address = self.spec.public_address(host).unwrap_or(host.private);
-            known_hosts += &match self.ssh_port(&host.name)? {
-                22 => format!("{address} {key}\n"),
-                port => format!("[{address}]:{port} {key}\n"),
+            // A host that can't be entered from outside is entered over a bastion, by its private address.
+            let outside = self.spec.public_address(host).zip(self.ssh_port(&host.name).ok());
+            known_hosts += &match outside.unwrap_or((host.private, 22)) {
+                (address, 22) => format!("{address} {key}\n"),
+                (address, port) => format!("[{address}]:{port} {key}\n"),
             };
             machine.start(&self.root)?;
         }

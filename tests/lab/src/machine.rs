@@ -177,7 +177,7 @@ impl Machine<'_> {
             "--wd",
             "--",
         ]);
-        command.args(["env", "-i", PATH, "HOME=/root", "LANG=C.UTF-8", "ETCDCTL_API=3"]);
+        command.args(["env", "-i", PATH, "HOME=/root", "LANG=C.UTF-8"]);
         command
     }
 

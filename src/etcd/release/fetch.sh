@@ -1,0 +1,58 @@
+# fetch_etcd FOLDER URL SHA256 PROGRAM...: see etcd::release::fetch_script.
+fetch_etcd() (
+  folder=$1 url=$2 sum=$3
+  shift 3
+  stamp=$folder/.archive-sha256
+  fail() { status=$1; shift; echo "$*" >&2; exit "$status"; }
+  # A folder is only ever renamed into place whole, but its programs may have been taken away since.
+  complete=yes
+  for program in "$@"; do [ -x "$folder/$program" ] || complete=no; done
+  if [ $complete = yes ] && [ -f "$stamp" ]; then
+    if [ -n "$sum" ] && [ "$(cat "$stamp")" = "$sum" ]; then echo unchanged; exit 0; fi
+    # Published archives don't change.
+    if [ -z "$sum" ] && [ "$(cat "$folder/.archive-url" 2>/dev/null)" = "$url" ]; then echo unchanged; exit 0; fi
+  fi
+  for tool in tar gzip sha256sum; do
+    command -v $tool >/dev/null 2>&1 || fail 72 "there is no $tool on this server; install it, or use binary.upload or binary.host_path"
+  done
+  if command -v curl >/dev/null 2>&1; then
+    get() { curl -fsSL --connect-timeout 20 --retry 3 --max-time 900 -o "$2" "$1"; }
+  elif command -v wget >/dev/null 2>&1; then
+    get() { wget -q -T 60 -O "$2" "$1"; }
+  else
+    fail 72 "there is neither curl nor wget on this server; install one, or use binary.upload or binary.host_path"
+  fi
+  umask 022
+  parent=${folder%/*}
+  mkdir -p "$parent" && work=$(mktemp -d "$parent/.fetch.XXXXXX") || fail 73 "no folder can be made in $parent"
+  trap 'rm -rf "$work"' EXIT
+  trap 'exit 73' HUP INT TERM
+  get "$url" "$work/archive" 2>"$work/said" || fail 69 "$url can't be fetched from this server: $(tail -n 1 "$work/said")"
+  if [ -z "$sum" ]; then
+    sums=${url%/*}/SHA256SUMS
+    get "$sums" "$work/sums" 2>"$work/said" || fail 69 "$sums can't be fetched from this server: $(tail -n 1 "$work/said")"
+    sum=$(awk -v name="${url##*/}" '{ listed = $2; sub(/^\*/, "", listed); if (listed == name) { print $1; exit } }' "$work/sums")
+    [ -n "$sum" ] || fail 65 "$sums doesn't list ${url##*/}"
+  fi
+  got=$(sha256sum <"$work/archive")
+  got=${got%% *}
+  [ "$got" = "$sum" ] || fail 65 "$url has the SHA-256 sum $got, but $sum was expected; nothing was unpacked"
+  mkdir "$work/unpacked" "$work/new" || fail 73 "no folder can be made in $parent"
+  gzip -dc "$work/archive" >"$work/tar" 2>"$work/said" || fail 66 "$url can't be unpacked: $(tail -n 1 "$work/said")"
+  tar -C "$work/unpacked" -xf "$work/tar" 2>"$work/said" || fail 66 "$url can't be unpacked: $(tail -n 1 "$work/said")"
+  for program in "$@"; do
+    for place in "$work/unpacked/$program" "$work/unpacked"/*/"$program"; do
+      [ -f "$place" ] && [ ! -L "$place" ] && break
+    done
+    [ -f "$place" ] && [ ! -L "$place" ] || fail 66 "$url holds no $program"
+    mv "$place" "$work/new/$program" && chmod 0755 "$work/new/$program" || fail 73 "$work/new can't be written"
+    if [ "$(id -u)" = 0 ]; then chown 0:0 "$work/new/$program" || fail 73 "$work/new can't be written"; fi
+  done
+  chmod 0755 "$work/new"
+  printf '%s\n' "$sum" >"$work/new/.archive-sha256" && printf '%s\n' "$url" >"$work/new/.archive-url" || fail 73 "$work/new can't be written"
+  if [ -e "$folder" ]; then
+    mv "$folder" "$work/old" || fail 73 "$folder can't be replaced"
+  fi
+  mv "$work/new" "$folder" || { [ -e "$work/old" ] && mv "$work/old" "$folder"; fail 73 "$folder can't be written"; }
+  echo changed
+)
