@@ -104,7 +104,7 @@ impl<'a> Bench<'a> {
             "etcd_folder": format!("/opt/etcd/{}", arguments.etcd),
         }))?;
         provider.apply()?;
-        let gathered = pushed::gather(lab, &arguments.etcd)?;
+        let gathered = pushed::gather(lab)?;
         let provisioners = Terraform::new(lab, &arguments.terraform, include_str!("provisioners.tf"))?;
         let mut scripts = Map::new();
         for member in &gathered {

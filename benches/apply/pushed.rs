@@ -17,14 +17,14 @@ pub struct Gathered {
 }
 
 /// Takes the members' files from servers on which the provider has formed a cluster.
-pub fn gather(lab: &Lab, etcd: &str) -> Result<Vec<Gathered>> {
+pub fn gather(lab: &Lab) -> Result<Vec<Gathered>> {
     lab.hosts()
         .into_iter()
-        .map(|host| gather_from(lab, host, etcd).with_context(|| format!("gathering what the provider left on {host}")))
+        .map(|host| gather_from(lab, host).with_context(|| format!("gathering what the provider left on {host}")))
         .collect()
 }
 
-fn gather_from(lab: &Lab, host: &str, etcd: &str) -> Result<Gathered> {
+fn gather_from(lab: &Lab, host: &str) -> Result<Gathered> {
     let text = lab.exec(host, include_str!("gather.sh"))?.ok()?;
     let [user, hosts_block, files] = text.lines().collect::<Vec<_>>()[..] else {
         bail!("not three lines: {text:.200}");
@@ -33,7 +33,7 @@ fn gather_from(lab: &Lab, host: &str, etcd: &str) -> Result<Gathered> {
         |line: &str| -> Result<String> { Ok(String::from_utf8(STANDARD.decode(line)?)?.trim_end().to_owned()) };
     let (user, hosts_block) = (decoded(user)?, decoded(hosts_block)?);
     let script = format!(
-        "user={}\nhosts_block={}\nfiles={files}\netcd=/opt/etcd/{etcd}\n{}",
+        "user={}\nhosts_block={}\nfiles={files}\n{}",
         shell::quote(&user),
         shell::quote(&hosts_block),
         include_str!("install.sh")
