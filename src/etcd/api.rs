@@ -91,6 +91,59 @@ pub enum Alarm {
     Corrupt,
 }
 
+/// As [`Api::http_get`], without the gRPC connection that an [`Api`] begins with.
+///
+/// # Errors
+/// As there.
+pub async fn http_get(host: &Host, target: &ApiTarget, path: &str, timeout: Duration) -> Result<String, ApiError> {
+    get(&Dialler::new(host, target)?, &target.server_name, path, timeout).await
+}
+
+async fn get(dialler: &Dialler, member: &str, path: &str, timeout: Duration) -> Result<String, ApiError> {
+    let call = format!("GET {path}");
+    let broken = |error: hyper::Error| match tls_reason(&error).or_else(|| dialler.objection.take()) {
+        Some(why) => ApiError::Tls {
+            member: member.to_owned(),
+            why,
+        },
+        None => ApiError::Unreachable {
+            member: member.to_owned(),
+            detail: error.to_string(),
+        },
+    };
+    let rejected = |code: &str, message: &str| ApiError::Rejected {
+        member: member.to_owned(),
+        call: call.clone(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
+    let asking = async {
+        let stream = TokioIo::new(dialler.dial(Protocol::Http).await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
+        let carrying = tokio::spawn(connection);
+        let request = http::Request::get(path)
+            .header(http::header::HOST, member)
+            .body(Empty::<bytes::Bytes>::new());
+        let request = request.map_err(|error| rejected("not sent", &error.to_string()))?;
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+        carrying.abort();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(rejected(status.as_str(), text.trim()))
+        }
+    };
+    let late = |_| ApiError::Timeout {
+        member: member.to_owned(),
+        call: call.clone(),
+        waited: timeout,
+    };
+    tokio::time::timeout(timeout, asking).await.map_err(late)?
+}
+
 /// One member's API. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
@@ -319,39 +372,7 @@ impl Api {
     /// # Errors
     /// [`ApiError`]; another status than 200 is `Rejected` with the text that came.
     pub async fn http_get(&self, path: &str, timeout: Duration) -> Result<String, ApiError> {
-        let call = format!("GET {path}");
-        let broken = |error: hyper::Error| match tls_reason(&error).or_else(|| self.dialler.objection.take()) {
-            Some(why) => ApiError::Tls {
-                member: self.member.clone(),
-                why,
-            },
-            None => ApiError::Unreachable {
-                member: self.member.clone(),
-                detail: error.to_string(),
-            },
-        };
-        let asking = async {
-            let stream = TokioIo::new(self.dialler.dial(Protocol::Http).await?);
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
-            let carrying = tokio::spawn(connection);
-            let request = http::Request::get(path)
-                .header(http::header::HOST, &self.member)
-                .body(Empty::<bytes::Bytes>::new());
-            let request = request.map_err(|error| self.rejected(&call, "not sent", &error.to_string()))?;
-            let answer = sender.send_request(request).await.map_err(broken)?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
-            carrying.abort();
-            let text = String::from_utf8_lossy(&body).into_owned();
-            if status.is_success() {
-                Ok(text)
-            } else {
-                Err(self.rejected(&call, status.as_str(), text.trim()))
-            }
-        };
-        tokio::time::timeout(timeout, asking)
-            .await
-            .map_err(|_| self.late(&call, timeout))?
+        get(&self.dialler, &self.member, path, timeout).await
     }
 
     async fn call<T>(
@@ -378,15 +399,6 @@ impl Api {
             member: self.member.clone(),
             call: call.to_owned(),
             waited,
-        }
-    }
-
-    fn rejected(&self, call: &str, code: &str, message: &str) -> ApiError {
-        ApiError::Rejected {
-            member: self.member.clone(),
-            call: call.to_owned(),
-            code: code.to_owned(),
-            message: message.to_owned(),
         }
     }
 }

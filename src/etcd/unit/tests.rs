@@ -23,6 +23,7 @@ impl Machine {
         }
         fs::write(layout.config_file(), "existing\n").unwrap();
         fs::write(layout.founding_file(), "new\n").unwrap();
+        fs::write(layout.joining_file(), "joining\n").unwrap();
         fs::write(layout.guard_file(), guard(&layout)).unwrap();
         let machine = Self { root, layout };
         fs::write(machine.binary(), "#!/bin/sh\ncat \"${1#--config-file=}\"\n").unwrap();
@@ -107,7 +108,7 @@ fn a_lost_data_directory_is_not_started() {
 fn a_joining_permit_lets_one_start_join() {
     let machine = Machine::new();
     machine.permit(&machine.layout.joining_permit());
-    assert_eq!(machine.start().as_deref(), Ok("existing"));
+    assert_eq!(machine.start().as_deref(), Ok("joining"));
     assert!(!machine.has_permit());
     assert!(machine.start().is_err());
 }
@@ -117,7 +118,7 @@ fn who_may_join_does_not_found() {
     let machine = Machine::new();
     machine.permit(&machine.layout.joining_permit());
     machine.permit(&machine.layout.founding_permit());
-    assert_eq!(machine.start().as_deref(), Ok("existing"));
+    assert_eq!(machine.start().as_deref(), Ok("joining"));
     assert!(!machine.has_permit());
 }
 

@@ -1,6 +1,7 @@
 //! Brings a member up, step by step: observe, let [`crate::membership`] decide, perform, and observe again.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -133,6 +134,8 @@ pub struct BringUp<'a> {
     pub verify: bool,
     /// All of it must be done by then.
     pub deadline: Instant,
+    /// Who talks to the members, once that is needed.
+    pub talk: OnceLock<Talk<'a>>,
 }
 
 /// A member that is up.
@@ -227,7 +230,7 @@ impl BringUp<'_> {
                     if line.is_none() {
                         line = Some(self.take_place(seen.service == Service::Running).await?);
                     }
-                    let (seen, found) = self.look_at_cluster(&self.talk()?).await;
+                    let (seen, found) = self.look_at_cluster(self.talk()?).await;
                     (cluster, survey) = (Some(seen), found);
                 }
                 Step::RemoveOld => {
@@ -247,7 +250,7 @@ impl BringUp<'_> {
                     if line.is_none() {
                         line = Some(self.take_place(true).await?);
                     }
-                    if let (_, Some(survey)) = self.look_at_cluster(&self.talk()?).await {
+                    if let (_, Some(survey)) = self.look_at_cluster(self.talk()?).await {
                         self.promote(&survey).await?;
                     }
                     answers = None;
@@ -289,8 +292,13 @@ impl BringUp<'_> {
         }
     }
 
-    fn talk(&self) -> Result<Talk<'_>, BringUpError> {
-        Ok(Talk::issue(self.road, self.member, self.topology, self.keys)?)
+    /// One certificate and one connection to each member for the whole run.
+    fn talk(&self) -> Result<&Talk<'_>, BringUpError> {
+        if let Some(talk) = self.talk.get() {
+            return Ok(talk);
+        }
+        let talk = Talk::issue(self.road, self.member, self.topology, self.keys)?;
+        Ok(self.talk.get_or_init(|| talk))
     }
 
     fn remaining(&self) -> Duration {
@@ -397,12 +405,14 @@ impl BringUp<'_> {
                 script = script.write_file(&root_file(path, token));
             }
         }
-        script = script.line("systemctl daemon-reload\nsystemctl --quiet enable \"$unit\" 2>/dev/null");
+        script = script.line("systemctl --quiet --no-reload enable \"$unit\" 2>/dev/null\nsystemctl daemon-reload");
         if start != Start::No {
             script = script.line(include_str!("start.sh"));
         }
-        host.run_checked(&script).await?;
-        Ok(self.observe(host).await?)
+        let binary = binary::path(self.member, self.version);
+        let files = wanted::compared_files(self.layout);
+        let script = observe::append(script, self.member, self.layout, &binary, &files, false);
+        Ok(observe::seen(&host.run_checked(&script).await?))
     }
 
     /// How many founding members have started, as far as their servers can be reached.

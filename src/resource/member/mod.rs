@@ -12,7 +12,7 @@ mod talk;
 mod wanted;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -94,6 +94,7 @@ impl MemberResource {
             keys: &keys,
             verify,
             deadline,
+            talk: OnceLock::new(),
         };
         match bring_up.run().await {
             Ok(up) => ApplyResponse {

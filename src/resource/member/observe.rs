@@ -62,11 +62,25 @@ pub async fn observe(
     files: &[String],
     with_key: bool,
 ) -> Result<Seen, RunError> {
+    let script = Script::new("observing the member");
+    let script = append(script, member, layout, binary, files, with_key);
+    Ok(seen(&host.run_checked(&script).await?))
+}
+
+/// A script that observes when it has done what it did before: a round trip less. [`seen`] reads its output.
+pub fn append(
+    script: Script,
+    member: &MemberModel,
+    layout: &Layout,
+    binary: &str,
+    files: &[String],
+    with_key: bool,
+) -> Script {
     let ports = member
         .server()
         .map(|server| format!("{} {}", server.peer_port, server.client_port))
         .unwrap_or_default();
-    let script = Script::new("observing the member")
+    script
         .set("cluster", &member.cluster.name)
         .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
@@ -76,11 +90,11 @@ pub async fn observe(
         .set("with_key", if with_key { "yes" } else { "no" })
         .line(include_str!("../ports.sh"))
         .line(include_str!("../await_start.sh"))
-        .line(include_str!("observe.sh"));
-    Ok(seen(&host.run_checked(&script).await?))
+        .line(include_str!("observe.sh"))
 }
 
-fn seen(output: &Output) -> Seen {
+/// What an observing script found.
+pub fn seen(output: &Output) -> Seen {
     let text = |key: &str| output.value(key).map(str::to_owned);
     let decoded = |key: &str| output.value(key).and_then(decode);
     let service = match (output.value("unit.ActiveState"), output.value("unit.MainPID")) {

@@ -1,6 +1,7 @@
 //! Talking to members: through the tunnel to their loopback, with a certificate made for this run.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,10 +9,10 @@ use time::OffsetDateTime;
 
 use super::model::MemberModel;
 use super::wanted::{Keys, WantedError, loopback, server};
-use crate::etcd::api::{Api, ApiError, ApiTarget, Member, TlsMaterial};
+use crate::etcd::api::{Api, ApiError, ApiTarget, Member, TlsMaterial, http_get};
 use crate::etcd::certificates::LeafRequest;
 use crate::etcd::metrics::Metrics;
-use crate::host::Secret;
+use crate::host::{Host, Secret};
 use crate::membership::links::Reached;
 use crate::resource::road::{Road, RoadError};
 use crate::topology::{ServerName, Topology, ViewError};
@@ -42,6 +43,7 @@ pub struct Talk<'a> {
     member: &'a MemberModel,
     topology: &'a Topology,
     tls: Option<TlsMaterial>,
+    open: Mutex<BTreeMap<String, Api>>,
 }
 
 impl<'a> Talk<'a> {
@@ -75,6 +77,7 @@ impl<'a> Talk<'a> {
             member,
             topology,
             tls,
+            open: Mutex::default(),
         })
     }
 
@@ -99,30 +102,41 @@ impl<'a> Talk<'a> {
             member,
             topology,
             tls,
+            open: Mutex::default(),
         })
     }
 
-    /// A connection to the member on this server.
+    /// A connection to the member on this server; the one that there is, if there is one.
     ///
     /// # Errors
     /// If it does not answer within the time.
     pub async fn to(&self, name: &str, within: Duration) -> Result<Api, TalkError> {
-        let (server, place) = self
-            .topology
-            .servers()
-            .iter()
-            .find(|(server, _)| server.as_str() == name)
-            .ok_or_else(|| ViewError::UnknownServer {
-                name: name.to_owned(),
-                known: String::new(),
-            })?;
-        let Some(model) = self.member.cluster.servers.get(name) else {
-            return Err(ViewError::UnknownServer {
-                name: name.to_owned(),
-                known: String::new(),
-            }
-            .into());
+        let kept = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        if let Some(api) = kept {
+            return Ok(api);
+        }
+        let (host, target) = self.way(name, within).await?;
+        let api = Api::connect(&host, &target, within).await?;
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), api.clone());
+        Ok(api)
+    }
+
+    async fn way(&self, name: &str, within: Duration) -> Result<(Host, ApiTarget), TalkError> {
+        let unknown = || ViewError::UnknownServer {
+            name: name.to_owned(),
+            known: String::new(),
         };
+        let mut places = self.topology.servers().iter();
+        let (server, place) = places.find(|(server, _)| server.as_str() == name).ok_or_else(unknown)?;
+        let model = self.member.cluster.servers.get(name).ok_or_else(unknown)?;
         let host = self.road.connect(model, within, false).await?;
         let target = ApiTarget {
             address: loopback(place),
@@ -130,14 +144,14 @@ impl<'a> Talk<'a> {
             tls: self.tls.clone(),
             server_name: self.topology.domain().stable_name(server),
         };
-        Ok(Api::connect(&host, &target, within).await?)
+        Ok((host, target))
     }
 
     /// Which members each member reaches, as its own metrics say; who does not answer is left out.
     pub async fn reached(&self, members: &[String], names: &BTreeMap<u64, String>) -> BTreeMap<String, Reached> {
         let asked = members.iter().map(|name| async move {
-            let api = self.to(name, QUESTION).await.ok()?;
-            let text = api.http_get("/metrics", QUESTION).await.ok()?;
+            let (host, target) = self.way(name, QUESTION).await.ok()?;
+            let text = http_get(&host, &target, "/metrics", QUESTION).await.ok()?;
             let metrics = Metrics::parse(&text);
             let peers = metrics.active_peers.iter().filter(|(_, active)| **active);
             let peers = peers.filter_map(|((_, remote), _)| names.get(&u64::from_str_radix(remote, 16).ok()?).cloned());
