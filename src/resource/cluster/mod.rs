@@ -26,7 +26,7 @@ use crate::resource::road::Road;
 use crate::resource::timeouts;
 use crate::topology::{ClusterName, Topology};
 use model::{Authorities, Authority, ClusterModel};
-use servers::{Each, StepError, observe, on_each, prepare, seen};
+use servers::{Each, Running, StepError, observe, on_each, prepare, seen};
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
@@ -92,18 +92,33 @@ impl ClusterResource {
         if before.servers.is_empty() {
             return Diagnostics::new();
         }
-        self.clear(&before, &topology, within).await
+        self.clear(&before, &topology, within, Running::Stop).await
     }
 
-    async fn clear(&self, cluster: &ClusterModel, topology: &Topology, within: Duration) -> Diagnostics {
+    async fn clear(
+        &self,
+        cluster: &ClusterModel,
+        topology: &Topology,
+        within: Duration,
+        running: Running,
+    ) -> Diagnostics {
         let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
-            servers::clear(&host, topology, cluster).await
+            servers::clear(&host, topology, cluster, running).await
         })
         .await;
         let mut diagnostics = Diagnostics::new();
         for (name, outcome) in cleared {
             match outcome {
                 Ok(cleared) => {
+                    if cleared.runs {
+                        let detail = "Its member runs, and holds data of a cluster that was founded: taking the cluster away \
+                                      would found an empty one in its place. Destroy the members first (`terraform \
+                                      destroy`). Members that no state knows of are taken over by `terraform apply`.";
+                        diagnostics.push(
+                            Diagnostic::error(format!("The cluster is still in use on server {name}"), detail)
+                                .at(Path::of("servers").key(&name)),
+                        );
+                    }
                     if let Some(token) = cleared.other {
                         diagnostics.push(Diagnostic::warning(
                             format!("Server {name} was left as it is"),
@@ -480,7 +495,9 @@ impl Resource for ClusterResource {
         let mut diagnostics = Diagnostics::new();
         let topology = model::topology(&request.prior, &Path::root(), &mut diagnostics);
         if let (Ok(cluster), Some(topology)) = (to_model(&request.prior), topology) {
-            diagnostics.append(self.clear(&cluster, &topology, within).await);
+            let founded = request.prior.get("founding").as_str() == Some(plan::FOUNDED);
+            let running = if founded { Running::Refuse } else { Running::Stop };
+            diagnostics.append(self.clear(&cluster, &topology, within, running).await);
         }
         let state = if diagnostics.has_errors() {
             request.prior

@@ -172,9 +172,20 @@ pub fn root_file(path: String, contents: &str) -> FileSpec {
     }
 }
 
+/// What becomes of a member that runs on a server which is cleared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    /// It is left as it is: it belongs to a cluster that was founded.
+    Refuse,
+    /// It is stopped, and its data kept aside.
+    Stop,
+}
+
 /// What clearing up found.
 #[derive(Clone, Debug, Default)]
 pub struct Cleared {
+    /// A member of the cluster runs, and was to be left as it is.
+    pub runs: bool,
     /// The token of another cluster of this name, which was left alone.
     pub other: Option<String>,
     /// Where data was kept.
@@ -185,7 +196,12 @@ pub struct Cleared {
 ///
 /// # Errors
 /// If the script fails.
-pub async fn clear(host: &Host, topology: &Topology, cluster: &ClusterModel) -> Result<Cleared, RunError> {
+pub async fn clear(
+    host: &Host,
+    topology: &Topology,
+    cluster: &ClusterModel,
+    running: Running,
+) -> Result<Cleared, RunError> {
     let name = topology.cluster();
     let script = Script::new("taking the cluster off the server")
         .line(hosts_block::script())
@@ -194,10 +210,12 @@ pub async fn clear(host: &Host, topology: &Topology, cluster: &ClusterModel) -> 
         .set("begin_mark", hosts_block::begin_mark(name))
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
+        .set("running", if running == Running::Refuse { "refuse" } else { "stop" })
         .line(include_str!("../remove_member.sh"))
         .line(include_str!("clear.sh"));
     let output = host.run_checked(&script).await?;
     Ok(Cleared {
+        runs: output.value("runs").is_some(),
         other: output.value("other").map(str::to_owned),
         kept: output.value("kept").map(str::to_owned),
     })
