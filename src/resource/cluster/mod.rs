@@ -148,6 +148,60 @@ impl ClusterResource {
         diagnostics
     }
 
+    /// A create or an update. Refused before anything was written, it leaves the state as it was.
+    async fn carry_out(&self, request: ApplyRequest, within: Duration) -> ApplyResponse {
+        let ApplyRequest {
+            prior,
+            planned,
+            private,
+            ..
+        } = request;
+        let mut diagnostics = Diagnostics::new();
+        let topology = model::topology(&planned, &Path::root(), &mut diagnostics);
+        let (Ok(mut cluster), Some(topology)) = (to_model(&planned), topology) else {
+            let text = "Something in it is not known.";
+            diagnostics.push(Diagnostic::error("The plan of the cluster can't be read", text));
+            return ApplyResponse {
+                state: prior,
+                private,
+                diagnostics,
+            };
+        };
+        let wish = match prior.get("founding").as_str() {
+            _ if prior.is_null() => Wish::Found,
+            Some(plan::FOUNDED) => Wish::Views,
+            _ => Wish::FoundAgain,
+        };
+        let mut state = match complete(planned, &mut cluster) {
+            Ok(state) => state,
+            Err(diagnostic) => {
+                return ApplyResponse {
+                    state: prior,
+                    private,
+                    diagnostics: diagnostic.into(),
+                };
+            }
+        };
+        state.set("members", plan::members(&topology));
+        let established = self.establish(&cluster, &topology, wish, within).await;
+        diagnostics.append(established.diagnostics);
+        if !established.wrote {
+            return ApplyResponse {
+                state: prior,
+                private,
+                diagnostics,
+            };
+        }
+        if wish != Wish::Found {
+            diagnostics.append(self.clear_removed(&prior, &cluster, within).await);
+        }
+        ApplyResponse {
+            state,
+            private,
+            diagnostics,
+        }
+    }
+
     /// The view that every server really has, and the state of the founding.
     async fn refresh(&self, cluster: &ClusterModel, topology: &Topology, mut state: Value) -> (Value, Diagnostics) {
         let observed = on_each(&self.road, &cluster.servers, READ, false, |name, host| async move {
@@ -409,85 +463,12 @@ impl Resource for ClusterResource {
 
     async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.planned, "create", CREATE);
-        let mut diagnostics = Diagnostics::new();
-        let topology = model::topology(&request.planned, &Path::root(), &mut diagnostics);
-        let cluster = to_model(&request.planned);
-        let (Ok(mut cluster), Some(topology)) = (cluster, topology) else {
-            diagnostics.push(Diagnostic::error(
-                "The plan of the cluster can't be read",
-                "Something in it is not known.",
-            ));
-            return ApplyResponse {
-                state: Value::Null,
-                private: Vec::new(),
-                diagnostics,
-            };
-        };
-        let mut state = match complete(request.planned, &mut cluster) {
-            Ok(state) => state,
-            Err(diagnostic) => {
-                return ApplyResponse {
-                    state: Value::Null,
-                    private: Vec::new(),
-                    diagnostics: diagnostic.into(),
-                };
-            }
-        };
-        state.set("members", plan::members(&topology));
-        let established = self.establish(&cluster, &topology, Wish::Found, within).await;
-        diagnostics.append(established.diagnostics);
-        // Refused before anything was written: there is nothing to keep.
-        let state = if established.wrote { state } else { Value::Null };
-        ApplyResponse {
-            state,
-            private: Vec::new(),
-            diagnostics,
-        }
+        self.carry_out(request, within).await
     }
 
     async fn update(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.planned, "update", CREATE);
-        let mut diagnostics = Diagnostics::new();
-        let topology = model::topology(&request.planned, &Path::root(), &mut diagnostics);
-        let cluster = to_model(&request.planned);
-        let (Ok(mut cluster), Some(topology)) = (cluster, topology) else {
-            diagnostics.push(Diagnostic::error(
-                "The plan of the cluster can't be read",
-                "Something in it is not known.",
-            ));
-            return ApplyResponse {
-                state: request.prior,
-                private: request.private,
-                diagnostics,
-            };
-        };
-        let wish = if request.prior.get("founding").as_str() == Some(plan::FOUNDED) {
-            Wish::Views
-        } else {
-            Wish::FoundAgain
-        };
-        let mut state = match complete(request.planned, &mut cluster) {
-            Ok(state) => state,
-            Err(diagnostic) => {
-                return ApplyResponse {
-                    state: request.prior,
-                    private: request.private,
-                    diagnostics: diagnostic.into(),
-                };
-            }
-        };
-        state.set("members", plan::members(&topology));
-        let established = self.establish(&cluster, &topology, wish, within).await;
-        diagnostics.append(established.diagnostics);
-        if established.wrote {
-            diagnostics.append(self.clear_removed(&request.prior, &cluster, within).await);
-        }
-        let state = if established.wrote { state } else { request.prior };
-        ApplyResponse {
-            state,
-            private: request.private,
-            diagnostics,
-        }
+        self.carry_out(request, within).await
     }
 
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
