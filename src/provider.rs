@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::function::{InitialCluster, PeerAddresses};
-use crate::plugin::block::{Context, Function, Provider, Resource};
+use crate::data_source::cluster_status::ClusterStatus;
+use crate::function::{InitialCluster, PeerAddresses, TopologyDiagram};
+use crate::plugin::block::{Context, DataSource, Function, Provider, Resource};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
@@ -27,7 +28,12 @@ pub fn provider() -> impl Provider {
             Box::new(ClusterResource::new(Arc::clone(&road))),
             Box::new(MemberResource::new(Arc::clone(&road))),
         ],
-        functions: vec![Box::new(InitialCluster), Box::new(PeerAddresses)],
+        data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],
+        functions: vec![
+            Box::new(InitialCluster),
+            Box::new(PeerAddresses),
+            Box::new(TopologyDiagram),
+        ],
         road,
     }
 }
@@ -35,6 +41,7 @@ pub fn provider() -> impl Provider {
 struct Etcd {
     road: Arc<Road>,
     resources: Vec<Box<dyn Resource>>,
+    data_sources: Vec<Box<dyn DataSource>>,
     functions: Vec<Box<dyn Function>>,
 }
 
@@ -94,6 +101,10 @@ impl Provider for Etcd {
 
     fn resources(&self) -> &[Box<dyn Resource>] {
         &self.resources
+    }
+
+    fn data_sources(&self) -> &[Box<dyn DataSource>] {
+        &self.data_sources
     }
 
     fn functions(&self) -> &[Box<dyn Function>] {

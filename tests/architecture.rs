@@ -13,6 +13,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("resource", &["topology", "membership", "host", "etcd", "plugin"]),
     ("function", &["topology", "plugin", "resource"]),
     (
+        "data_source",
+        &["topology", "membership", "host", "etcd", "plugin", "resource"],
+    ),
+    (
         "provider",
         &[
             "topology",
@@ -21,6 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "etcd",
             "plugin",
             "resource",
+            "data_source",
             "function",
         ],
     ),

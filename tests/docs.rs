@@ -149,6 +149,13 @@ fn pages_list_exactly_what_the_schemas_have() {
         let name = resource.name().trim_start_matches("etcd_");
         assert_documented(&format!("docs/resources/{name}.md"), &resource.schema().attributes);
     }
+    for data_source in provider.data_sources() {
+        let name = data_source.name().trim_start_matches("etcd_");
+        assert_documented(
+            &format!("docs/data-sources/{name}.md"),
+            &data_source.schema().attributes,
+        );
+    }
 }
 
 #[test]
@@ -186,7 +193,7 @@ fn pages_of_the_registry_have_front_matter() {
     for page in files("docs", ".md") {
         let name = page.strip_prefix(root()).unwrap().display().to_string();
         // Not the registry's: for those who work on the provider.
-        if name == "docs/architecture.md" {
+        if ["docs/architecture.md", "docs/benchmarks.md"].contains(&name.as_str()) {
             continue;
         }
         let text = read(&page);
@@ -201,6 +208,7 @@ fn pages_of_the_registry_have_front_matter() {
 #[test]
 fn links_between_files_lead_somewhere() {
     let mut pages = files("docs", ".md");
+    pages.extend(files("examples", ".md"));
     pages.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
     let mut broken = Vec::new();
     for page in pages {
@@ -249,9 +257,18 @@ fn pages_show_the_examples_as_they_are() {
     let provider = provider::provider();
     for resource in provider.resources() {
         let name = resource.name();
+        for example in ["resource.tf", "import-by-identity.tf", "import.sh"] {
+            shown.push((
+                format!("examples/resources/{name}/{example}"),
+                format!("docs/resources/{}.md", name.trim_start_matches("etcd_")),
+            ));
+        }
+    }
+    for data_source in provider.data_sources() {
+        let name = data_source.name();
         shown.push((
-            format!("examples/resources/{name}/resource.tf"),
-            format!("docs/resources/{}.md", name.trim_start_matches("etcd_")),
+            format!("examples/data-sources/{name}/data-source.tf"),
+            format!("docs/data-sources/{}.md", name.trim_start_matches("etcd_")),
         ));
     }
     for function in provider.functions() {
@@ -262,9 +279,38 @@ fn pages_show_the_examples_as_they_are() {
         ));
     }
     for (example, page) in shown {
-        let block = format!("```terraform\n{}```\n", read(&example));
+        let language = if example.ends_with(".sh") { "shell" } else { "terraform" };
+        let block = format!("```{language}\n{}```\n", read(&example));
         assert!(read(&page).contains(&block), "{page} does not show {example} as it is");
     }
+}
+
+#[test]
+fn the_readmes_of_modules_list_their_inputs_and_outputs() {
+    let names = |text: &str, block: &str| -> Vec<String> {
+        let found = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(block)?.split('"').nth(1));
+        let mut found: Vec<String> = found.map(str::to_owned).collect();
+        found.sort();
+        found
+    };
+    let listed = |readme: &str, heading: &str| -> Vec<String> {
+        let section = readme.split(heading).nth(1).unwrap_or_default();
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+        // The table's own heading comes first.
+        rows.skip(1).map(str::to_owned).collect()
+    };
+    let module = "examples/modules/region";
+    let readme = read(format!("{module}/README.md"));
+    let inputs = names(&read(format!("{module}/variables.tf")), "variable ");
+    let outputs = names(&read(format!("{module}/outputs.tf")), "output ");
+    assert!(!inputs.is_empty() && !outputs.is_empty(), "{module}");
+    assert_eq!(listed(&readme, "\n## Inputs\n"), inputs, "{module}");
+    assert_eq!(listed(&readme, "\n## Outputs\n"), outputs, "{module}");
 }
 
 #[test]

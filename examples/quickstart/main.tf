@@ -6,7 +6,7 @@
 locals {
   servers = {
     a1 = { network = "A", private = "10.0.0.11", public = "203.0.113.11" }
-    b1 = { network = "B", private = "10.0.0.11", public = "203.0.113.21" } # the same range as A, and even the same address
+    b1 = { network = "B", private = "10.0.0.11", public = "203.0.113.21" }    # the same range as A, and even the same address
     c1 = { network = "C", private = "192.168.7.31", public = "203.0.113.30" } # behind a router that forwards 22 and 2380
   }
 }

@@ -3,6 +3,7 @@
 //! Every call has its own time-out, and goes to this one member: there is no balancing, since which member says something matters here.
 
 mod errors;
+mod leases;
 mod transport;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tonic::transport::Endpoint;
 
 pub use errors::ApiError;
+pub use leases::Created;
 pub use transport::{ApiTarget, TlsMaterial};
 
 use crate::host::Host;

@@ -5,6 +5,7 @@
 
 mod known;
 pub mod options;
+mod read_back;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use serde_yaml_ng::{Mapping, Value};
 
 pub use options::{OptionError, Owned, check_option, owned_option};
+pub use read_back::extra_options;
 
 use super::version::{Minor, Version};
 

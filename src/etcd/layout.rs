@@ -232,6 +232,18 @@ impl Layout {
         self.etc.join("joining-permit")
     }
 
+    /// The configuration for one start that writes a raft snapshot at once; that start takes it away. `root:etcd`, 0640.
+    #[must_use]
+    pub fn snapshot_file(&self) -> ServerPath {
+        self.etc.join("snapshot.yaml")
+    }
+
+    /// Its presence says that files are in place which the running member was not restarted for yet. `root`, 0600.
+    #[must_use]
+    pub fn restart_pending(&self) -> ServerPath {
+        self.etc.join("restart-pending")
+    }
+
     /// The guard script ([`super::unit::guard`]): `root`, 0755.
     #[must_use]
     pub fn guard_file(&self) -> ServerPath {

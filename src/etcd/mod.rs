@@ -4,6 +4,7 @@ pub mod api;
 pub mod certificates;
 pub mod config;
 pub mod layout;
+pub mod lock;
 pub mod metrics;
 pub mod release;
 pub mod unit;

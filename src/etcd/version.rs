@@ -170,6 +170,12 @@ impl Version {
         }
     }
 
+    /// Its major and minor version: (3, 5) for 3.5.16.
+    #[must_use]
+    pub fn number(&self) -> (u64, u64) {
+        (self.0.major, self.0.minor)
+    }
+
     /// Whether its minor version is newer than the rules that are known.
     #[must_use]
     pub fn is_newer_than_known(&self) -> bool {

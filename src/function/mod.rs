@@ -8,6 +8,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Type;
 use crate::plugin::value::Value;
 use crate::resource::server::model;
+use crate::topology::diagram::Diagram;
 use crate::topology::{ClusterName, Domain, Scheme, ServerName, Topology, View};
 
 /// `initial_cluster(servers, viewer)`.
@@ -80,14 +81,62 @@ impl Function for PeerAddresses {
     }
 }
 
+/// `topology_diagram(servers)`.
+pub struct TopologyDiagram;
+
+impl Function for TopologyDiagram {
+    fn name(&self) -> &'static str {
+        "topology_diagram"
+    }
+
+    fn summary(&self) -> &'static str {
+        "A picture of who dials whom by which address"
+    }
+
+    fn description(&self) -> &'static str {
+        "Returns an object with `mermaid`, a Mermaid flowchart, and `svg`, an image that needs nothing else: networks as \
+         boxes, servers with their addresses in them, and lines in the colour of the address that is dialled."
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        vec![servers_parameter()]
+    }
+
+    fn returns(&self) -> Type {
+        let entry = |name: &str| (name.to_owned(), Type::String);
+        Type::Object([entry("mermaid"), entry("svg")].into())
+    }
+
+    fn call(&self, arguments: &[Value]) -> Result<Value, FunctionError> {
+        let [servers] = arguments else {
+            return Err(FunctionError {
+                message: "one argument is needed: servers".into(),
+                argument: None,
+            });
+        };
+        let Some(topology) = topology(servers)? else {
+            return Ok(Value::Unknown);
+        };
+        let diagram = Diagram::of(&topology, "Who dials whom");
+        Ok(Value::object([
+            ("mermaid", diagram.mermaid().into()),
+            ("svg", diagram.svg().into()),
+        ]))
+    }
+}
+
+fn servers_parameter() -> Parameter {
+    Parameter {
+        name: "servers",
+        r#type: Type::Dynamic,
+        description: "A map of servers by name: `etcd_server` objects, or objects with `network`, `private_address` \
+                      and, where they have them, `public_address` and `peer_port`. A `name` has to be the key.",
+    }
+}
+
 fn parameters() -> Vec<Parameter> {
     vec![
-        Parameter {
-            name: "servers",
-            r#type: Type::Dynamic,
-            description: "A map of servers by name: `etcd_server` objects, or objects with `network`, `private_address` \
-                          and, where they have them, `public_address` and `peer_port`. A `name` has to be the key.",
-        },
+        servers_parameter(),
         Parameter {
             name: "viewer",
             r#type: Type::String,
@@ -98,23 +147,37 @@ fn parameters() -> Vec<Parameter> {
 
 /// What the viewer sees; `None` while an address is unknown.
 fn view(arguments: &[Value]) -> Result<Option<View>, FunctionError> {
-    let wrong = |argument: i64, message: String| FunctionError {
-        message,
-        argument: Some(argument),
-    };
     let [servers, viewer] = arguments else {
         return Err(FunctionError {
             message: "two arguments are needed: servers and viewer".into(),
             argument: None,
         });
     };
+    let viewer = ServerName::parse(viewer.as_str().unwrap_or_default()).map_err(|error| wrong(1, error.to_string()))?;
+    let Some(topology) = topology(servers)? else {
+        return Ok(None);
+    };
+    topology
+        .view(&viewer)
+        .map(Some)
+        .map_err(|error| wrong(1, error.to_string()))
+}
+
+fn wrong(argument: i64, message: String) -> FunctionError {
+    FunctionError {
+        message,
+        argument: Some(argument),
+    }
+}
+
+/// The first argument, checked as a whole; `None` while an address is unknown.
+fn topology(servers: &Value) -> Result<Option<Topology>, FunctionError> {
     let Some(entries) = servers.as_map() else {
         return Err(wrong(
             0,
             "a map of servers by name is needed, such as etcd_server.this with for_each".into(),
         ));
     };
-    let viewer = ServerName::parse(viewer.as_str().unwrap_or_default()).map_err(|error| wrong(1, error.to_string()))?;
     let mut parsed = Vec::new();
     let mut diagnostics = Diagnostics::new();
     for (key, entry) in entries {
@@ -147,14 +210,11 @@ fn view(arguments: &[Value]) -> Result<Option<View>, FunctionError> {
     // Neither name nor domain is part of what is asked for.
     let cluster = ClusterName::parse("etcd").map_err(|error| wrong(0, error.to_string()))?;
     let domain = Domain::of_cluster(&cluster);
-    let topology = Topology::new(cluster, domain, Scheme::Https, parsed).map_err(|errors| {
+    let checked = Topology::new(cluster, domain, Scheme::Https, parsed);
+    checked.map(Some).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         wrong(0, errors.join("; "))
-    })?;
-    topology
-        .view(&viewer)
-        .map(Some)
-        .map_err(|error| wrong(1, error.to_string()))
+    })
 }
 
 #[cfg(test)]
@@ -192,6 +252,15 @@ mod tests {
     fn addresses_are_a_map() {
         let map = PeerAddresses.call(&[servers(), "a1".into()]).unwrap();
         assert_eq!(map.get("b1").as_str(), Some("203.0.113.21"));
+    }
+
+    #[test]
+    fn a_diagram_is_drawn_in_both_forms() {
+        let drawn = TopologyDiagram.call(&[servers()]).unwrap();
+        assert!(drawn.get("mermaid").as_str().unwrap().contains("flowchart LR"));
+        assert!(drawn.get("svg").as_str().unwrap().starts_with("<svg "));
+        let error = TopologyDiagram.call(&["a1".into()]).unwrap_err();
+        assert_eq!(error.argument, Some(0));
     }
 
     #[test]

@@ -18,6 +18,9 @@ use super::target::Target;
 
 /// The longest that one attempt may take: a machine that drops packets must not eat all of the patience.
 const ATTEMPT: Duration = Duration::from_secs(30);
+/// The longest that a machine may take to answer a dial: two of its packets may get lost (Linux sends them again after 1 s and 3 s).
+/// One that is there answers in a round trip.
+pub(super) const DIAL: Duration = Duration::from_secs(5);
 /// Bytes that are carried at once between a TCP connection and its session.
 const PUMPED: usize = 128 * 1024;
 /// Pause between attempts at first; it grows to the other.
@@ -85,9 +88,14 @@ pub(super) async fn dial(target: &Target, fate: Arc<Fate>, until: Instant) -> Re
             detail: error.to_string(),
         })?
         .collect();
-    let tcp = timeout_at(until, first_to_answer(addresses))
+    let dialled = Instant::now();
+    let tcp = timeout_at(until.min(dialled + DIAL), first_to_answer(addresses))
         .await
-        .map_err(|_| timed_out("opening a TCP connection"))?
+        .map_err(|_| ConnectError::TimedOut {
+            server: server.clone(),
+            step: "opening a TCP connection",
+            waited: dialled.elapsed(),
+        })?
         .map_err(|error| ConnectError::Unreachable {
             server: server.clone(),
             detail: error.to_string(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::known_hosts::HostKey;
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The name has no address.
     #[error("{server}: the name {host} can't be resolved: {detail}")]

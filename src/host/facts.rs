@@ -1,8 +1,9 @@
 //! What a machine says about itself. PURE but for [`Host::facts`].
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use super::clock::ClockOffset;
 use super::errors::RunError;
 use super::hosts::Host;
 use super::script::{Output, Script};
@@ -133,7 +134,10 @@ fn parse(output: &Output, received: SystemTime) -> Facts {
         },
         None => InitSystem::Other(text("init")),
     };
-    let (clock_offset_ms, clock_uncertainty_ms) = clock(output, received);
+    let clock = ClockOffset::of(output, received).unwrap_or(ClockOffset {
+        ms: 0,
+        uncertainty_ms: i64::MAX,
+    });
     Facts {
         os_id: text("os_id"),
         os_version: text("os_version"),
@@ -146,8 +150,8 @@ fn parse(output: &Output, received: SystemTime) -> Facts {
             .values("address")
             .filter_map(|address| address.split('%').next()?.parse().ok())
             .collect(),
-        clock_offset_ms,
-        clock_uncertainty_ms,
+        clock_offset_ms: clock.ms,
+        clock_uncertainty_ms: clock.uncertainty_ms,
         cloud_init: match output.value("cloud_init") {
             Some("running") => Some(CloudInit::Running),
             Some("done") => Some(CloudInit::Done),
@@ -157,32 +161,6 @@ fn parse(output: &Output, received: SystemTime) -> Facts {
         memory_mib: number("memory_kib") / 1024,
         disk_free_mib: number("disk_free_kib") / 1024,
     }
-}
-
-/// What the answer took besides the script's own run was spent on the way, half of it in each direction.
-fn clock(output: &Output, received: SystemTime) -> (i64, i64) {
-    let (Some((first, _)), Some((last, exact))) = (
-        output.value("date_first").and_then(milliseconds),
-        output.value("date_last").and_then(milliseconds),
-    ) else {
-        return (0, i64::MAX);
-    };
-    let elapsed = i64::try_from(output.elapsed.as_millis()).unwrap_or(i64::MAX);
-    let one_way = elapsed.saturating_sub(last.saturating_sub(first).max(0)).max(0) / 2;
-    let ours = received
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    let coarse = if exact { 0 } else { 1000 };
-    (last.saturating_sub(ours - one_way), one_way + coarse + 1)
-}
-
-/// `1700000000.123456789`, or with anything but digits behind the point. The flag says whether there were parts of a second.
-fn milliseconds(date: &str) -> Option<(i64, bool)> {
-    let (seconds, fraction) = date.trim().split_once('.').unwrap_or((date.trim(), ""));
-    let seconds: i64 = seconds.parse().ok()?;
-    let exact = fraction.len() >= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    let fraction = if exact { fraction[..3].parse().ok()? } else { 0 };
-    Some((seconds.checked_mul(1000)? + fraction, exact))
 }
 
 fn architecture(machine: &str) -> String {
@@ -197,6 +175,7 @@ fn architecture(machine: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::UNIX_EPOCH;
 
     fn answer(stdout: &str, elapsed_ms: u64) -> Output {
         Output {

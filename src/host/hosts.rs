@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connecting::{blocking, dial, log_in, with_patience};
+use super::connecting::{DIAL, blocking, dial, log_in, with_patience};
 use super::errors::{ConnectError, RunError, TunnelError};
 use super::known_hosts::HostKey;
 use super::link::{Fate, Link};
@@ -190,7 +190,7 @@ impl Hosts {
                 bastion: bastion.to_string(),
                 detail,
             };
-            let tunnel = tokio::time::timeout_at(until, host.tcp(&target.host, target.port))
+            let tunnel = tokio::time::timeout_at(until.min(Instant::now() + DIAL), host.tcp(&target.host, target.port))
                 .await
                 .map_err(|_| refused("no answer in time".to_owned()))?;
             let tunnel = tunnel.map_err(|error| match error {

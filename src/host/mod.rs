@@ -8,14 +8,15 @@
 //!
 //! From the inside out:
 //!
-//! * [`shell`], [`script`], `framing`, [`known_hosts`], [`facts`]: PURE. Quoting, scripts, the conversation with the
-//!   root shell, host keys, what a machine says about itself.
+//! * [`shell`], [`script`], `framing`, [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
+//!   with the root shell, host keys, what a machine says about itself.
 //! * `link`: one thread for each connection, which owns libssh2's session and carries all its channels.
 //! * `root_shell`: the shell that runs scripts, one at a time.
 //! * `connecting`: from a target to an authenticated link, through bastions, with patience.
 //! * [`hosts`]: the pool, and what a caller does with a host.
 
 mod authentication;
+mod clock;
 mod connecting;
 mod errors;
 pub mod facts;
@@ -30,6 +31,7 @@ pub mod shell;
 mod target;
 mod upload;
 
+pub use clock::ClockOffset;
 pub use errors::{ConnectError, RootError, RunError, TunnelError, UploadError};
 pub use facts::{CloudInit, Facts, InitSystem};
 pub use hosts::{ConnectOptions, Host, Hosts, Tunnel};

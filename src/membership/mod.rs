@@ -5,13 +5,17 @@
 //! * [`member`]: the next step of one member.
 //! * [`identity`]: the IDs that etcd will compute, before it does.
 //! * [`leaving`]: how a member leaves.
+//! * [`health`]: what a look at all members amounts to.
+//! * [`sockets`]: by which address a peer is seen to come.
 //! * [`links`]: which directed pairs of members are connected.
 
 pub mod founding;
+pub mod health;
 pub mod identity;
 pub mod leaving;
 pub mod links;
 pub mod member;
+pub mod sockets;
 
 /// How many voters a cluster of `voters` needs to commit: more than half.
 pub fn quorum(voters: usize) -> usize {

@@ -106,6 +106,17 @@ pub struct ImportResponse {
     pub diagnostics: Diagnostics,
 }
 
+impl From<Result<(Value, Diagnostics), Diagnostics>> for ImportResponse {
+    fn from(found: Result<(Value, Diagnostics), Diagnostics>) -> Self {
+        let (state, diagnostics) = found.unwrap_or_else(|diagnostics| (Value::Null, diagnostics));
+        Self {
+            state,
+            private: Vec::new(),
+            diagnostics,
+        }
+    }
+}
+
 /// A managed resource.
 #[async_trait]
 pub trait Resource: Send + Sync {
@@ -116,7 +127,7 @@ pub trait Resource: Send + Sync {
     fn schema(&self) -> Schema;
 
     /// What of it identifies the thing that it stands for (Terraform 1.12 and later); empty where it has none.
-    /// Each is a required text or number attribute of the schema at the top level.
+    /// Required ones are in every identity; optional ones may be null, and may be for the import only.
     fn identity(&self) -> Vec<Attribute> {
         Vec::new()
     }
@@ -190,6 +201,33 @@ pub trait Resource: Send + Sync {
     }
 }
 
+/// What a data source read.
+pub struct DataResponse {
+    /// The configuration with everything that was computed. Nothing in it may be unknown.
+    pub state: Value,
+    /// Errors and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+/// A data source: something to be looked at, and never changed.
+#[async_trait]
+pub trait DataSource: Send + Sync {
+    /// The full type name, such as `etcd_cluster_status`.
+    fn name(&self) -> &'static str;
+
+    /// Its schema.
+    fn schema(&self) -> Schema;
+
+    /// Checks a configuration as far as it is known, without I/O.
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        let _ = config;
+        Diagnostics::new()
+    }
+
+    /// Looks. The configuration is wholly known, with defaults where it had null.
+    async fn read(&self, context: &Context, config: Value) -> DataResponse;
+}
+
 /// A parameter of a function.
 pub struct Parameter {
     /// Its name in messages.
@@ -243,6 +281,9 @@ pub trait Provider: Send + Sync {
 
     /// Its managed resources.
     fn resources(&self) -> &[Box<dyn Resource>];
+
+    /// Its data sources.
+    fn data_sources(&self) -> &[Box<dyn DataSource>];
 
     /// Its functions.
     fn functions(&self) -> &[Box<dyn Function>];

@@ -24,6 +24,14 @@ pub fn propose(schema: &Schema, prior: &Value, proposed: Value, config: &Value) 
     planned
 }
 
+/// A configuration with the schema's defaults where it has null, for blocks that have no plan.
+#[must_use]
+pub fn with_defaults(schema: &Schema, config: &Value) -> Value {
+    let mut filled = config.clone();
+    fill_defaults(&schema.attributes, &mut filled, config);
+    filled
+}
+
 fn fill_defaults(attributes: &[Attribute], planned: &mut Value, config: &Value) {
     let Value::Map(object) = planned else { return };
     for one in attributes {

@@ -2,7 +2,13 @@
 
 pub mod cluster;
 pub mod connection;
+pub mod departures;
+pub mod dialling;
+mod import;
 pub mod member;
+pub mod restarts;
 pub mod road;
 pub mod server;
+pub mod talk;
 pub mod timeouts;
+pub mod unreached;

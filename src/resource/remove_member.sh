@@ -1,3 +1,4 @@
+# Needs binaries.sh.
 # remove_member CLUSTER STAMP MODE [all]: stops the member of this cluster on this server and takes away what was installed
 # for it: unit, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
 # (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat. With `all` every member
@@ -12,7 +13,7 @@ remove_member() {
   if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
   if [ -f "$unit_file" ]; then
     account=$(sed -n 's/^User=//p' "$unit_file" | head -n 1)
-    binaries=$(sed -n 's|^ExecStart=.* \(/usr/local/lib/etcd/[^/ ]*\)/etcd.*|\1|p' "$unit_file" | head -n 1)
+    binaries=$(binaries_of "$unit")
     systemctl --quiet disable "$unit" 2>/dev/null || true
     if [ "${4:-}" = all ]; then
       systemctl stop --no-block "$unit"
@@ -43,10 +44,8 @@ remove_member() {
   if [ -n "$account" ] && [ "$account" != root ] && id "$account" >/dev/null 2>&1; then
     userdel "$account" >/dev/null 2>&1 || true
   fi
-  if [ -n "$binaries" ] && ! grep -qs " $binaries/etcd" /etc/systemd/system/etcd-*.service; then
-    rm -rf "$binaries"
-    rmdir /usr/local/lib/etcd 2>/dev/null || true
-  fi
-  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/joining-permit" "$etc/guard" "$etc/pki"
+  remove_unused "$binaries"
+  rmdir /usr/local/lib/etcd 2>/dev/null || true
+  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/guard" "$etc/pki"
   rmdir /var/lib/etcd 2>/dev/null || true
 }

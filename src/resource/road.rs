@@ -1,6 +1,6 @@
 //! The road from a block to the servers: the provider's SSH configuration and the connections of this process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,7 +8,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{ConfigError, SshConfig};
+use super::departures::Departures;
+use super::restarts::{Restarting, Restarts};
 use super::server::model::ServerModel;
+use super::unreached::Unreached;
 use crate::host::{ConnectError, ConnectOptions, Host, HostKeyPolicy, Hosts, Target};
 
 /// What the provider was configured with, shared by its blocks. Empty until then.
@@ -27,8 +30,9 @@ struct Configured {
     reached: Mutex<HashMap<Target, Host>>,
     /// One line for each cluster: changes that touch its membership go one after the other.
     lines: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    /// Members that this process was asked to delete, by cluster.
-    leaving: Mutex<HashMap<String, Vec<String>>>,
+    unreached: Unreached,
+    departures: Departures,
+    restarts: Arc<Restarts>,
 }
 
 /// The private keys of certificate authorities that were given to the provider.
@@ -74,7 +78,9 @@ impl Road {
             stop,
             reached: Mutex::default(),
             lines: Mutex::default(),
-            leaving: Mutex::default(),
+            unreached: Unreached::default(),
+            departures: Departures::default(),
+            restarts: Arc::default(),
         };
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
     }
@@ -109,18 +115,27 @@ impl Road {
         } else {
             within.min(configured.ssh.connect_timeout())
         };
-        let host = configured
-            .hosts
-            .connect(
-                &target,
-                ConnectOptions {
-                    timeout,
-                    retry: patient,
-                },
-            )
-            .await?;
+        if let Some(error) = configured.unreached.recently(&shared).filter(|_| !patient) {
+            return Err(error.into());
+        }
+        let options = ConnectOptions {
+            timeout,
+            retry: patient,
+        };
+        let connected = configured.hosts.connect(&target, options).await;
+        let host = connected.inspect_err(|error| configured.unreached.note(&shared, error))?;
         reached().insert(shared, host.clone());
         Ok(host)
+    }
+
+    /// Whether nobody answered there a moment ago.
+    pub fn is_unreached(&self, server: &ServerModel) -> bool {
+        let own = server.ssh.clone().unwrap_or_default();
+        let target = self.configured().ok().and_then(|configured| {
+            let target = configured.ssh.target(&own, server.ssh_address(), None).ok()?;
+            configured.unreached.recently(&without_pin(target))
+        });
+        target.is_some()
     }
 
     /// Waits, unless Terraform asks to stop.
@@ -161,18 +176,47 @@ impl Road {
         Ok(line.lock_owned().await)
     }
 
-    /// Notes that a member is to leave, and returns all that are to leave its cluster so far.
+    /// Notes that a member waits to be restarted.
     ///
     /// # Errors
     /// If the provider is not configured.
-    pub fn leaving(&self, token: &str, member: &str) -> Result<Vec<String>, RoadError> {
+    pub fn restarting(&self, token: &str, member: &str) -> Result<Restarting, RoadError> {
+        Ok(Restarting::new(&self.configured()?.restarts, token, member))
+    }
+
+    /// Notes that a member is to leave its cluster for good.
+    ///
+    /// # Errors
+    /// If the provider is not configured.
+    pub fn leaves(&self, token: &str, member: &str) -> Result<(), RoadError> {
+        self.configured()?.departures.announce(token, member);
+        Ok(())
+    }
+
+    /// Notes that a member is to be in its cluster.
+    ///
+    /// # Errors
+    /// If the provider is not configured.
+    pub fn stays(&self, token: &str, member: &str) -> Result<(), RoadError> {
+        self.configured()?.departures.withdraw(token, member);
+        Ok(())
+    }
+
+    /// The members that are to leave a cluster for good, as far as this process was asked.
+    pub fn leaving(&self, token: &str) -> BTreeSet<String> {
+        self.configured()
+            .map(|configured| configured.departures.of(token))
+            .unwrap_or_default()
+    }
+
+    /// Waits until all of `members` are to leave the cluster for good.
+    ///
+    /// # Errors
+    /// If the provider is not configured.
+    pub async fn all_leave(&self, token: &str, members: &BTreeSet<String>) -> Result<(), RoadError> {
         let configured = self.configured()?;
-        let mut leaving = configured.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        let members = leaving.entry(token.to_owned()).or_default();
-        if !members.iter().any(|known| known == member) {
-            members.push(member.to_owned());
-        }
-        Ok(members.clone())
+        configured.departures.all(token, members).await;
+        Ok(())
     }
 }
 

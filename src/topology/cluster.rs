@@ -182,14 +182,33 @@ impl Topology {
         FailureDomains::new(self.servers.values().map(|s| s.network.clone()))
     }
 
-    fn server(&self, name: &ServerName) -> Result<&Server, ViewError> {
-        self.servers.get(name).ok_or_else(|| {
+    /// The server of this name.
+    ///
+    /// # Errors
+    /// [`ViewError::UnknownServer`] if there is none.
+    pub fn find(&self, name: &str) -> Result<(&ServerName, &Server), ViewError> {
+        let found = self.servers.iter().find(|(server, _)| server.as_str() == name);
+        found.ok_or_else(|| {
             let known: Vec<&str> = self.servers.keys().map(ServerName::as_str).collect();
             ViewError::UnknownServer {
-                name: name.to_string(),
+                name: name.to_owned(),
                 known: known.join(", "),
             }
         })
+    }
+
+    /// Where one server dials another one's member.
+    ///
+    /// # Errors
+    /// If there is no such server, or no address by which the one reaches the other.
+    pub fn dials(&self, from: &str, to: &str) -> Result<SocketAddr, ViewError> {
+        let (_, peer) = self.find(to)?;
+        let address = super::server::address(self.find(from)?.1, peer)?;
+        Ok(SocketAddr::new(address, peer.peer_port))
+    }
+
+    fn server(&self, name: &ServerName) -> Result<&Server, ViewError> {
+        Ok(self.find(name.as_str())?.1)
     }
 
     fn stable_url(&self, server: &Server, port: impl Fn(&Server) -> u16) -> String {

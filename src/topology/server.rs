@@ -26,6 +26,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// The loopback address at which its member answers.
+    #[must_use]
+    pub fn loopback(&self) -> IpAddr {
+        if self.private_address.is_ipv6() {
+            IpAddr::from(std::net::Ipv6Addr::LOCALHOST)
+        } else {
+            IpAddr::from(std::net::Ipv4Addr::LOCALHOST)
+        }
+    }
+
     /// The address by which servers of `network` dial this one: private within its own network, else public.
     #[must_use]
     pub fn address_from(&self, network: &NetworkName) -> Option<IpAddr> {

@@ -29,6 +29,7 @@ fn functions_in_a_configuration() -> Result<()> {
         let outputs = r#"
 output "a1" { value = provider::etcd::initial_cluster(local.servers, "a1") }
 output "b1" { value = provider::etcd::initial_cluster(local.servers, "b1") }
+output "picture" { value = provider::etcd::topology_diagram(local.servers).svg }
 output "from_b1" { value = provider::etcd::peer_addresses(local.servers, "b1") }
 "#;
         terraform.configure(&format!("{SERVERS}{outputs}"))?;
@@ -46,6 +47,14 @@ output "from_b1" { value = provider::etcd::peer_addresses(local.servers, "b1") }
         assert_eq!(
             output("from_b1"),
             serde_json::json!({ "a1": "203.0.113.11", "a2": "203.0.113.12", "b1": "10.0.0.11" })
+        );
+
+        ensure!(
+            output("picture")
+                .as_str()
+                .is_some_and(|svg| svg.contains("203.0.113.21")),
+            "{}",
+            output("picture")
         );
 
         let nobody = "output \"x\" { value = provider::etcd::initial_cluster(local.servers, \"z9\") }\n";

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab, Output};
 
+use crate::chance::Chance;
 use crate::configuration::{Configuration, quoted};
 use crate::outside::{eventually, one_cluster};
 use crate::prefix;
@@ -22,36 +23,8 @@ const DESTROY: [&str; 5] = [
     "-no-color",
     "-refresh=false",
 ];
-/// At how many moments, spread over an apply, it is interrupted.
+/// At how many moments it is interrupted: one in each of so many equal parts of an apply.
 const MOMENTS: u32 = 20;
-
-/// One moment in each of [`MOMENTS`] equal parts of an apply, as fractions of it. `ACCEPTANCE_SEED` repeats a run.
-struct Moments {
-    seed: u64,
-}
-
-impl Moments {
-    fn new() -> Self {
-        let given = std::env::var("ACCEPTANCE_SEED").ok().and_then(|seed| seed.parse().ok());
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(1, |now| now.as_secs());
-        Self {
-            seed: given.unwrap_or(now),
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = f64> {
-        // A linear congruential generator (Knuth's MMIX); its upper bits are good enough here.
-        let mut number = self.seed;
-        (0..MOMENTS).map(move |part| {
-            number = number
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (f64::from(part) + (number >> 40) as f64 / f64::from(1 << 24)) / f64::from(MOMENTS)
-        })
-    }
-}
 
 /// An apply of a saved plan that was interrupted.
 struct Interrupted {
@@ -104,18 +77,20 @@ fn converges(name: &str, interrupt: impl Fn(&Lab, &mut Running) -> Result<()>) -
     let mut whole = start.elapsed();
     terraform.run(&DESTROY)?.ok()?;
 
-    let moments = Moments::new();
-    eprintln!("{name}: ACCEPTANCE_SEED={}, an apply takes {whole:?}", moments.seed);
+    let mut chance = Chance::new();
+    let seed = chance.seed();
+    eprintln!("{name}: ACCEPTANCE_SEED={seed}, an apply takes {whole:?}");
     let mut cut_short = 0;
-    for fraction in moments.all() {
+    for part in 0..MOMENTS {
+        let fraction = (f64::from(part) + chance.fraction()) / f64::from(MOMENTS);
         let begun = Instant::now();
         let Interrupted { first, after } = interrupted(&lab, &terraform, &mut whole, fraction, &interrupt)?;
         let noticed = !first.success();
         cut_short += u32::from(noticed);
         let what = || {
             format!(
-                "ACCEPTANCE_SEED={}: interrupted after {after:?} of {whole:?}; the interrupted apply said:\n{}{}",
-                moments.seed, first.stdout, first.stderr
+                "ACCEPTANCE_SEED={seed}: interrupted after {after:?} of {whole:?}; the interrupted apply said:\n{}{}",
+                first.stdout, first.stderr
             )
         };
         terraform.apply().with_context(what)?;

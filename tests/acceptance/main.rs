@@ -4,20 +4,34 @@
 //!
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
+mod adoption;
 mod authorities;
 mod binaries;
+mod certificates;
+mod chance;
 mod complaint;
 mod configuration;
+mod dead_server;
+mod drift;
+mod examples;
 mod faults;
 mod fingerprint;
 mod forming;
 mod functions;
 mod interruption;
+mod modules;
+mod moves;
 mod outside;
 mod refusals;
+mod rolling;
+mod scaling;
 mod secrets;
 mod server;
+mod status;
 mod terraform;
+mod trials;
+mod two_applies;
+mod writer;
 
 /// The prefix of a test's lab. `ACCEPTANCE_PREFIX` keeps two runs apart that share a machine.
 fn prefix(test: &str) -> String {

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::Lab;
@@ -108,11 +107,13 @@ pub fn one_cluster(lab: &Lab, hosts: &[&str]) -> Result<u64> {
     }
     let ids: BTreeSet<u64> = all.iter().map(|status| status.member_id).collect();
     ensure!(ids.len() == hosts.len(), "two hosts are the same member: {all:?}");
+    // Under a name of its own each time: what was there before proves nothing.
+    let seen = format!("seen/{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
     for writer in hosts {
-        ctl(lab, writer, &format!("put seen/{writer} {writer}"))?;
+        ctl(lab, writer, &format!("put {seen}/{writer} {writer}"))?;
     }
     for reader in hosts {
-        let read = ctl(lab, reader, "get --prefix --print-value-only seen/")?;
+        let read = ctl(lab, reader, &format!("get --prefix --print-value-only {seen}/"))?;
         let read: BTreeSet<&str> = read.lines().collect();
         ensure!(
             read == hosts.iter().copied().collect(),
@@ -120,6 +121,46 @@ pub fn one_cluster(lab: &Lab, hosts: &[&str]) -> Result<u64> {
         );
     }
     Ok(first.cluster_id)
+}
+
+/// A member as the member list has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its name; empty as long as it has not started.
+    pub name: String,
+    /// Its ID.
+    pub id: u64,
+    /// Whether it has no vote.
+    pub learner: bool,
+    /// Its peer URLs.
+    pub peer_urls: Vec<String>,
+}
+
+/// The member list, as the host's member gives it.
+pub fn member_list(lab: &Lab, host: &str) -> Result<Vec<Listed>> {
+    let text = ctl(lab, host, "member list -w json")?;
+    let value: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let members = value["members"].as_array().context("no members")?;
+    let listed = members.iter().map(|member| {
+        let urls = member["peerURLs"].as_array().cloned().unwrap_or_default();
+        Ok(Listed {
+            name: member["name"].as_str().unwrap_or_default().to_owned(),
+            id: member["ID"].as_u64().context("no ID")?,
+            learner: member["isLearner"].as_bool().unwrap_or(false),
+            peer_urls: urls.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        })
+    });
+    listed.collect()
+}
+
+/// The names of servers in the cluster's block of the host's `/etc/hosts`.
+pub fn hosts_block(lab: &Lab, host: &str) -> Result<BTreeSet<String>> {
+    let text = lab.read_file(host, "/etc/hosts")?;
+    let names = text.lines().filter_map(|line| {
+        let name = line.split_whitespace().nth(1)?;
+        Some(name.strip_suffix(".main.etcd.internal")?.to_owned())
+    });
+    Ok(names.collect())
 }
 
 /// The host on which the leader runs.
@@ -143,78 +184,6 @@ pub fn eventually(what: &str, patience: Duration, mut question: impl FnMut() -> 
     }
     let why = last.err().map_or_else(String::new, |error| format!(": {error:#}"));
     anyhow::bail!("{what}: not within {patience:?}{why}")
-}
-
-/// A client on a host that writes numbered keys to its own member, one after the other, until it is stopped.
-pub struct Writer<'a> {
-    lab: &'a Lab,
-    host: String,
-    child: Child,
-}
-
-/// What a [`Writer`] did.
-pub struct Written {
-    /// The numbers that etcd acknowledged.
-    pub acknowledged: BTreeSet<u64>,
-    /// The longest time between two acknowledged writes.
-    pub longest_stall: Duration,
-}
-
-const STOP: &str = "/run/lab-writer-stop";
-
-impl<'a> Writer<'a> {
-    /// Starts writing. A write that fails is tried again under the next number.
-    pub fn start(lab: &'a Lab, host: &str) -> Result<Self> {
-        let script = format!(
-            "{ETCDCTL} rm -f {STOP}; i=0; while [ ! -e {STOP} ]; do i=$((i+1)); etcdctl put written/$i $i >/dev/null 2>&1 && echo $i $(date +%s%3N); done"
-        );
-        let mut command = lab.command_on(host, "sh")?;
-        command
-            .args(["-c", &script])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        Ok(Self {
-            lab,
-            host: host.to_owned(),
-            child: command.spawn().context("starting the writer")?,
-        })
-    }
-
-    /// Stops writing and says what was acknowledged.
-    pub fn stop(self) -> Result<Written> {
-        self.lab.exec(&self.host, &format!("touch {STOP}"))?;
-        let output = self.child.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let rows: Vec<(u64, u64)> = text
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .filter_map(|(n, at)| Some((n.parse().ok()?, at.parse().ok()?)))
-            .collect();
-        let stall = rows
-            .windows(2)
-            .map(|pair| pair[1].1.saturating_sub(pair[0].1))
-            .max()
-            .unwrap_or(0);
-        Ok(Written {
-            acknowledged: rows.iter().map(|(n, _)| *n).collect(),
-            longest_stall: Duration::from_millis(stall),
-        })
-    }
-}
-
-impl Written {
-    /// Checks that the member on `host` has every acknowledged write.
-    pub fn check(&self, lab: &Lab, host: &str) -> Result<()> {
-        let text = ctl(lab, host, "get --prefix --keys-only written/")?;
-        let there: BTreeSet<u64> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("written/")?.parse().ok())
-            .collect();
-        let lost: Vec<_> = self.acknowledged.difference(&there).collect();
-        ensure!(lost.is_empty(), "acknowledged and not on {host}: {lost:?}");
-        Ok(())
-    }
 }
 
 /// What a destroy must not leave: units, users, a block in the hosts file, configuration, listening ports, processes. Nothing

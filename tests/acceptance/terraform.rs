@@ -18,9 +18,17 @@ use crate::complaint::Complaint;
 
 /// The versions that everything is tried with.
 pub const VERSIONS: [&str; 2] = ["1.11", "1.15"];
-const PROVIDER: &str = env!("CARGO_BIN_EXE_terraform-provider-etcd");
+/// The provider that was just built.
+pub const PROVIDER: &str = env!("CARGO_BIN_EXE_terraform-provider-etcd");
 /// What Terraform finds it under.
 const PLUGIN: &str = "terraform-provider-etcd_v0.1.0";
+
+/// The Terraform of a minor version, one of [`VERSIONS`].
+pub fn program(minor: &str) -> Result<PathBuf> {
+    let program = cache_folder().join("terraform").join(minor).join("terraform");
+    ensure!(program.exists(), "there is no {}: run tests/setup", program.display());
+    Ok(program)
+}
 
 /// A working directory with a configuration, and the Terraform of one version to run in it.
 pub struct Terraform<'a> {
@@ -34,8 +42,7 @@ impl<'a> Terraform<'a> {
     /// A fresh working directory. `minor` is one of [`VERSIONS`]. The provider is found in a filesystem mirror, so that
     /// `terraform init` does what it does for a user.
     pub fn new(lab: &'a Lab, minor: &str) -> Result<Self> {
-        let program = cache_folder().join("terraform").join(minor).join("terraform");
-        ensure!(program.exists(), "there is no {}: run tests/setup", program.display());
+        let program = program(minor)?;
         let folder = tempfile::Builder::new().prefix("acceptance-").tempdir()?;
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",

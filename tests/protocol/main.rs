@@ -2,6 +2,7 @@
 
 mod changes;
 mod client;
+mod data_sources;
 mod others;
 mod process;
 mod terraform;

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use terraform_provider_etcd::plugin::block::{
-    ApplyRequest, ApplyResponse, Context, Function, FunctionError, ImportRequest, ImportResponse, Parameter,
-    PlanRequest, PlanResponse, Provider, ReadRequest, ReadResponse, Resource,
+    ApplyRequest, ApplyResponse, Context, DataResponse, DataSource, Function, FunctionError, ImportRequest,
+    ImportResponse, Parameter, PlanRequest, PlanResponse, Provider, ReadRequest, ReadResponse, Resource,
 };
 use terraform_provider_etcd::plugin::diagnostics::{Diagnostic, Diagnostics};
 use terraform_provider_etcd::plugin::path::Path;
@@ -13,6 +13,7 @@ use terraform_provider_etcd::plugin::value::Value;
 /// The provider.
 pub struct Things {
     resources: Vec<Box<dyn Resource>>,
+    data_sources: Vec<Box<dyn DataSource>>,
     functions: Vec<Box<dyn Function>>,
 }
 
@@ -20,6 +21,7 @@ impl Things {
     pub fn new() -> Self {
         Self {
             resources: vec![Box::new(Thing)],
+            data_sources: vec![Box::new(Count)],
             functions: vec![Box::new(Half)],
         }
     }
@@ -53,6 +55,10 @@ impl Provider for Things {
 
     fn resources(&self) -> &[Box<dyn Resource>] {
         &self.resources
+    }
+
+    fn data_sources(&self) -> &[Box<dyn DataSource>] {
+        &self.data_sources
     }
 
     fn functions(&self) -> &[Box<dyn Function>] {
@@ -278,6 +284,54 @@ fn finish(mut state: Value, secret_seen: bool) -> Value {
         state.set("id", "id-of-secret");
     }
     state
+}
+
+struct Count;
+
+pub fn count_schema() -> Schema {
+    Schema {
+        description: "How many things there are.",
+        attributes: vec![
+            Attribute::string("of").required(),
+            Attribute::number("at_least").default(1),
+            Attribute::number("count").computed(),
+        ],
+        ..Schema::default()
+    }
+}
+
+#[async_trait]
+impl DataSource for Count {
+    fn name(&self) -> &'static str {
+        "things_count"
+    }
+
+    fn schema(&self) -> Schema {
+        count_schema()
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        match config.get("of").as_str() {
+            Some("") => Diagnostic::error("Count of what?", "Say it.").at(Path::of("of")).into(),
+            _ => Diagnostics::new(),
+        }
+    }
+
+    async fn read(&self, context: &Context, mut config: Value) -> DataResponse {
+        let mut diagnostics = Diagnostics::new();
+        match config.get("of").as_str() {
+            Some("panic") => panic!("too many to count"),
+            Some("slow") => context.stop.cancelled().await,
+            Some("few") => diagnostics.push(Diagnostic::warning("Few", "There are few.")),
+            _ => {}
+        }
+        let unknown = config.get("of").as_str() == Some("stars");
+        config.set("count", if unknown { Value::Unknown } else { 7.into() });
+        DataResponse {
+            state: config,
+            diagnostics,
+        }
+    }
 }
 
 struct Half;

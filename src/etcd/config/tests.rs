@@ -97,3 +97,27 @@ fn texts_stay_texts_for_a_reader_of_yaml_1_1() {
         assert_eq!(read["peer-transport-security"]["client-cert-auth"], Value::from(true));
     }
 }
+
+#[test]
+fn the_users_options_are_read_back() {
+    for version in ["3.4.23", "3.5.33", "3.6.14", "3.7.1"] {
+        let mut given = vec![
+            ("auto-compaction-mode", "periodic"),
+            ("auto-compaction-retention", "8h"),
+            ("cipher-suites", "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384"),
+            ("quota-backend-bytes", "4294967296"),
+            ("backend-batch-interval", "150ms"),
+        ];
+        if version >= "3.6" {
+            given.push((
+                "feature-gates",
+                "InitialCorruptCheck=false,StopGRPCServiceOnDefrag=true",
+            ));
+        }
+        let file = rendered(version, &given);
+        let read = extra_options(&file, &Version::parse(version).unwrap());
+        let given = given.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(read, given.collect(), "{file}");
+        assert!(extra_options(&rendered(version, &[]), &Version::parse(version).unwrap()).is_empty());
+    }
+}

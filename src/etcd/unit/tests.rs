@@ -73,6 +73,15 @@ impl Machine {
 }
 
 #[test]
+fn a_start_for_a_snapshot_happens_once() {
+    let machine = Machine::new();
+    machine.write_log();
+    fs::write(machine.layout.snapshot_file(), "snapshot\n").unwrap();
+    assert_eq!(machine.start().as_deref(), Ok("snapshot"));
+    assert_eq!(machine.start().as_deref(), Ok("existing"));
+}
+
+#[test]
 fn a_member_founds_once() {
     let machine = Machine::new();
     machine.permit(&machine.layout.founding_permit());

@@ -96,6 +96,14 @@ pub fn decode_state(json: &serde_json::Value, r#type: &Type) -> Result<Value, Co
     from_json(json, r#type, json::Extra::Drop)
 }
 
+/// Reads what a user wrote in JSON: what is missing becomes null, and what the type doesn't have is an error.
+///
+/// # Errors
+/// If it is not of the type.
+pub fn decode_given(json: &serde_json::Value, r#type: &Type) -> Result<Value, CodecError> {
+    from_json(json, r#type, json::Extra::Refuse)
+}
+
 /// Writes a value of a type, as msgpack.
 ///
 /// # Errors

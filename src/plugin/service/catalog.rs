@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::plugin::block::{Function, Provider, Resource};
+use crate::plugin::block::{DataSource, Function, Provider, Resource};
 use crate::plugin::codec::attributes_type;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::schema::{Attribute, Schema, Type};
@@ -13,6 +13,7 @@ pub(super) struct Catalog {
     pub(super) provider: Schema,
     pub(super) provider_type: Type,
     pub(super) resources: HashMap<&'static str, Arc<ResourceEntry>>,
+    pub(super) data_sources: HashMap<&'static str, Arc<DataSourceEntry>>,
     pub(super) functions: HashMap<&'static str, FunctionEntry>,
 }
 
@@ -24,6 +25,14 @@ pub(super) struct ResourceEntry {
     pub(super) r#type: Type,
     pub(super) identity: Vec<Attribute>,
     pub(super) identity_type: Type,
+}
+
+/// A data source.
+pub(super) struct DataSourceEntry {
+    position: usize,
+    pub(super) name: &'static str,
+    pub(super) schema: Schema,
+    pub(super) r#type: Type,
 }
 
 /// A function.
@@ -38,12 +47,16 @@ impl Catalog {
     pub(super) fn of(provider: &dyn Provider) -> Self {
         let schema = provider.schema();
         let resources = provider.resources().iter().enumerate();
+        let data_sources = provider.data_sources().iter().enumerate();
         let functions = provider.functions().iter().enumerate();
         Self {
             provider_type: attributes_type(&schema.attributes),
             provider: schema,
             resources: resources
                 .map(|(at, one)| (one.name(), Arc::new(ResourceEntry::of(at, &**one))))
+                .collect(),
+            data_sources: data_sources
+                .map(|(at, one)| (one.name(), Arc::new(DataSourceEntry::of(at, &**one))))
                 .collect(),
             functions: functions
                 .map(|(at, one)| (one.name(), FunctionEntry::of(at, &**one)))
@@ -56,6 +69,13 @@ impl Catalog {
             .get(name)
             .cloned()
             .ok_or_else(|| absent("resource", name))
+    }
+
+    pub(super) fn data_source(&self, name: &str) -> Result<Arc<DataSourceEntry>, Diagnostics> {
+        self.data_sources
+            .get(name)
+            .cloned()
+            .ok_or_else(|| absent("data source", name))
     }
 }
 
@@ -75,6 +95,23 @@ impl ResourceEntry {
     /// The resource itself.
     pub(super) fn block<'a>(&self, provider: &'a dyn Provider) -> &'a dyn Resource {
         &*provider.resources()[self.position]
+    }
+}
+
+impl DataSourceEntry {
+    fn of(position: usize, data_source: &dyn DataSource) -> Self {
+        let schema = data_source.schema();
+        Self {
+            position,
+            name: data_source.name(),
+            r#type: attributes_type(&schema.attributes),
+            schema,
+        }
+    }
+
+    /// The data source itself.
+    pub(super) fn block<'a>(&self, provider: &'a dyn Provider) -> &'a dyn DataSource {
+        &*provider.data_sources()[self.position]
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod absent;
 mod catalog;
+mod data_source;
 mod own;
 mod resource;
 mod rpc;

@@ -30,12 +30,16 @@ impl Service {
         let resource = |name: &&str| get_metadata::TypeMetadata {
             type_name: (*name).to_owned(),
         };
+        let data_source = |name: &&str| get_metadata::TypeMetadata {
+            type_name: (*name).to_owned(),
+        };
         let function = |name: &&str| get_metadata::FunctionMetadata {
             name: (*name).to_owned(),
         };
         get_metadata::Response {
             server_capabilities: Some(Self::capabilities()),
             resources: self.catalog.resources.keys().map(resource).collect(),
+            data_sources: self.catalog.data_sources.keys().map(data_source).collect(),
             functions: self.catalog.functions.keys().map(function).collect(),
             ..Default::default()
         }
@@ -43,9 +47,13 @@ impl Service {
 
     pub(super) fn schemas(&self) -> get_provider_schema::Response {
         let resources = self.catalog.resources.iter();
+        let data_sources = self.catalog.data_sources.iter();
         get_provider_schema::Response {
             provider: Some(wire::schema(&self.catalog.provider)),
             resource_schemas: resources
+                .map(|(name, one)| ((*name).to_owned(), wire::schema(&one.schema)))
+                .collect(),
+            data_source_schemas: data_sources
                 .map(|(name, one)| ((*name).to_owned(), wire::schema(&one.schema)))
                 .collect(),
             functions: self.functions().functions,

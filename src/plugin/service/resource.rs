@@ -16,6 +16,7 @@ use crate::plugin::proto::tfplugin6::{
     apply_resource_change, import_resource_state, plan_resource_change, read_resource, upgrade_resource_identity,
     upgrade_resource_state, validate_resource_config,
 };
+use crate::plugin::schema::Presence;
 use crate::plugin::value::Value;
 use crate::plugin::wire;
 
@@ -44,9 +45,10 @@ impl ResourceEntry {
             return Ok(None);
         }
         let identity = self.block(provider).identity_of(state);
-        let complete = identity
-            .as_map()
-            .is_some_and(|parts| parts.values().all(|part| !part.is_null() && part.is_wholly_known()));
+        let complete = self.identity.iter().all(|one| {
+            let part = identity.get(one.name);
+            part.is_wholly_known() && (one.presence != Presence::Required || !part.is_null())
+        });
         if !complete {
             return Ok(None);
         }

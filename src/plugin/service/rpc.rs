@@ -198,7 +198,7 @@ impl Provider for Service {
         &self,
         request: Request<validate_data_resource_config::Request>,
     ) -> Answer<validate_data_resource_config::Response> {
-        let diagnostics = wire::diagnostics(absent("data source", &request.get_ref().type_name));
+        let diagnostics = said(self.validate_data_source(request.into_inner()).await);
         answer(validate_data_resource_config::Response { diagnostics })
     }
 
@@ -206,11 +206,11 @@ impl Provider for Service {
         &self,
         request: Request<read_data_source::Request>,
     ) -> Answer<read_data_source::Response> {
-        let diagnostics = wire::diagnostics(absent("data source", &request.get_ref().type_name));
-        answer(read_data_source::Response {
-            diagnostics,
+        let result = self.read_data(request.into_inner()).await;
+        answer(result.unwrap_or_else(|failed| read_data_source::Response {
+            diagnostics: wire::diagnostics(failed),
             ..Default::default()
-        })
+        }))
     }
 
     async fn validate_ephemeral_resource_config(

@@ -1,32 +1,36 @@
 //! `etcd_cluster`: what the servers of a cluster share. Writes every server's view into its hosts file and, when
 //! it is new, leaves a founding permit on each.
 
+mod authorities;
+mod establishing;
+mod failure_domains;
+mod import;
 pub mod model;
 pub mod plan;
+mod rotation;
 pub mod servers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use time::OffsetDateTime;
-
-use crate::etcd::certificates::{Ca, CaPurpose};
-use crate::membership::founding::{Founding, Refusal, found, found_again};
+use crate::membership::founding::{Founding, found_again};
 use crate::plugin::block::{
-    ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
+    ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
+    ReadResponse, Resource,
 };
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema, Type};
-use crate::plugin::value::{FormError, Value, from_value, to_value};
+use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::road::Road;
 use crate::resource::timeouts;
 use crate::topology::{ClusterName, Topology};
-use model::{Authorities, Authority, ClusterModel};
-use servers::{Each, Running, StepError, observe, on_each, prepare, seen};
+use async_trait::async_trait;
+use establishing::{Wish, establish};
+use model::ClusterModel;
+use servers::{Running, StepError, observe, on_each, seen};
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
@@ -42,46 +46,6 @@ impl ClusterResource {
         Self { road }
     }
 
-    /// Observes all servers, decides, and only then writes: views, and permits where it is to found.
-    async fn establish(
-        &self,
-        cluster: &ClusterModel,
-        topology: &Topology,
-        wish: Wish,
-        within: Duration,
-    ) -> Established {
-        let mut established = Established::default();
-        let road = &self.road;
-        if wish != Wish::Views {
-            let observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
-                observe(&host, topology, name).await
-            })
-            .await;
-            let seen = seen(&observed);
-            let decision = if wish == Wish::Found {
-                found(cluster.token(), &seen)
-            } else {
-                found_again(cluster.token(), &seen)
-            };
-            match decision {
-                Founding::Permit(_) => established.permits = true,
-                Founding::Underway => {}
-                Founding::Refused(reasons) => {
-                    established.diagnostics = refusals(&cluster.name, &reasons);
-                    return established;
-                }
-            }
-        }
-        let permits = established.permits;
-        let written = on_each(road, &cluster.servers, within, false, |name, host| async move {
-            prepare(&host, topology, name, cluster.token(), permits).await
-        })
-        .await;
-        established.wrote = true;
-        established.failed(written, "Its view could not be written");
-        established
-    }
-
     /// Takes the cluster off the servers that left it. Their members have left before.
     async fn clear_removed(&self, prior: &Value, cluster: &ClusterModel, within: Duration) -> Diagnostics {
         let topology = model::topology(prior, &Path::root(), &mut Diagnostics::new());
@@ -92,7 +56,10 @@ impl ClusterResource {
         if before.servers.is_empty() {
             return Diagnostics::new();
         }
-        self.clear(&before, &topology, within, Running::Stop).await
+        // A member that still runs there is one that no state knows of, and may have a vote that the others need.
+        let founded = prior.get("founding").as_str() == Some(plan::FOUNDED);
+        let running = if founded { Running::Refuse } else { Running::Stop };
+        self.clear(&before, &topology, within, running).await
     }
 
     async fn clear(
@@ -183,7 +150,8 @@ impl ClusterResource {
             }
         };
         state.set("members", plan::members(&topology));
-        let established = self.establish(&cluster, &topology, wish, within).await;
+        state.set("failure_domains", failure_domains::value(&topology));
+        let established = establish(&self.road, &cluster, &topology, wish, within).await;
         diagnostics.append(established.diagnostics);
         if !established.wrote {
             return ApplyResponse {
@@ -197,13 +165,19 @@ impl ClusterResource {
         }
         ApplyResponse {
             state,
-            private,
+            private: establishing::to_private(&established.unwritten),
             diagnostics,
         }
     }
 
     /// The view that every server really has, and the state of the founding.
-    async fn refresh(&self, cluster: &ClusterModel, topology: &Topology, mut state: Value) -> (Value, Diagnostics) {
+    async fn refresh(
+        &self,
+        cluster: &ClusterModel,
+        topology: &Topology,
+        mut state: Value,
+        unwritten: &BTreeSet<String>,
+    ) -> (Value, Diagnostics) {
         let observed = on_each(&self.road, &cluster.servers, READ, false, |name, host| async move {
             observe(&host, topology, name).await
         })
@@ -222,16 +196,28 @@ impl ClusterResource {
                         member.set("addresses", addresses);
                     }
                 }
-                Err(error) => diagnostics.push(
-                    Diagnostic::warning(
-                        format!("Server {name} could not be observed"),
-                        format!("Its view is taken to be as it was. {error}"),
-                    )
-                    .at(Path::of("servers").key(name)),
-                ),
+                Err(error) => {
+                    let taken = if unwritten.contains(name) {
+                        // Nothing else would make the next plan show that this server is still to be written to.
+                        if let Some(member) = members.get_mut(name) {
+                            member.set("addresses", BTreeMap::new());
+                        }
+                        "It has not got its view yet."
+                    } else {
+                        "Its view is taken to be as it was."
+                    };
+                    diagnostics.push(
+                        Diagnostic::warning(
+                            format!("Server {name} could not be observed"),
+                            format!("{taken} {error}"),
+                        )
+                        .at(Path::of("servers").key(name)),
+                    );
+                }
             }
         }
         state.set("members", members);
+        state.set("failure_domains", failure_domains::value(topology));
         let with_data = observed
             .values()
             .flatten()
@@ -248,58 +234,9 @@ impl ClusterResource {
             plan::PREPARED
         };
         state.set("founding", founding);
+        rotation::refresh(&self.road, cluster, &mut state).await;
         (state, diagnostics)
     }
-}
-
-/// What is to be done on the servers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    /// A new cluster.
-    Found,
-    /// A cluster whose founding was interrupted.
-    FoundAgain,
-    /// Only the views.
-    Views,
-}
-
-#[derive(Default)]
-struct Established {
-    permits: bool,
-    wrote: bool,
-    diagnostics: Diagnostics,
-}
-
-impl Established {
-    fn failed(&mut self, outcomes: Each<()>, what: &str) {
-        for (name, outcome) in outcomes {
-            if let Err(error) = outcome {
-                self.diagnostics.push(
-                    Diagnostic::error(format!("Server {name} is not ready"), format!("{what}: {error}"))
-                        .at(Path::of("servers").key(&name)),
-                );
-            }
-        }
-    }
-}
-
-/// One error for the whole decision, with all servers that stand in its way.
-fn refusals(cluster: &str, reasons: &BTreeMap<String, Vec<Refusal>>) -> Diagnostics {
-    let mut diagnostics = Diagnostics::new();
-    for (server, reasons) in reasons {
-        let mut detail = String::new();
-        for reason in reasons {
-            let _ = writeln!(detail, "Server {server} {reason}.");
-        }
-        detail.push_str("A cluster is founded on all of its servers or on none: nothing was changed on any server.");
-        let at = Path::of("servers").key(server);
-        let at = match reasons.first() {
-            Some(Refusal::PortTaken(..)) => at.attribute("peer_port"),
-            _ => at,
-        };
-        diagnostics.push(Diagnostic::error(format!("Cluster {cluster} can't be founded"), detail).at(at));
-    }
-    diagnostics
 }
 
 /// The plan with everything that only the create can know.
@@ -308,32 +245,11 @@ fn complete(mut planned: Value, cluster: &mut ClusterModel) -> Result<Value, Dia
         cluster.token = Some(random_token()?);
     }
     planned.set("token", cluster.token());
-    if planned.get("certificate_authorities").is_null() {
-        return Ok(planned);
-    }
     let failed = |error: &dyn std::fmt::Display| {
         Diagnostic::error("The certificate authorities could not be made", error.to_string())
     };
     let name = ClusterName::parse(&cluster.name).map_err(|error| failed(&error))?;
-    let authority = |kind: &str, purpose: CaPurpose| {
-        let value = planned.at(&["certificate_authorities", kind]);
-        if value.is_wholly_known() && !value.is_null() {
-            return from_value::<Authority>(value).map_err(|error| failed(&error));
-        }
-        let made = Ca::generate(&name, purpose, OffsetDateTime::now_utc()).map_err(|error| failed(&error))?;
-        Ok(Authority {
-            certificate: made.cert_pem().to_owned(),
-            private_key: Some(made.key_pem().expose().to_owned()),
-        })
-    };
-    let authorities = Authorities {
-        peer: authority("peer", CaPurpose::Peers)?,
-        client: authority("client", CaPurpose::Clients)?,
-    };
-    planned.set(
-        "certificate_authorities",
-        to_value(&authorities).map_err(|error| failed(&error))?,
-    );
+    authorities::complete(&mut planned, &name).map_err(|error| failed(&error))?;
     Ok(planned)
 }
 
@@ -393,6 +309,7 @@ impl Resource for ClusterResource {
             .computed()
             .use_state()
             .describe("What each server sees, by the server's name."),
+            failure_domains::attribute(),
             Attribute::list("founders", Type::String)
                 .computed()
                 .use_state()
@@ -405,6 +322,10 @@ impl Resource for ClusterResource {
                 .computed()
                 .use_state()
                 .describe("Its certificate authorities. Private keys that it made itself are kept here and nowhere else."),
+            Attribute::string("rotation").computed().describe(
+                "How far the authorities have been replaced: `trusting` and `trusted` (members get to trust both, or do), `issuing` \
+                 and `issued` (certificates get issued by the new ones, or are). Null when nothing is being replaced.",
+            ),
             timeouts::attribute(&[
                 ("create", "How long to wait for servers. Default: `1m`."),
                 ("update", "How long to wait for servers. Default: `1m`."),
@@ -417,6 +338,18 @@ impl Resource for ClusterResource {
                           every server dials every other one and writes that into their /etc/hosts.",
             attributes,
         }
+    }
+
+    fn identity(&self) -> Vec<Attribute> {
+        import::identity()
+    }
+
+    fn identity_of(&self, state: &Value) -> Value {
+        import::identity_of(state)
+    }
+
+    async fn import(&self, _context: &Context, request: ImportRequest) -> ImportResponse {
+        self.take_over(&request).await
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {
@@ -439,9 +372,10 @@ impl Resource for ClusterResource {
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
         let mut diagnostics = Diagnostics::new();
         let topology = model::topology(&request.state, &Path::root(), &mut diagnostics);
+        let unwritten = establishing::from_private(&request.private);
         let state = match (to_model(&request.state), topology) {
             (Ok(cluster), Some(topology)) => {
-                let (state, warnings) = self.refresh(&cluster, &topology, request.state).await;
+                let (state, warnings) = self.refresh(&cluster, &topology, request.state, &unwritten).await;
                 diagnostics.append(warnings);
                 state
             }

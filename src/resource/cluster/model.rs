@@ -9,7 +9,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Type};
 use crate::plugin::value::Value;
 use crate::resource::server::model::{self as server, ServerModel};
-use crate::topology::{ClusterName, Domain, Scheme, Topology};
+use crate::topology::{ClusterName, Domain, Scheme, Topology, ViewError};
 
 /// A cluster as plan and state have it; everything known that is needed.
 #[derive(Clone, Debug, Deserialize)]
@@ -51,6 +51,8 @@ pub struct TlsModel {
     pub peer_ca_certificate: Option<String>,
     /// The certificate of an authority of the user's own for clients.
     pub client_ca_certificate: Option<String>,
+    /// Another text has the authorities that the cluster made replaced.
+    pub ca_rotation: Option<String>,
 }
 
 /// The attribute `certificate_authorities`.
@@ -62,14 +64,27 @@ pub struct Authorities {
     pub client: Authority,
 }
 
-/// One certificate authority.
+/// One certificate authority: the one that issues, and those that are trusted while another takes its place.
 #[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Authority {
     /// Its certificate in PEM.
     pub certificate: String,
     /// Its private key in PEM, where it is known.
-    #[serde(default)]
     pub private_key: Option<String>,
+    /// What members and clients are to trust, in PEM: this authority, and in a rotation the other one too.
+    pub trusted: Option<String>,
+    /// The certificate of the authority that is to take its place.
+    pub next_certificate: Option<String>,
+    /// The private key of that one, where it is known.
+    pub next_private_key: Option<String>,
+}
+
+impl Authority {
+    /// What members and clients are to trust, in PEM.
+    pub fn trusted(&self) -> &str {
+        self.trusted.as_deref().unwrap_or(&self.certificate)
+    }
 }
 
 impl std::fmt::Debug for Authority {
@@ -82,6 +97,17 @@ impl ClusterModel {
     /// Whether connections are secured.
     pub fn tls_enabled(&self) -> bool {
         self.tls.as_ref().and_then(|tls| tls.enabled).unwrap_or(true)
+    }
+
+    /// Its server of this name.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn server(&self, name: &str) -> Result<&ServerModel, ViewError> {
+        self.servers.get(name).ok_or_else(|| ViewError::UnknownServer {
+            name: name.to_owned(),
+            known: self.servers.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// The token; empty only while it is not known yet.
@@ -116,6 +142,10 @@ pub fn shared_attributes() -> Vec<Attribute> {
                 "The certificate of your own authority for clients, in PEM. Its key is given to the provider \
                  (`certificate_authorities`) or to the members (`client_ca_private_key_wo`).",
             ),
+            Attribute::string("ca_rotation").describe(
+                "Any text, such as a date. Another one replaces the authorities that the cluster made itself, in three applies: \
+                 see the guide on TLS.",
+            ),
         ],
         )
         .describe("How connections are secured. By default the cluster makes two certificate authorities of its own."),
@@ -130,10 +160,20 @@ pub fn authority_attributes(write_only_keys: bool) -> Vec<Attribute> {
             .sensitive()
             .describe("Its private key in PEM.");
         let certificate = Attribute::string("certificate").describe("Its certificate in PEM.");
+        let trusted = Attribute::string("trusted").describe(
+            "What members and clients are to trust, in PEM: the authority, and during a rotation the one before or after it too.",
+        );
         let attributes = if write_only_keys {
-            vec![certificate, key.write_only()]
+            vec![certificate, key.write_only(), trusted]
         } else {
-            vec![certificate.computed(), key.computed()]
+            let next =
+                Attribute::string("next_certificate").describe("The certificate that takes its place in a rotation.");
+            let next_key = Attribute::string("next_private_key")
+                .sensitive()
+                .describe("The private key of that one.");
+            [certificate, key, trusted, next, next_key]
+                .map(Attribute::computed)
+                .to_vec()
         };
         let object = Attribute::object(name, attributes).describe(description);
         if write_only_keys { object } else { object.computed() }

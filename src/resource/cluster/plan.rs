@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model;
+use super::{authorities, failure_domains, model};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::Value;
@@ -55,6 +55,8 @@ pub fn refine(prior: &Value, mut planned: Value, config: &Value) -> (Value, Diag
     planned.set("id", name);
     let topology = model::topology(&planned, &Path::root(), &mut diagnostics);
     planned.set("members", topology.as_ref().map_or(Value::Unknown, members));
+    let domains = topology.as_ref().map_or(Value::Unknown, failure_domains::value);
+    planned.set("failure_domains", domains);
     if let Some(topology) = &topology {
         for warning in topology.failure_domains().warnings {
             diagnostics.push(
@@ -73,8 +75,7 @@ pub fn refine(prior: &Value, mut planned: Value, config: &Value) -> (Value, Diag
             .at(Path::of("tls").attribute("enabled")),
         );
     }
-    let certificates = authorities(prior, &planned, &mut diagnostics);
-    planned.set("certificate_authorities", certificates);
+    authorities::refine(prior, &mut planned, &mut diagnostics);
     founding(prior, &mut planned, &mut diagnostics);
     if let Some(diagnostic) = timing(config) {
         diagnostics.push(diagnostic);
@@ -107,6 +108,11 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
         .map(|servers| servers.keys().cloned().collect::<Vec<_>>());
     if founded {
         diagnostics.append(refuse_refounding(prior, planned));
+        if let (Some(before), Some(after)) = (&before, &after)
+            && !before.iter().any(|name| after.contains(name))
+        {
+            diagnostics.push(nobody_stays(before));
+        }
     }
     if !founded && before != after {
         planned.set("founders", names);
@@ -123,6 +129,16 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
             },
         );
     }
+}
+
+/// Terraform destroys before it creates: the last of the old members would be gone before the first of the new ones comes.
+fn nobody_stays(before: &[String]) -> Diagnostic {
+    let detail = format!(
+        "None of its servers stays ({} would go), so nobody would be left to hand the data to those that come, and the cluster would end. \
+         Nothing was changed. Add the new servers in one apply, and remove the old ones in the next.",
+        before.join(", ")
+    );
+    Diagnostic::error("A cluster can't change all its servers at once", detail).at(Path::of("servers"))
 }
 
 /// What makes a cluster another one would found that one on servers that hold the first one's data.
@@ -146,42 +162,6 @@ fn refuse_refounding(prior: &Value, planned: &Value) -> Diagnostics {
         Diagnostic::error("A running cluster can't become another one", detail).at(path)
     };
     attributes.into_iter().map(refuse).collect()
-}
-
-/// The certificate authorities: none without TLS, the user's own, or what the create makes.
-fn authorities(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics) -> Value {
-    let tls = planned.get("tls");
-    if tls.get("enabled").as_bool() == Some(false) {
-        return Value::Null;
-    }
-    let before = prior.get("certificate_authorities");
-    let mut known = 0;
-    let mut authority = |kind: &str, attribute: &str| match tls.get(attribute) {
-        Value::String(certificate) => {
-            known += 1;
-            Value::object([
-                ("certificate", certificate.as_str().into()),
-                ("private_key", Value::Null),
-            ])
-        }
-        // Made once, at create, and kept.
-        Value::Null if !before.is_null() && !before.at(&[kind, "private_key"]).is_null() => before.get(kind).clone(),
-        _ => Value::Unknown,
-    };
-    let peer = authority("peer", "peer_ca_certificate");
-    let client = authority("client", "client_ca_certificate");
-    let same = known == 2 && peer.get("certificate") == client.get("certificate");
-    if same {
-        diagnostics.push(
-            Diagnostic::error(
-                "Peers and clients need authorities of their own",
-                "peer_ca_certificate and client_ca_certificate are the same: every client could act as a member of \
-                 the cluster. Make one authority for each.",
-            )
-            .at(Path::of("tls").attribute("client_ca_certificate")),
-        );
-    }
-    Value::object([("peer", peer), ("client", client)])
 }
 
 /// etcd refuses to start with an election timeout below five heartbeats or above 50 s (etcd `embed/config.go`).
@@ -223,6 +203,23 @@ pub const ELECTION: u32 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_servers_at_once_are_refused() {
+        let cluster = |servers: &[&str]| {
+            let servers = servers.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
+            Value::object([("servers", Value::Map(servers)), ("founding", FOUNDED.into())])
+        };
+        let refused = |before: &[&str], after: &[&str]| {
+            let mut diagnostics = Diagnostics::new();
+            founding(&cluster(before), &mut cluster(after), &mut diagnostics);
+            diagnostics.has_errors()
+        };
+        assert!(refused(&["a"], &["b"]));
+        assert!(refused(&["a", "b", "c"], &["d", "e", "f"]));
+        assert!(!refused(&["a", "b", "c"], &["c", "d", "e"]));
+        assert!(!refused(&["a"], &["a", "b"]));
+    }
 
     #[test]
     fn timings_that_etcd_refuses_are_named() {

@@ -55,7 +55,10 @@ where
 pub struct Observation {
     /// For the decision on founding.
     pub holding: Holding,
-    /// The addresses that the names of the servers have on this one.
+    /// Whether a process of its member runs.
+    pub runs: bool,
+    /// The addresses that the names of the servers have on this one. What else is in its block is under the name that it
+    /// has there.
     pub addresses: BTreeMap<String, String>,
 }
 
@@ -65,8 +68,8 @@ pub struct Observation {
 /// If the script can't run.
 pub async fn observe(host: &Host, topology: &Topology, server: &str) -> Result<Observation, RunError> {
     let cluster = topology.cluster();
-    let ports = topology.servers().iter().find(|(name, _)| name.as_str() == server);
-    let ports = ports
+    let ports = topology
+        .find(server)
         .map(|(_, server)| format!("{} {}", server.peer_port, server.client_port))
         .unwrap_or_default();
     let script = Script::new("observing the server")
@@ -87,14 +90,20 @@ fn observation(output: &Output, topology: &Topology) -> Observation {
         .keys()
         .map(|server| (topology.domain().stable_name(server), server))
         .collect();
-    let addresses = output
-        .values("hosts")
-        .filter_map(|line| {
-            let (address, name) = line.split_once(char::is_whitespace)?;
-            let server = names.get(name.split_whitespace().next()?)?;
-            Some((server.to_string(), address.to_owned()))
-        })
-        .collect();
+    let mut addresses: BTreeMap<String, String> = BTreeMap::new();
+    for line in output.values("hosts") {
+        let Some((address, name)) = line.split_once(char::is_whitespace) else {
+            continue;
+        };
+        let Some(name) = name.split_whitespace().next() else {
+            continue;
+        };
+        let server = names.get(name).map_or(name, |server| server.as_str());
+        addresses
+            .entry(server.to_owned())
+            .and_modify(|all| *all = format!("{all}, {address}"))
+            .or_insert_with(|| address.to_owned());
+    }
     let ports_taken = output
         .values("port")
         .filter_map(|line| {
@@ -108,7 +117,12 @@ fn observation(output: &Output, topology: &Topology) -> Observation {
         data: output.value("data").map(str::to_owned),
         ports_taken,
     };
-    Observation { holding, addresses }
+    let runs = output.value("pid").is_some_and(|pid| pid != "0");
+    Observation {
+        holding,
+        runs,
+        addresses,
+    }
 }
 
 /// What the founding decision needs to know of the servers.
@@ -211,6 +225,7 @@ pub async fn clear(
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
         .set("running", if running == Running::Refuse { "refuse" } else { "stop" })
+        .line(include_str!("../binaries.sh"))
         .line(include_str!("../remove_member.sh"))
         .line(include_str!("clear.sh"));
     let output = host.run_checked(&script).await?;

@@ -7,114 +7,30 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::binary::{self, BinaryError};
+use super::binary;
+use super::errors::BringUpError;
+use super::hand_over::hand_over;
+use super::install::Plan;
 use super::model::MemberModel;
-use super::observe::{self, Seen};
+use super::observe::{self, Look, Seen};
+use super::redial::Moved;
 use super::survey::Survey;
-use super::talk::{Talk, TalkError};
-use super::wanted::{self, Certificates, Keys, WantedError, WantedFile, certificates, configurations, needing_restart};
-use crate::etcd::api::{ApiError, Status};
-use crate::etcd::layout::{Layout, PathError};
-use crate::etcd::unit::{self, UnitSpec};
+use super::talk::Talk;
+use super::turn::{Turn, TurnError};
+use super::wanted::Keys;
+use crate::etcd::api::Status;
+use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
-use crate::host::{Host, RunError, Script};
+use crate::host::Host;
 use crate::membership::identity::{ClusterId, MemberId, founding_cluster_id, founding_member_id};
-use crate::membership::links;
-use crate::membership::member::{Answer, Desired, Observed, Refusal, Service, Start, Step, next_step};
-use crate::resource::cluster::servers::{observe as observe_server, on_each, root_file};
-use crate::resource::road::{Road, RoadError};
-use crate::topology::{Topology, ViewError};
+use crate::membership::member::{Answer, Cluster, Desired, Observed, Refusal, Service, Start, Step, next_step};
+use crate::membership::quorum;
+use crate::resource::restarts::Restarting;
+use crate::resource::road::Road;
+use crate::topology::Topology;
 
-/// How long the directed pairs may take to connect once the member answers.
-const VERIFY: Duration = Duration::from_secs(60);
-/// How long one look at the member's health may take: it does not answer before it has a quorum.
-const HEALTH: Duration = Duration::from_secs(5);
-
-/// Why a member is not up.
-#[derive(Debug, thiserror::Error)]
-pub enum BringUpError {
-    /// Its server was not reached.
-    #[error(transparent)]
-    Road(#[from] RoadError),
-    /// A script failed.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The binaries are not there.
-    #[error(transparent)]
-    Binary(#[from] BinaryError),
-    /// It can't be said what is to be there.
-    #[error(transparent)]
-    Wanted(#[from] WantedError),
-    /// A path can't be used.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// Its server is none of the cluster's.
-    #[error(transparent)]
-    View(#[from] ViewError),
-    /// The decision was no.
-    #[error("server {server}: {refusal}.")]
-    Refused {
-        /// Its server.
-        server: String,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The service failed while it was waited for.
-    #[error("the member's service on server {server} failed. The last lines of its log:\n{log}")]
-    Failed {
-        /// Its server.
-        server: String,
-        /// From the journal.
-        log: String,
-    },
-    /// No answer in time.
-    #[error(
-        "the member on server {server} runs, but it did not become part of a cluster with a leader within {}: {last}\n\
-         The last lines of its log:\n{log}",
-        humantime::format_duration(Duration::from_secs(.waited.as_secs()))
-    )]
-    NoHealth {
-        /// Its server.
-        server: String,
-        /// How long it was waited for.
-        waited: Duration,
-        /// What the last try gave.
-        last: Box<TalkError>,
-        /// From the journal.
-        log: String,
-    },
-    /// The member list can't be changed.
-    #[error("{what} did not succeed for the member of server {server}: {last}")]
-    Membership {
-        /// Its server.
-        server: String,
-        /// What was tried.
-        what: &'static str,
-        /// What the last try gave.
-        last: Box<TalkError>,
-    },
-    /// Other changes of the cluster took all the time.
-    #[error(
-        "the member of server {server} waited for its turn until its time was up: changes of a cluster's members go one \
-         after the other. Apply again, or raise timeouts.create"
-    )]
-    Line {
-        /// Its server.
-        server: String,
-    },
-    /// No certificate to talk to the members with.
-    #[error(transparent)]
-    Talk(Box<TalkError>),
-    /// Some directed pairs are not connected.
-    #[error("every member answers, but some do not reach each other:\n{}", .0.join("\n"))]
-    Links(Vec<String>),
-    /// Terraform asked to stop. `runs`: the member's process has been started.
-    #[error("stopped on request; the next apply goes on from here")]
-    Stopped {
-        /// Whether the process has been started.
-        runs: bool,
-    },
-}
+/// How long to wait for members that are not healthy, where a restart needs them to be.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a member is brought up with.
 pub struct BringUp<'a> {
@@ -132,6 +48,8 @@ pub struct BringUp<'a> {
     pub keys: &'a Keys,
     /// Whether to see that every directed pair is connected.
     pub verify: bool,
+    /// What has another address than before.
+    pub moved: Moved,
     /// All of it must be done by then.
     pub deadline: Instant,
     /// Who talks to the members, once that is needed.
@@ -148,23 +66,33 @@ pub struct Up {
     pub configuration: String,
     /// When its certificates end.
     pub expiry: BTreeMap<&'static str, OffsetDateTime>,
+    /// Listed members whose connections were not verified, as they did not answer before either.
+    pub unverified: Vec<String>,
+    /// What was left undone about peers that moved, in words.
+    pub left: Vec<String>,
 }
 
-/// What is to be on the server, and how it differs from what was seen.
-struct Plan {
-    files: Vec<WantedFile>,
-    certificates: Certificates,
-    configuration: String,
-    installed: bool,
-    restart_needed: bool,
+/// Where one run stands.
+struct Course {
+    seen: Seen,
+    /// Held from the first look that a change rests on to the end of that change.
+    turn: Option<Turn>,
+    restarting: Option<Restarting>,
+    restarted: bool,
+    /// How long a refusal that may pass is waited for.
+    patience: Option<Instant>,
+    survey: Option<Survey>,
+    /// The servers whose members answered before: those are to be connected after.
+    scope: Option<Vec<String>>,
+    /// Whether the log holds entries that the wanted version can't read, once that was looked at.
+    old_entries: Option<bool>,
 }
 
-impl From<TalkError> for BringUpError {
-    fn from(error: TalkError) -> Self {
-        match error {
-            TalkError::Certificate(error) => Self::Wanted(error),
-            other => Self::Talk(Box::new(other)),
-        }
+fn answer_of(status: &Status) -> Answer {
+    if status.is_learner {
+        Answer::Learner
+    } else {
+        Answer::Voter
     }
 }
 
@@ -174,369 +102,315 @@ impl BringUp<'_> {
     /// # Errors
     /// [`BringUpError`]; whatever it is, the next try goes on from there.
     pub async fn run(&self) -> Result<Up, BringUpError> {
-        let (_, server) = wanted::server(self.member, self.topology)?;
-        let model = self.member.server().ok_or_else(|| ViewError::UnknownServer {
-            name: self.member.server.clone(),
-            known: self
-                .member
-                .cluster
-                .servers
-                .keys()
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
-        tracing::debug!(server = %server.name, "bringing the member up");
+        let model = self.member.cluster.server(&self.member.server)?;
+        tracing::debug!(server = self.member.server, "bringing the member up");
         let host = self.road.connect(model, self.remaining(), false).await?;
-        let mut seen = self.observe(&host).await?;
-        let desired = Desired {
+        let mut course = Course {
+            seen: self.observe(&host).await?,
+            turn: None,
+            restarting: None,
+            restarted: false,
+            patience: None,
+            survey: None,
+            scope: None,
+            old_entries: None,
+        };
+        self.borrow_certificate(&host).await?;
+        let outcome = self.take_course(&host, &mut course).await;
+        if let (Err(_), true, Some(restarting)) = (&outcome, course.restarted, &course.restarting) {
+            restarting.fail();
+        }
+        if let Some(turn) = course.turn.take() {
+            turn.end().await;
+        }
+        outcome
+    }
+
+    async fn take_course(&self, host: &Host, course: &mut Course) -> Result<Up, BringUpError> {
+        let mut desired = Desired {
             token: self.member.cluster.token().to_owned(),
-            founders: self.member.founders().len(),
+            founders: self.member.remaining_founders().len(),
             founder: self.member.is_founder(),
             verify: self.verify,
+            minor: self.version.number().1,
         };
         let (mut founders_started, mut answers, mut cluster) = (None, None, None);
-        let mut survey: Option<Survey> = None;
+        let mut leader_moves = 0;
         let mut status: Option<Status> = None;
-        // Held from the first change of the member list to the end: one change at a time.
-        let mut line = None;
+        // What is left undone about peers that moved.
+        let mut left: Option<Vec<String>> = None;
         loop {
             if self.road.stopped() {
-                return Err(BringUpError::Stopped {
-                    runs: seen.service == Service::Running,
-                });
+                return Err(self.stopped(course));
             }
-            let plan = self.plan(&seen)?;
+            let plan = self.plan(&course.seen)?;
+            if plan.restart_needed && course.seen.service == Service::Running {
+                self.ready_for_restart(host, course).await?;
+            }
             let observed = Observed {
-                permit: seen.permit.clone(),
-                token: seen.token.clone(),
-                data: seen.data,
-                service: seen.service,
+                permit: course.seen.permit.clone(),
+                token: course.seen.token.clone(),
+                data: course.seen.data,
+                service: course.seen.service,
                 installed: plan.installed,
                 restart_needed: plan.restart_needed,
-                port_taken: seen.port_taken.clone(),
+                peers_moved: left.is_none() && !self.moved.is_nothing(),
+                port_taken: course.seen.port_taken.clone(),
                 founders_started,
                 answers,
                 cluster,
+                others_wait: course.restarting.as_ref().is_some_and(Restarting::others_wait),
+                old_entries: course.old_entries == Some(true),
+                leader_moves,
             };
             let step = next_step(&observed, &desired);
-            tracing::debug!(server = %server.name, ?step, "next step");
+            tracing::debug!(server = self.member.server, ?step, "next step");
             match step {
                 Step::Install(start) => {
-                    seen = self.install(&host, &plan, &seen, start, survey.as_ref()).await?;
-                    (cluster, survey) = (None, None);
-                }
-                Step::LookAtCluster => {
-                    if line.is_none() {
-                        line = Some(self.take_place(seen.service == Service::Running).await?);
+                    self.before_install(course, start).await?;
+                    if start == Start::Snapshot {
+                        course.seen = self.restart_for_snapshot(host, &course.seen).await?;
+                        course.old_entries = Some(false);
+                    } else {
+                        let survey = course.survey.as_ref();
+                        course.seen = self.install(host, &plan, &course.seen, start, survey).await?;
                     }
-                    let (seen, found) = self.look_at_cluster(self.talk()?).await;
-                    (cluster, survey) = (Some(seen), found);
+                    // What the state says of it was said of another start, and perhaps of another machine.
+                    desired.verify |= start != Start::No;
+                    if matches!(start, Start::Restart | Start::Snapshot | Start::Join) {
+                        // The others are there, and nobody is to be counted.
+                        desired.founder = false;
+                    }
+                    (cluster, course.survey, answers) = (None, None, None);
+                }
+                Step::LookAtCluster => cluster = self.look(host, course).await?,
+                Step::LetOthersFirst => {
+                    self.let_others_first(course).await?;
+                    cluster = None;
+                }
+                Step::MoveLeader => {
+                    if let Some(survey) = course.survey.take()
+                        && let Err(error) = hand_over(self.talk()?, &survey).await
+                    {
+                        tracing::debug!(%error, "the leader could not be moved");
+                    }
+                    leader_moves += 1;
+                    cluster = None;
+                }
+                Step::SetAside => {
+                    self.set_aside(host).await?;
+                    course.seen = self.observe(host).await?;
+                    cluster = None;
                 }
                 Step::RemoveOld => {
-                    if let Some(survey) = survey.take() {
+                    if let Some(survey) = course.survey.take() {
                         self.remove_old(&survey).await?;
                     }
                     cluster = None;
                 }
+                Step::PromoteOther => {
+                    if let Some(survey) = course.survey.take() {
+                        self.promote_other(&survey).await?;
+                    }
+                    cluster = None;
+                }
+                Step::RemoveOther => {
+                    if let Some(survey) = course.survey.take() {
+                        self.remove_other(&survey).await?;
+                    }
+                    cluster = None;
+                }
                 Step::AddLearner => {
-                    if let Some(survey) = survey.take() {
-                        self.add_learner(&survey, &self.topology.peer_url(&server.name)?)
-                            .await?;
+                    if let Some(survey) = course.survey.take() {
+                        self.add_learner(&survey, &self.own_peer_url()?).await?;
                     }
                     cluster = None;
                 }
                 Step::Promote => {
-                    if line.is_none() {
-                        line = Some(self.take_place(true).await?);
-                    }
-                    if let (_, Some(survey)) = self.look_at_cluster(self.talk()?).await {
+                    self.look(host, course).await?;
+                    if let Some(survey) = course.survey.take() {
                         self.promote(&survey).await?;
                     }
                     answers = None;
                 }
-                Step::CountFounders => founders_started = Some(self.count_founders().await),
+                Step::Redial => left = Some(self.redial(host).await?),
+                Step::CountFounders => {
+                    let started = self.count_founders().await;
+                    founders_started = Some(started);
+                    // One that has come back may be of a cluster which few of its founders are left in.
+                    if started < quorum(desired.founders)
+                        && let Ok(seen) = self.answer(self.talk()?).await
+                    {
+                        answers = Some(answer_of(&seen));
+                        status = Some(seen);
+                    }
+                }
                 Step::AwaitHealth => {
-                    let seen = self.await_health(&host).await?;
-                    answers = Some(if seen.is_learner {
-                        Answer::Learner
-                    } else {
-                        Answer::Voter
-                    });
+                    let seen = self.await_health(host, course.restarted).await?;
+                    answers = Some(answer_of(&seen));
                     status = Some(seen);
                 }
                 Step::Verify => {
-                    self.verify(&host).await?;
-                    return Ok(self.up(plan, status.as_ref()));
+                    let unverified = self.verify(host, course.scope.as_deref()).await?;
+                    return Ok(self.up(plan, status.as_ref(), unverified, left));
                 }
-                Step::Leave | Step::Done => return Ok(self.up(plan, status.as_ref())),
+                Step::Leave | Step::Done => return Ok(self.up(plan, status.as_ref(), Vec::new(), left)),
                 Step::Refuse(refusal) => {
-                    return Err(BringUpError::Refused {
-                        server: self.member.server.clone(),
-                        refusal,
-                    });
+                    self.wait_or_refuse(course, refusal).await?;
+                    cluster = None;
                 }
             }
         }
     }
 
-    /// Waits for this member's turn in the cluster's line of changes.
-    async fn take_place(&self, runs: bool) -> Result<tokio::sync::OwnedMutexGuard<()>, BringUpError> {
-        let waited = tokio::time::timeout_at(self.deadline, self.road.line(self.member.cluster.token()));
-        match waited.await {
-            Ok(Ok(_)) if self.road.stopped() => Err(BringUpError::Stopped { runs }),
-            Ok(place) => Ok(place?),
-            Err(_) => Err(BringUpError::Line {
-                server: self.member.server.clone(),
-            }),
+    fn stopped(&self, course: &Course) -> BringUpError {
+        BringUpError::Stopped {
+            runs: course.seen.service == Service::Running,
         }
+    }
+
+    /// What a restart needs and takes time is brought there before anybody's turn.
+    async fn ready_for_restart(&self, host: &Host, course: &mut Course) -> Result<(), BringUpError> {
+        if course.restarting.is_none() {
+            let token = self.member.cluster.token();
+            course.restarting = Some(self.road.restarting(token, &self.member.server)?);
+        }
+        if course.seen.binary.as_deref() != Some(&self.version.to_string()) {
+            binary::provide(host, self.member, self.version, &course.seen, self.remaining()).await?;
+            course.seen = self.observe(host).await?;
+        }
+        if course.old_entries.is_none() {
+            course.old_entries = Some(self.has_old_entries(host).await?);
+        }
+        Ok(())
+    }
+
+    async fn before_install(&self, course: &mut Course, start: Start) -> Result<(), BringUpError> {
+        match start {
+            // It changes no list, and others that are to make the quorum may wait for their turn.
+            Start::Resume => Self::give_turn_away(course).await,
+            Start::Restart | Start::Snapshot => {
+                if let Some(failed) = course.restarting.as_ref().and_then(Restarting::failed) {
+                    let server = self.member.server.clone();
+                    return Err(BringUpError::Halted { server, failed });
+                }
+                course.restarted = true;
+            }
+            Start::Found | Start::Join | Start::No => {}
+        }
+        Ok(())
+    }
+
+    /// Looks at the cluster when it is this member's turn: what is seen then stays true as long as the turn does.
+    async fn look(&self, host: &Host, course: &mut Course) -> Result<Option<Cluster>, BringUpError> {
+        let late = |source| BringUpError::Turn {
+            server: self.member.server.clone(),
+            source,
+        };
+        if course.turn.is_none() {
+            let turn = Turn::take(self.road, &self.member.cluster, self.deadline).await;
+            course.turn = Some(turn.map_err(late)?);
+        }
+        if self.road.stopped() {
+            return Err(self.stopped(course));
+        }
+        let talk = self.talk()?;
+        let (mut cluster, mut survey) = self.look_at_cluster(talk).await;
+        // What has no quorum has no lock either, and nothing is done then that would need one.
+        if let (Some(found), Some(turn)) = (&survey, &mut course.turn)
+            && turn.lock(found, self.deadline).await.map_err(late)?
+        {
+            let (looked, seen) = tokio::join!(self.look_at_cluster(talk), self.observe(host));
+            (cluster, survey) = looked;
+            course.seen = seen?;
+        }
+        course.scope = survey.as_ref().map(Survey::answering);
+        course.survey = survey;
+        Ok(Some(cluster))
+    }
+
+    async fn give_turn_away(course: &mut Course) {
+        course.survey = None;
+        if let Some(turn) = course.turn.take() {
+            turn.end().await;
+        }
+    }
+
+    async fn let_others_first(&self, course: &mut Course) -> Result<(), BringUpError> {
+        Self::give_turn_away(course).await;
+        while course.restarting.as_ref().is_some_and(Restarting::others_wait) {
+            if self.road.pause(Duration::from_millis(100)).await.is_err() {
+                return Err(self.stopped(course));
+            }
+            if Instant::now() >= self.deadline {
+                let server = self.member.server.clone();
+                let source = TurnError::Late;
+                return Err(BringUpError::Turn { server, source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Some refusals pass by themselves: others get the turn meanwhile.
+    async fn wait_or_refuse(&self, course: &mut Course, refusal: Refusal) -> Result<(), BringUpError> {
+        let until = *course
+            .patience
+            .get_or_insert_with(|| self.deadline.min(Instant::now() + PATIENCE));
+        if !refusal.may_pass() || Instant::now() >= until {
+            return Err(BringUpError::Refused {
+                server: self.member.server.clone(),
+                refusal,
+            });
+        }
+        tracing::debug!(%refusal, "not yet");
+        Self::give_turn_away(course).await;
+        let waited = self.road.pause(Duration::from_secs(1)).await;
+        waited.map_err(|_| self.stopped(course))
+    }
+
+    fn own_peer_url(&self) -> Result<String, BringUpError> {
+        let (name, _) = self.topology.find(&self.member.server)?;
+        Ok(self.topology.peer_url(name)?)
+    }
+
+    /// Where nobody gave the key of the authority that issues, as after an import or in the middle of a rotation, the member's own
+    /// certificate does to talk to the others.
+    async fn borrow_certificate(&self, host: &Host) -> Result<(), BringUpError> {
+        let Some(authorities) = &self.member.cluster.certificate_authorities else {
+            return Ok(());
+        };
+        if self.keys.for_this_run(authorities).is_ok() {
+            return Ok(());
+        }
+        let look = Look {
+            key: true,
+            ..Look::default()
+        };
+        let seen = observe::observe(host, self.member, self.layout, look).await?;
+        let (road, cluster) = (self.road, &self.member.cluster);
+        if let Some(talk) = Talk::borrow(road, cluster, self.topology, seen.certificates.get("server"), seen.key) {
+            self.talk.get_or_init(|| talk);
+        }
+        Ok(())
     }
 
     /// One certificate and one connection to each member for the whole run.
-    fn talk(&self) -> Result<&Talk<'_>, BringUpError> {
+    pub(super) fn talk(&self) -> Result<&Talk<'_>, BringUpError> {
         if let Some(talk) = self.talk.get() {
             return Ok(talk);
         }
-        let talk = Talk::issue(self.road, self.member, self.topology, self.keys)?;
+        let authorities = self.member.cluster.certificate_authorities.as_ref();
+        let tls = authorities.map(|all| self.keys.for_this_run(all)).transpose()?;
+        let talk = Talk::new(self.road, &self.member.cluster, self.topology, tls);
         Ok(self.talk.get_or_init(|| talk))
     }
 
-    fn remaining(&self) -> Duration {
+    pub(super) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    async fn observe(&self, host: &Host) -> Result<Seen, RunError> {
-        let binary = binary::path(self.member, self.version);
-        observe::observe(
-            host,
-            self.member,
-            self.layout,
-            &binary,
-            &wanted::compared_files(self.layout),
-            false,
-        )
-        .await
-    }
-
-    /// What is to be on the server, compared with what was seen.
-    fn plan(&self, seen: &Seen) -> Result<Plan, BringUpError> {
-        let texts = configurations(self.member, self.topology, self.layout, self.version)?;
-        let certificates = certificates(self.member, self.topology, self.layout, self.version, self.keys, seen)?;
-        let executable = binary::executable(self.member, self.version, seen)?;
-        let (_, server) = wanted::server(self.member, self.topology)?;
-        let spec = UnitSpec {
-            binary: executable.clone(),
-            version: self.version.clone(),
-            arch: binary::arch(&self.member.server, seen)?,
-            lowest_port: server.peer_port.min(server.client_port),
-        };
-        let file = |path: String, mode: u32, contents: String| WantedFile { path, mode, contents };
-        let mut files = vec![
-            file(self.layout.config_file().to_string(), 0o640, texts.standing.clone()),
-            file(self.layout.guard_file().to_string(), 0o755, unit::guard(self.layout)),
-            file(
-                self.layout.unit_file().to_string(),
-                0o644,
-                unit::render(self.layout, &spec),
-            ),
-        ];
-        if seen.permit.is_some() {
-            files.push(file(self.layout.founding_file().to_string(), 0o640, texts.founding));
-        }
-        files.extend(certificates.files.iter().cloned());
-        let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
-        let installed = right_binary && seen.enabled && files.iter().all(|file| file.is_there(seen));
-        let runs_other = seen
-            .executable
-            .as_deref()
-            .is_some_and(|path| path.trim_end_matches(" (deleted)") != executable.as_str());
-        let other_configuration = seen
-            .configuration
-            .as_deref()
-            .is_some_and(|before| needing_restart(before) != needing_restart(&texts.standing));
-        let restart_needed = runs_other || other_configuration || certificates.restart_needed;
-        Ok(Plan {
-            files,
-            certificates,
-            configuration: texts.standing,
-            installed,
-            restart_needed,
-        })
-    }
-
-    /// Brings everything into place and starts etcd, in one script; returns what is there then.
-    async fn install(
-        &self,
-        host: &Host,
-        plan: &Plan,
-        seen: &Seen,
-        start: Start,
-        survey: Option<&Survey>,
-    ) -> Result<Seen, BringUpError> {
-        if seen.binary.as_deref() != Some(&self.version.to_string()) {
-            binary::provide(host, self.member, self.version, seen, self.remaining()).await?;
-        }
-        // The unit names the executable, whose place may only be known now.
-        let seen = if seen.binary.is_none() {
-            &self.observe(host).await?
-        } else {
-            seen
-        };
-        let plan = if plan.installed { None } else { Some(self.plan(seen)?) };
-        let mut script = Script::new("installing the member").timeout(self.remaining().min(Duration::from_secs(60)));
-        script = script
-            .set("data", self.layout.data_dir().as_str())
-            .set("user", self.layout.user())
-            .set("directory", self.layout.etc_dir().as_str())
-            .set("pki", self.layout.pki_dir().as_str())
-            .set("unit", self.layout.unit_name())
-            .line(include_str!("prepare.sh"));
-        for file in plan.iter().flat_map(|plan| &plan.files) {
-            script = file.put(script, self.layout);
-        }
-        if let (Start::Join, Some(survey)) = (start, survey) {
-            let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;
-            script = joining.put(script, self.layout);
-            let token = self.member.cluster.token();
-            for path in [
-                format!("{}/token", self.layout.etc_dir()),
-                self.layout.joining_permit().to_string(),
-            ] {
-                script = script.write_file(&root_file(path, token));
-            }
-        }
-        script = script.line("systemctl --quiet --no-reload enable \"$unit\" 2>/dev/null\nsystemctl daemon-reload");
-        if start != Start::No {
-            script = script.line(include_str!("start.sh"));
-        }
-        let binary = binary::path(self.member, self.version);
-        let files = wanted::compared_files(self.layout);
-        let script = observe::append(script, self.member, self.layout, &binary, &files, false);
-        Ok(observe::seen(&host.run_checked(&script).await?))
-    }
-
-    /// How many founding members have started, as far as their servers can be reached.
-    async fn count_founders(&self) -> usize {
-        let founders = self.member.founders();
-        let mut others = self.member.cluster.servers.clone();
-        others.retain(|name, _| founders.contains(name) && *name != self.member.server);
-        let observed = on_each(self.road, &others, HEALTH, false, |name, host| async move {
-            observe_server(&host, self.topology, name).await
-        })
-        .await;
-        let started = |seen: &&crate::resource::cluster::servers::Observation| {
-            seen.holding.data.is_some() && !seen.holding.permit
-        };
-        1 + observed.values().flatten().filter(started).count()
-    }
-
-    /// Waits until the member answers as one of a cluster with a leader.
-    async fn await_health(&self, host: &Host) -> Result<Status, BringUpError> {
-        let began = Instant::now();
-        let talk = self.talk()?;
-        loop {
-            let last = match talk.to(&self.member.server, HEALTH).await {
-                Ok(api) => match api.status(HEALTH).await {
-                    Ok(status) if status.has_leader() => return Ok(status),
-                    Ok(_) => TalkError::Api(ApiError::NoLeader {
-                        member: self.member.server.clone(),
-                    }),
-                    Err(error) => error.into(),
-                },
-                Err(error) => error,
-            };
-            let seen = self.observe(host).await?;
-            if seen.service != Service::Running {
-                return Err(BringUpError::Failed {
-                    server: self.member.server.clone(),
-                    log: self.log(host).await,
-                });
-            }
-            if self.road.pause(Duration::from_millis(200)).await.is_err() {
-                return Err(BringUpError::Stopped { runs: true });
-            }
-            if Instant::now() >= self.deadline {
-                return Err(self.no_health(host, began, last).await);
-            }
-        }
-    }
-
-    async fn no_health(&self, host: &Host, began: Instant, last: TalkError) -> BringUpError {
-        let log = self.log(host).await;
-        BringUpError::NoHealth {
-            server: self.member.server.clone(),
-            waited: began.elapsed(),
-            last: Box::new(last),
-            log,
-        }
-    }
-
-    /// Waits until every member reaches every other one.
-    async fn verify(&self, host: &Host) -> Result<(), BringUpError> {
-        let until = self.deadline.min(Instant::now() + VERIFY);
-        let talk = self.talk()?;
-        let api = match talk.to(&self.member.server, HEALTH).await {
-            Ok(api) => api,
-            Err(last) => return Err(self.no_health(host, Instant::now(), last).await),
-        };
-        let names = match api.members(HEALTH).await {
-            Ok(members) => talk.names_of(&members),
-            Err(last) => return Err(self.no_health(host, Instant::now(), last.into()).await),
-        };
-        let members: Vec<String> = names.values().cloned().collect();
-        loop {
-            let reached = talk.reached(&members, &names).await;
-            let missing = links::missing(&members, &reached);
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                let lines = missing
-                    .iter()
-                    .map(|(from, to)| self.describe_link(from, to, reached.contains_key(from)));
-                return Err(BringUpError::Links(lines.collect()));
-            }
-            if self.road.pause(Duration::from_millis(200)).await.is_err() {
-                return Err(BringUpError::Stopped { runs: true });
-            }
-        }
-    }
-
-    fn describe_link(&self, from: &str, to: &str, asked: bool) -> String {
-        if !asked {
-            return format!("  {from} could not be asked whether it reaches {to}");
-        }
-        let servers = self.topology.servers();
-        let find = |name: &str| {
-            servers
-                .iter()
-                .find(|(server, _)| server.as_str() == name)
-                .map(|(_, server)| server)
-        };
-        match (find(from), find(to)) {
-            (Some(viewer), Some(peer)) => match crate::topology::address(viewer, peer) {
-                Ok(address) => format!(
-                    "  {from} does not reach {to}, which it dials at {address} port {}: let TCP from {from} through to it",
-                    peer.peer_port
-                ),
-                Err(error) => format!("  {from} does not reach {to}: {error}"),
-            },
-            _ => format!("  {from} does not reach {to}"),
-        }
-    }
-
-    async fn log(&self, host: &Host) -> String {
-        let script = Script::new("reading the member's log")
-            .set("unit", self.layout.unit_name())
-            .line("journalctl -u \"$unit\" -n 8 -o cat --no-pager");
-        match host.run(&script).await {
-            Ok(output) => output.stdout.lines().map(|line| format!("  {line}\n")).collect(),
-            Err(error) => format!("  (the log could not be read: {error})"),
-        }
-    }
-
     /// What the state is to say. Before the member answers, its IDs are those that its founding gives it.
-    fn up(&self, plan: Plan, status: Option<&Status>) -> Up {
+    fn up(&self, plan: Plan, status: Option<&Status>, unverified: Vec<String>, left: Option<Vec<String>>) -> Up {
         let (member_id, cluster_id) = match status {
             Some(status) => (Some(MemberId(status.member_id)), Some(ClusterId(status.cluster_id))),
             None => self.founding_ids(),
@@ -546,6 +420,8 @@ impl BringUp<'_> {
             cluster_id,
             configuration: plan.configuration,
             expiry: plan.certificates.expiry,
+            unverified,
+            left: left.unwrap_or_default(),
         }
     }
 

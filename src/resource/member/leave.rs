@@ -1,169 +1,299 @@
 //! A member leaves: out of the cluster first, then off the server.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
+use super::hand_over::hand_over;
+use super::hang_up::hang_up;
+use super::membership_changes::{Unlisted, until_listed};
 use super::model::MemberModel;
-use super::observe;
+use super::observe::{self, Look, Seen};
 use super::survey::{Survey, survey};
-use super::talk::{Talk, TalkError};
+use super::talk::Talk;
+use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
-use crate::host::{Host, RunError, Script};
-use crate::membership::leaving::{Leaving, Peer, decide};
-use crate::membership::member::Service;
+use crate::host::{Host, RunError, Script, Secret};
+use crate::membership::leaving::{Fate, Leaving, Peer, decide};
+use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::cluster::servers::stamp;
-use crate::resource::road::Road;
+use crate::resource::road::{Road, RoadError};
 use crate::topology::Topology;
 
-/// How long to wait for other members of the cluster that are to be destroyed in the same run: Terraform asks for
-/// them at the same time unless it may do only one thing at once.
+/// How long to wait for other members of the cluster that are to be destroyed in the same run, before this one begins to leave alone:
+/// Terraform asks for them at the same time unless it may do only one thing at once. Whatever is said later is heeded too: this saves
+/// changes of the member list, and decides nothing.
 const TOGETHER: Duration = Duration::from_millis(300);
 const QUESTION: Duration = Duration::from_secs(5);
 
-/// Takes a member out of its cluster and off its server.
-pub async fn leave(
-    road: &Road,
-    member: &MemberModel,
-    topology: &Topology,
-    layout: &Layout,
-    within: Duration,
-) -> Diagnostics {
-    let name = member.server.clone();
-    let Some(server) = member.server() else {
-        return Diagnostics::new();
-    };
-    let failed = |detail: String| {
-        Diagnostics::from(Diagnostic::error(format!("Member {name} can't leave"), detail).at(Path::of("server")))
-    };
-    let deadline = Instant::now() + within;
-    // Said before the server is reached: how long that takes differs from one to the other, and nobody shall take this member for
-    // one that stays.
-    if let Err(error) = road.leaving(member.cluster.token(), &member.server) {
-        return failed(error.to_string());
-    }
-    let host = match road.connect(server, within.min(QUESTION * 3), false).await {
-        Ok(host) => host,
-        Err(error) => {
-            return failed(format!(
-                "Its server could not be reached, and removing the member of an unreachable server is not part of this \
-                 version: {error}"
-            ));
-        }
-    };
-    let all = match together(road, member).await {
-        Ok(all) => all,
-        Err(error) => return failed(error.to_string()),
-    };
-    if !all {
-        let line = match road.line(member.cluster.token()).await {
-            Ok(line) => line,
-            Err(error) => return failed(error.to_string()),
+/// A member that is to leave.
+pub struct Leave<'a> {
+    /// The road to the servers.
+    pub road: &'a Road,
+    /// The member.
+    pub member: &'a MemberModel,
+    /// Its cluster's topology, as its state has it.
+    pub topology: &'a Topology,
+    /// Where its files are.
+    pub layout: &'a Layout,
+    /// Whether another one is to come in its place.
+    pub fate: Fate,
+    /// It must have left by then.
+    pub deadline: Instant,
+}
+
+/// How a member begins to leave.
+enum Way {
+    /// All members of the cluster leave: there is nothing to wait for.
+    Together,
+    /// When it is its turn in the cluster's line.
+    Alone(Turn),
+}
+
+impl Leave<'_> {
+    /// Takes the member out of its cluster and off its server. A server that can't be reached is left as it is, with a warning.
+    pub async fn run(&self) -> Diagnostics {
+        let Some(server) = self.member.server() else {
+            return Diagnostics::new();
         };
-        let outcome = out_of_cluster(road, member, topology, layout, &host, deadline).await;
-        drop(line);
-        if let Err(detail) = outcome {
-            return failed(detail);
+        // Said before the server is reached: how long that takes differs from one to the other, and nobody shall take this member for
+        // one that stays.
+        let token = self.member.cluster.token();
+        if let (Fate::Gone, Err(error)) = (self.fate, self.road.leaves(token, &self.member.server)) {
+            return self.failed(error.to_string());
         }
-    }
-    match remove(&host, member, all).await {
-        Ok(()) => Diagnostics::new(),
-        Err(error) => failed(error.to_string()),
-    }
-}
-
-/// Whether every member of the cluster is to leave in this run.
-async fn together(road: &Road, member: &MemberModel) -> Result<bool, crate::resource::road::RoadError> {
-    let until = Instant::now() + TOGETHER;
-    loop {
-        let leaving = road.leaving(member.cluster.token(), &member.server)?;
-        if member.cluster.servers.keys().all(|server| leaving.contains(server)) {
-            return Ok(true);
-        }
-        if Instant::now() >= until {
-            return Ok(false);
-        }
-        road.pause(Duration::from_millis(20)).await?;
-    }
-}
-
-/// Removes the member from the cluster, if it is in it and others remain.
-async fn out_of_cluster(
-    road: &Road,
-    member: &MemberModel,
-    topology: &Topology,
-    layout: &Layout,
-    host: &Host,
-    deadline: Instant,
-) -> Result<(), String> {
-    let own = observe::observe(host, member, layout, "", &[], true)
-        .await
-        .map_err(|error| error.to_string())?;
-    let certificate = own.certificates.get("server").cloned();
-    let talk = Talk::borrow(road, member, topology, certificate.as_ref(), own.key.clone());
-    let survey = match &talk {
-        Some(talk) => survey(talk, member, topology).await,
-        None => None,
-    };
-    let others_run = match &survey {
-        Some(_) => true,
-        None => others_run(road, member, layout).await,
-    };
-    let peers = survey.as_ref().map(peers);
-    match decide(&member.server, false, peers.as_deref(), others_run) {
-        Leaving::StopAll | Leaving::Gone | Leaving::Last => Ok(()),
-        Leaving::Refuse(refusal) => Err(format!("Nothing was changed: {refusal}.")),
-        Leaving::Remove => {
-            let (Some(survey), Some(talk)) = (survey, talk) else {
-                return Ok(());
-            };
-            hand_over(&talk, &survey).await;
-            let Some(id) = survey.own else { return Ok(()) };
-            remove_from_list(&survey.api, id, deadline).await
-        }
-    }
-}
-
-/// If the member leads, its leadership goes to another one first. A failure costs an election and nothing more.
-async fn hand_over(talk: &Talk<'_>, survey: &Survey) {
-    if survey.own != Some(survey.leader) {
-        return;
-    }
-    let fit = |one: &&Member| !one.is_learner && Some(one.id) != survey.own && survey.healthy.contains(&one.id);
-    let Some(successor) = survey.members.iter().find(fit).map(|one| one.id) else {
-        return;
-    };
-    let Ok(name) = talk.own() else { return };
-    let moved = match talk.to(name.as_str(), QUESTION).await {
-        Ok(api) => api.move_leader(successor, QUESTION).await.map_err(TalkError::from),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = moved {
-        tracing::debug!(%error, "the leader could not be moved");
-    }
-}
-
-/// A removal may time out and still be done: the list tells.
-async fn remove_from_list(api: &Api, id: u64, deadline: Instant) -> Result<(), String> {
-    loop {
-        let outcome = api.member_remove(id, QUESTION).await;
-        let listed = api
-            .members(QUESTION)
+        let host = match self
+            .road
+            .connect(server, self.remaining().min(QUESTION * 3), false)
             .await
-            .map(|members| members.iter().any(|member| member.id == id));
-        match (outcome, listed) {
-            (_, Ok(false)) => return Ok(()),
-            (Err(error), _) | (Ok(_), Err(error)) if Instant::now() >= deadline => {
-                return Err(format!("The cluster did not let it go: {error}"));
+        {
+            Ok(host) => Ok(host),
+            Err(error @ RoadError::Connect(_)) if !self.road.stopped() => Err(error),
+            Err(error) => return self.failed(error.to_string()),
+        };
+        let (how, turn) = match self.out_of_cluster(host.as_ref().ok()).await {
+            Ok(how) => how,
+            Err(detail) => return self.failed(detail),
+        };
+        let outcome = match host {
+            Err(error) => self.left_behind(&how, &error).into(),
+            Ok(host) => match self.remove(&host, how == Leaving::StopAll).await {
+                Ok(()) => Diagnostics::new(),
+                Err(error) => self.failed(error.to_string()),
+            },
+        };
+        if let Some(turn) = turn {
+            turn.end().await;
+        }
+        outcome
+    }
+
+    fn failed(&self, detail: String) -> Diagnostics {
+        let summary = format!("Member {} can't leave", self.member.server);
+        Diagnostic::error(summary, detail).at(Path::of("server")).into()
+    }
+
+    fn left_behind(&self, how: &Leaving, error: &RoadError) -> Diagnostic {
+        let (name, cluster) = (&self.member.server, &self.member.cluster.name);
+        let outcome = match how {
+            Leaving::StopAll | Leaving::Last => {
+                "Nothing of its cluster stays, and if its etcd runs, it was not stopped."
             }
-            (Ok(_), Ok(true)) if Instant::now() >= deadline => return Err("It is still in the member list.".to_owned()),
-            _ => tokio::time::sleep(Duration::from_millis(500)).await,
+            _ => "It is in its cluster no longer. If its etcd runs, it stops when it hears of that from the others.",
+        };
+        let detail = format!(
+            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}`, and remove {etc}, {unit_file} \
+             and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
+            unit = self.layout.unit_name(),
+            unit_file = self.layout.unit_file(),
+            etc = self.layout.etc_dir(),
+            data = self.layout.data_dir(),
+        );
+        Diagnostic::warning(format!("Server {name} was left as it is"), detail).at(Path::of("server"))
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits for this member's turn, or for all others to leave too.
+    async fn way(&self) -> Result<Way, String> {
+        let servers: BTreeSet<String> = self.member.cluster.servers.keys().cloned().collect();
+        let alone = async {
+            if self.fate == Fate::Gone {
+                self.road.pause(TOGETHER).await?;
+            }
+            Turn::take(self.road, &self.member.cluster, self.deadline).await
+        };
+        let together = async {
+            match self.fate {
+                Fate::Gone => self.road.all_leave(self.member.cluster.token(), &servers).await,
+                Fate::Replaced => std::future::pending().await,
+            }
+        };
+        let way = tokio::select! {
+            biased;
+            all = together => all.map(|()| Way::Together).map_err(|error| error.to_string()),
+            turn = alone => turn.map(Way::Alone).map_err(|error| not_its_turn(&error)),
+        };
+        if self.road.stopped() {
+            return Err(RoadError::Stopped.to_string());
+        }
+        way
+    }
+
+    /// Takes the member out of the cluster, if it is in it and others stay. Says what was decided. The turn goes on until the member is
+    /// off its server: another process may want one there.
+    async fn out_of_cluster(&self, host: Option<&Host>) -> Result<(Leaving, Option<Turn>), String> {
+        let mut turn = match self.way().await? {
+            Way::Together => return Ok((Leaving::StopAll, None)),
+            Way::Alone(turn) => turn,
+        };
+        match self.alone(host, &mut turn).await {
+            // Nobody stays who could want one, or answer.
+            Ok(how @ (Leaving::StopAll | Leaving::Last)) => {
+                turn.end().await;
+                Ok((how, None))
+            }
+            Ok(how) => Ok((how, Some(turn))),
+            Err(detail) => {
+                turn.end().await;
+                Err(detail)
+            }
         }
     }
+
+    async fn alone(&self, host: Option<&Host>, turn: &mut Turn) -> Result<Leaving, String> {
+        let (certificate, key) = match host {
+            Some(host) => {
+                let seen = self.observe(host, true).await.map_err(|error| error.to_string())?;
+                (seen.certificates.get("server").cloned(), seen.key)
+            }
+            None => (None, None),
+        };
+        let (certificate, key) = match key {
+            Some(key) => (certificate, Some(key)),
+            None => self.borrowed().await,
+        };
+        let talk = Talk::borrow(
+            self.road,
+            &self.member.cluster,
+            self.topology,
+            certificate.as_ref(),
+            key,
+        );
+        let look = async || match &talk {
+            Some(talk) => survey(talk, self.member, self.topology).await,
+            None => None,
+        };
+        let mut survey = look().await;
+        if let Some(seen) = &survey
+            && turn
+                .lock(seen, self.deadline)
+                .await
+                .map_err(|error| not_its_turn(&error))?
+        {
+            // Somebody else has changed the cluster meanwhile.
+            survey = look().await;
+        }
+        let leaving = self.road.leaving(self.member.cluster.token());
+        let others_run = survey.is_none() && self.others_run(&leaving).await;
+        let peers = survey.as_ref().map(peers);
+        let decision = decide(&self.member.server, self.fate, &leaving, peers.as_deref(), others_run);
+        match (&decision, survey, talk.as_ref()) {
+            (Leaving::Refuse(refusal), ..) => return Err(format!("Nothing was changed: {refusal}.")),
+            (Leaving::Remove, Some(survey), Some(talk)) => {
+                if let Err(error) = hand_over(talk, &survey).await {
+                    // It costs an election and nothing more.
+                    tracing::debug!(%error, "the leader could not be moved");
+                }
+                hang_up(self.road, self.member, self.topology, self.layout, &survey).await;
+                if let Some(id) = survey.own {
+                    self.remove_from_list(&survey.api, id).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(decision)
+    }
+
+    async fn remove_from_list(&self, api: &Api, id: u64) -> Result<(), String> {
+        let gone = |members: &[Member]| members.iter().all(|member| member.id != id);
+        let outcome = until_listed(self.road, self.deadline, api, gone, || api.member_remove(id, QUESTION)).await;
+        outcome.map_err(|unlisted| match unlisted {
+            Unlisted::Stopped => RoadError::Stopped.to_string(),
+            Unlisted::Late(Some(error)) => format!("The cluster did not let it go: {error}"),
+            Unlisted::Late(None) => "It is still in the member list.".to_owned(),
+        })
+    }
+
+    async fn observe(&self, host: &Host, key: bool) -> Result<Seen, RunError> {
+        let look = Look { key, ..Look::default() };
+        observe::observe(host, self.member, self.layout, look).await
+    }
+
+    /// Another member's certificate to talk with, where this one's server has none or can't be reached.
+    async fn borrowed(&self) -> (Option<String>, Option<Secret>) {
+        let others = self
+            .member
+            .cluster
+            .servers
+            .iter()
+            .filter(|(name, _)| **name != self.member.server);
+        let mut asked: FuturesUnordered<_> = others
+            .map(|(_, server)| async move {
+                let host = self.road.connect(server, QUESTION * 3, false).await.ok()?;
+                let seen = self.observe(&host, true).await.ok()?;
+                Some((seen.certificates.get("server")?.clone(), seen.key?))
+            })
+            .collect();
+        while let Some(found) = asked.next().await {
+            if let Some((certificate, key)) = found {
+                return (Some(certificate), Some(key));
+            }
+        }
+        (None, None)
+    }
+
+    /// Whether any other server whose member is to stay runs it, or can't be asked.
+    async fn others_run(&self, leaving: &BTreeSet<String>) -> bool {
+        let others = self.member.cluster.servers.iter();
+        let others = others.filter(|(name, _)| **name != self.member.server && !leaving.contains(*name));
+        let asked = others.map(|(_, server)| async move {
+            let Ok(host) = self.road.connect(server, QUESTION, false).await else {
+                return true;
+            };
+            match self.observe(&host, false).await {
+                // One that is stopped has its vote still.
+                Ok(seen) => seen.service == Service::Running || seen.data == Data::Member,
+                Err(_) => true,
+            }
+        });
+        join_all(asked).await.into_iter().any(|runs| runs)
+    }
+
+    /// Stops the member and takes it off the server.
+    async fn remove(&self, host: &Host, all: bool) -> Result<(), RunError> {
+        let script = Script::new("taking the member off the server")
+            .set("cluster", &self.member.cluster.name)
+            .set("stamp", stamp())
+            .set("mode", self.member.on_destroy.as_deref().unwrap_or("keep_data"))
+            .line(include_str!("../binaries.sh"))
+            .line(include_str!("../remove_member.sh"))
+            .set("all", if all { "all" } else { "" })
+            .line("remove_member \"$cluster\" \"$stamp\" \"$mode\" \"$all\"");
+        host.run_checked(&script).await.map(drop)
+    }
+}
+
+fn not_its_turn(error: &TurnError) -> String {
+    format!("Nothing was changed: {error}. Try again, or raise timeouts.delete.")
 }
 
 /// The members as the decision on leaving needs them.
@@ -175,38 +305,7 @@ fn peers(survey: &Survey) -> Vec<Peer> {
             .cloned()
             .unwrap_or_else(|| format!("{:x}", one.id)),
         voter: !one.is_learner,
-        healthy: survey.healthy.contains(&one.id),
+        healthy: survey.healthy.contains_key(&one.id),
     };
     survey.members.iter().map(peer).collect()
-}
-
-/// Whether any other server runs its member, or can't be asked.
-async fn others_run(road: &Road, member: &MemberModel, layout: &Layout) -> bool {
-    let others = member
-        .cluster
-        .servers
-        .iter()
-        .filter(|(name, _)| **name != member.server);
-    let asked = others.map(|(_, server)| async move {
-        let Ok(host) = road.connect(server, QUESTION, false).await else {
-            return true;
-        };
-        match observe::observe(&host, member, layout, "", &[], false).await {
-            Ok(seen) => seen.service == Service::Running,
-            Err(_) => true,
-        }
-    });
-    join_all(asked).await.into_iter().any(|runs| runs)
-}
-
-/// Stops the member and takes it off the server.
-async fn remove(host: &Host, member: &MemberModel, all: bool) -> Result<(), RunError> {
-    let script = Script::new("taking the member off the server")
-        .set("cluster", &member.cluster.name)
-        .set("stamp", stamp())
-        .set("mode", member.on_destroy.as_deref().unwrap_or("keep_data"))
-        .line(include_str!("../remove_member.sh"))
-        .set("all", if all { "all" } else { "" })
-        .line("remove_member \"$cluster\" \"$stamp\" \"$mode\" \"$all\"");
-    host.run_checked(&script).await.map(drop)
 }

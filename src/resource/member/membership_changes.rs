@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::bring_up::{BringUp, BringUpError};
+use super::bring_up::BringUp;
+use super::errors::BringUpError;
+use super::hang_up::hang_up;
 use super::survey::{Survey, survey};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{Api, ApiError, Member};
-use crate::membership::member::{Cluster, Listed};
+use crate::host::{Host, RunError, Script};
+use crate::membership::member::{Cluster, Listed, Lives, OtherLearner};
+use crate::resource::cluster::servers::stamp;
+use crate::resource::road::Road;
 
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long the members may take to see a changed hosts file: Go keeps what it read of it for 5 s
 /// (`net/hosts.go`, `cacheMaxAge`).
-const RESOLVER: Duration = Duration::from_secs(6);
+pub(super) const RESOLVER: Duration = Duration::from_secs(6);
 
 impl BringUp<'_> {
     /// What the other members say of the cluster and of this member.
@@ -35,21 +40,42 @@ impl BringUp<'_> {
         let others: Vec<&Member> = others.collect();
         let healthy = others
             .iter()
-            .filter(|member| survey.healthy.contains(&member.id))
+            .filter(|member| survey.healthy.contains_key(&member.id))
             .count();
         (
-            Cluster::Lives {
+            Cluster::Lives(Lives {
                 own,
                 others: others.len(),
                 healthy,
-            },
+                leads: survey.leads(),
+                minors: survey.minors(),
+                learner: self.other_learner(&survey).map(|one| {
+                    if survey.healthy.contains_key(&one.id) {
+                        OtherLearner::Healthy
+                    } else {
+                        OtherLearner::Down
+                    }
+                }),
+            }),
             Some(survey),
         )
+    }
+
+    /// Keeps the data of a member that was taken out of the cluster aside.
+    pub(super) async fn set_aside(&self, host: &Host) -> Result<(), RunError> {
+        let script = Script::new("keeping the data of the removed member aside")
+            .set("unit", self.layout.unit_name())
+            .set("data", self.layout.data_dir().as_str())
+            .set("aside", format!("{}.removed-{}", self.layout.data_dir(), stamp()))
+            .line("systemctl stop \"$unit\" 2>/dev/null || true")
+            .line("mv \"$data\" \"$aside\"\nchown -R 0:0 \"$aside\"");
+        host.run_checked(&script).await.map(drop)
     }
 
     /// Takes the member that lost its data out of the member list.
     pub(super) async fn remove_old(&self, survey: &Survey) -> Result<(), BringUpError> {
         let Some(id) = survey.own else { return Ok(()) };
+        hang_up(self.road, self.member, self.topology, self.layout, survey).await;
         self.until_listed(
             "taking its old member out of the cluster",
             &survey.api,
@@ -61,13 +87,6 @@ impl BringUp<'_> {
 
     /// Adds the member as a learner, and waits until the others can resolve its name.
     pub(super) async fn add_learner(&self, survey: &Survey, peer_url: &str) -> Result<(), BringUpError> {
-        for leftover in survey.members.iter().filter(|one| self.is_leftover(one, survey)) {
-            tracing::debug!(id = leftover.id, "removing a learner that never started");
-            let gone = |members: &[Member]| members.iter().all(|one| one.id != leftover.id);
-            let remove = || survey.api.member_remove(leftover.id, QUESTION);
-            self.until_listed("removing a learner that never started", &survey.api, gone, remove)
-                .await?;
-        }
         let urls = [peer_url.to_owned()];
         self.until_listed(
             "adding it to the cluster as a learner",
@@ -82,19 +101,50 @@ impl BringUp<'_> {
             .map_err(|_| BringUpError::Stopped { runs: false })
     }
 
-    /// A learner that was added for a server which is none of the cluster's any more, and never started. It keeps
-    /// others from being added, and nothing is lost with it.
-    fn is_leftover(&self, one: &Member, survey: &Survey) -> bool {
+    /// A learner of another server, or one that was added for a server which is none of the cluster's any more and never started. It
+    /// keeps others from being added, and an earlier run that was cut off has left it: who changes members now has the lock.
+    fn other_learner<'s>(&self, survey: &'s Survey) -> Option<&'s Member> {
         let domain = format!(".{}:", self.topology.domain());
-        let ours = one.peer_urls.iter().any(|url| url.contains(&domain));
-        one.is_learner && !one.has_started() && ours && !survey.names.contains_key(&one.id)
+        let left_over = |one: &Member| !one.has_started() && one.peer_urls.iter().any(|url| url.contains(&domain));
+        let mut others = survey.members.iter().filter(|one| Some(one.id) != survey.own);
+        others.find(|one| one.is_learner && (survey.names.contains_key(&one.id) || left_over(one)))
     }
 
-    /// Makes a voter of the learner, when it has caught up.
+    /// Takes another server's learner out of the member list.
+    pub(super) async fn remove_other(&self, survey: &Survey) -> Result<(), BringUpError> {
+        let Some(id) = self.other_learner(survey).map(|one| one.id) else {
+            return Ok(());
+        };
+        tracing::debug!(id, "removing a learner that was left");
+        let gone = |members: &[Member]| members.iter().all(|one| one.id != id);
+        let remove = || survey.api.member_remove(id, QUESTION);
+        self.until_listed("removing a learner that was left", &survey.api, gone, remove)
+            .await
+    }
+
+    /// Makes a voter of another server's learner.
+    pub(super) async fn promote_other(&self, survey: &Survey) -> Result<(), BringUpError> {
+        match self.other_learner(survey) {
+            Some(one) => {
+                self.vote("making a voter of a learner that was left", survey, one.id)
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a voter of the learner.
     pub(super) async fn promote(&self, survey: &Survey) -> Result<(), BringUpError> {
-        let Some(id) = survey.own else { return Ok(()) };
+        match survey.own {
+            Some(id) => self.vote("making a voter of it", survey, id).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a voter of a learner, when it has caught up.
+    async fn vote(&self, what: &'static str, survey: &Survey, id: u64) -> Result<(), BringUpError> {
         self.until_listed(
-            "making a voter of it",
+            what,
             &survey.api,
             |members| members.iter().any(|one| one.id == id && !one.is_learner),
             || survey.api.member_promote(id, QUESTION),
@@ -102,8 +152,6 @@ impl BringUp<'_> {
         .await
     }
 
-    /// Asks for a change until the member list shows it: a change may time out and still be made, and etcd refuses some
-    /// for a while (peers must have been connected for 5 s, a learner must have caught up).
     async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
         &self,
         what: &'static str,
@@ -111,31 +159,54 @@ impl BringUp<'_> {
         done: impl Fn(&[Member]) -> bool,
         ask: impl Fn() -> F,
     ) -> Result<(), BringUpError> {
-        loop {
-            let asked = ask().await;
-            let listed = match api.confirm_quorum(QUESTION).await {
-                Ok(()) => api.members(QUESTION).await,
-                Err(error) => Err(error),
-            };
-            let last = match (listed, asked) {
-                (Ok(members), _) if done(&members) => return Ok(()),
-                (_, Err(error)) | (Err(error), Ok(())) => TalkError::Api(error),
-                (Ok(_), Ok(())) => TalkError::Api(ApiError::NoLeader {
+        let outcome = until_listed(self.road, self.deadline, api, done, ask).await;
+        outcome.map_err(|unlisted| match unlisted {
+            Unlisted::Stopped => BringUpError::Stopped { runs: false },
+            Unlisted::Late(last) => BringUpError::Membership {
+                server: self.member.server.clone(),
+                what,
+                last: Box::new(TalkError::Api(last.unwrap_or_else(|| ApiError::NoLeader {
                     member: self.member.server.clone(),
-                }),
-            };
-            if Instant::now() >= self.deadline {
-                let server = self.member.server.clone();
-                return Err(BringUpError::Membership {
-                    server,
-                    what,
-                    last: Box::new(last),
-                });
-            }
-            tracing::debug!(what, %last, "not yet");
-            if self.road.pause(Duration::from_millis(500)).await.is_err() {
-                return Err(BringUpError::Stopped { runs: false });
-            }
+                }))),
+            },
+        })
+    }
+}
+
+/// Why the member list does not show a change.
+pub(super) enum Unlisted {
+    /// Terraform asked to stop.
+    Stopped,
+    /// Its time was up; what the last try gave, if not only a list that is as before.
+    Late(Option<ApiError>),
+}
+
+/// Asks for a change until the member list shows it: a change may time out and still be made, and etcd refuses some
+/// for a while (peers must have been connected for 5 s, a learner must have caught up).
+pub(super) async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
+    road: &Road,
+    deadline: Instant,
+    api: &Api,
+    done: impl Fn(&[Member]) -> bool,
+    ask: impl Fn() -> F,
+) -> Result<(), Unlisted> {
+    loop {
+        let asked = ask().await;
+        let listed = match api.confirm_quorum(QUESTION).await {
+            Ok(()) => api.members(QUESTION).await,
+            Err(error) => Err(error),
+        };
+        let last = match (listed, asked) {
+            (Ok(members), _) if done(&members) => return Ok(()),
+            (_, Err(error)) | (Err(error), Ok(())) => Some(error),
+            (Ok(_), Ok(())) => None,
+        };
+        if Instant::now() >= deadline {
+            return Err(Unlisted::Late(last));
+        }
+        tracing::debug!(?last, "not listed yet");
+        if road.pause(Duration::from_millis(500)).await.is_err() {
+            return Err(Unlisted::Stopped);
         }
     }
 }

@@ -2,13 +2,21 @@
 
 mod binary;
 mod bring_up;
+mod drift;
+mod errors;
+mod hand_over;
+mod hang_up;
+mod import;
+mod install;
 mod leave;
 mod membership_changes;
 pub mod model;
 mod observe;
 mod plan;
+mod redial;
 mod survey;
-mod talk;
+mod turn;
+mod verify;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -23,22 +31,26 @@ use tokio::time::Instant;
 use crate::etcd::certificates::{PrivateKeyPem, parse};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
-use crate::membership::member::{Refusal, Service};
+use crate::membership::leaving::Fate;
+use crate::membership::member::{Data, Refusal, Service};
 use crate::plugin::block::{
-    ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
+    ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
+    ReadResponse, Resource,
 };
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
-use crate::plugin::schema::Schema;
+use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model as cluster;
-use crate::resource::road::Road;
+use crate::resource::road::{Road, RoadError};
+use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
 use crate::topology::Topology;
-use bring_up::{BringUp, BringUpError, Up};
+use bring_up::{BringUp, Up};
+use errors::BringUpError;
+use leave::Leave;
 use model::MemberModel;
-use observe::Seen;
-use talk::Talk;
+use observe::{Look, Seen};
 use wanted::Keys;
 
 const CREATE: Duration = Duration::from_secs(300);
@@ -49,6 +61,11 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// Kept beside the state of a member whose create was stopped before it was verified.
 const UNVERIFIED: &[u8] = b"unverified";
+/// Kept beside the plan of a member that is to be created. Terraform passes it to the delete of the one that it replaces too, and so
+/// tells a member that comes again from one that leaves for good.
+const CREATED: &[u8] = b"created";
+/// Kept beside the state of a member whose server could not be reached when its view of the others changed.
+const UNREACHED: &[u8] = b"unreached";
 
 /// The block.
 pub struct MemberResource {
@@ -81,10 +98,14 @@ impl MemberResource {
             Ok(whole) => whole,
             Err(diagnostics) => return keep(diagnostics),
         };
+        if let Err(error) = self.road.stays(whole.member.cluster.token(), &whole.member.server) {
+            return keep(explain(&whole.member, &error.into()).into());
+        }
         let keys = self.keys(&request.config, &whole.member);
         // A change of a member that runs and was verified before is none of its links'.
         let verified = prior.get("service").as_str() == Some("running") && request.private != UNVERIFIED;
-        let verify = !verified;
+        // One that may have joined anew is asked who it is now.
+        let verify = !verified || request.planned.get("member_id").is_unknown();
         let bring_up = BringUp {
             road: &self.road,
             member: &whole.member,
@@ -93,14 +114,21 @@ impl MemberResource {
             version: &whole.version,
             keys: &keys,
             verify,
+            moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
             talk: OnceLock::new(),
         };
         match bring_up.run().await {
             Ok(up) => ApplyResponse {
+                diagnostics: [
+                    unverified(&whole.member.server, &up.unverified),
+                    not_dialled(&whole.member, &up.left),
+                ]
+                .into_iter()
+                .flatten()
+                .collect(),
                 state: state_of(request.planned, &up),
                 private: Vec::new(),
-                diagnostics: Diagnostics::new(),
             },
             // What runs belongs into the state, and an error would make Terraform replace it.
             Err(error @ BringUpError::Stopped { runs: true }) => {
@@ -111,9 +139,14 @@ impl MemberResource {
                 );
                 ApplyResponse {
                     state,
-                    private: Vec::new(),
+                    private: UNVERIFIED.to_vec(),
                     diagnostics: warning.into(),
                 }
+            }
+            Err(BringUpError::Road(error @ RoadError::Connect(_)))
+                if !self.road.stopped() && plan::only_views_differ(&prior, &request.planned) =>
+            {
+                unreached(&whole.member, &prior, request.planned, &error)
             }
             // A failed create returns no state on purpose: Terraform would mark the member as tainted and replace it,
             // data and all, where the next create can go on from what it finds.
@@ -138,7 +171,7 @@ impl MemberResource {
         }
     }
 
-    async fn refresh(&self, state: Value) -> (Value, Diagnostics) {
+    async fn refresh(&self, mut state: Value, unreached: bool) -> (Value, Diagnostics) {
         let whole = match whole(&state) {
             Ok(whole) => whole,
             Err(diagnostics) => return (state, diagnostics),
@@ -155,10 +188,24 @@ impl MemberResource {
         };
         let host = match self.road.connect(model, READ, false).await {
             Ok(host) => host,
-            Err(error) => return (state, unknown(&error).into()),
+            Err(error) => {
+                if unreached {
+                    // Nothing else would make the next plan show that changes are still to be made there.
+                    let missing = (drift::SERVER.to_owned(), drift::UNREACHED.to_owned());
+                    state.set("drift", as_map(BTreeMap::from([missing])));
+                }
+                return (state, unknown(&error).into());
+            }
         };
         let binary = binary::path(&whole.member, &whole.version);
-        let seen = observe::observe(&host, &whole.member, &whole.layout, &binary, &[], true).await;
+        let files = wanted::compared_files(&whole.layout);
+        let look = Look {
+            binary: &binary,
+            files: &files,
+            key: true,
+            ..Look::default()
+        };
+        let seen = observe::observe(&host, &whole.member, &whole.layout, look).await;
         let seen = match seen {
             Ok(seen) => seen,
             Err(error) => return (state, unknown(&error).into()),
@@ -190,28 +237,63 @@ impl MemberResource {
                 .map(|(kind, file)| (kind, Value::from(end(file))));
             state.set("certificate_expiry", Value::object(expiry));
         }
-        if seen.service != Service::Running {
-            return state;
-        }
+        let drift = drift::drift(whole, &seen);
+        state.set("drift", as_map(drift.clone()));
         let key = seen.key.take();
         let talk = Talk::borrow(
             &self.road,
-            &whole.member,
+            &whole.member.cluster,
             &whole.topology,
             seen.certificates.get("server"),
             key,
         );
         let Some(talk) = talk else { return state };
+        if seen.service != Service::Running {
+            // A member that was taken out of the cluster ends by itself, and can't come back with its data.
+            if seen.data == Data::Member
+                && let Some(survey) = survey::survey(&talk, &whole.member, &whole.topology).await
+                && survey.own.is_none()
+            {
+                let left = (drift::MEMBER_LIST.to_owned(), drift::REMOVED.to_owned());
+                state.set("drift", as_map(drift.into_iter().chain([left]).collect()));
+            }
+            return state;
+        }
         // Without a quorum it does not answer; that it runs is said above.
         if let Ok(api) = talk.to(&whole.member.server, ANSWER).await
             && let Ok(status) = api.status(ANSWER).await
         {
             state.set("running_version", status.version);
+            if status.is_learner {
+                // An apply that was cut off left it so; the next one makes a voter of it.
+                state.set("service", "learner");
+            }
             state.set("member_id", format!("{:x}", status.member_id));
             state.set("cluster_id", format!("{:x}", status.cluster_id));
         }
         state
     }
+}
+
+/// The member as it is to be once its server can be reached again. What it lacks until then is how it sees the others.
+fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &RoadError) -> ApplyResponse {
+    planned.set("certificate_expiry", prior.get("certificate_expiry").clone());
+    let warning = Diagnostic::warning(
+        format!("Member {} was not changed", member.server),
+        format!(
+            "Its server could not be reached. Its configuration is to get the cluster's other members, which it needs for a start \
+             without data alone; a later apply makes up for it. {error}"
+        ),
+    );
+    ApplyResponse {
+        state: planned.unknown_as_null(),
+        private: UNREACHED.to_vec(),
+        diagnostics: warning.at(Path::of("server")).into(),
+    }
+}
+
+fn as_map(texts: BTreeMap<String, String>) -> BTreeMap<String, Value> {
+    texts.into_iter().map(|(key, text)| (key, text.into())).collect()
 }
 
 /// Reads a plan or state.
@@ -250,6 +332,7 @@ fn state_of(planned: Value, up: &Up) -> Value {
     }
     state.set("configuration", up.configuration.as_str());
     state.set("service", "running");
+    state.set("drift", BTreeMap::new());
     if state.get("certificate_expiry").is_unknown() {
         state.set("certificate_expiry", expiry(&up.expiry));
     }
@@ -272,6 +355,30 @@ fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
 
+/// Members that were down before this one was changed are not its fault, and not to be passed over.
+fn unverified(server: &str, others: &[String]) -> Diagnostics {
+    if others.is_empty() {
+        return Diagnostics::new();
+    }
+    let detail = format!(
+        "These members of the cluster did not answer before {server} was changed, so whether they and {server} reach each other \
+         was not verified: {}. The cluster has a quorum without them, and less to spare.",
+        others.join(", ")
+    );
+    Diagnostic::warning("Some members did not answer", detail).into()
+}
+
+/// A warning where a peer that moved could not be dialled at its new address.
+fn not_dialled(member: &MemberModel, left: &[String]) -> Diagnostics {
+    if left.is_empty() {
+        return Diagnostics::new();
+    }
+    let summary = format!("Member {} does not dial all peers where they are now", member.server);
+    Diagnostic::warning(summary, format!("Addresses have moved, and {}.", left.join("; ")))
+        .at(Path::of("cluster").attribute("servers"))
+        .into()
+}
+
 /// The error with the attribute that it is about.
 fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
     let at = match error {
@@ -280,7 +387,7 @@ fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
         BringUpError::Wanted(_) => Path::of("cluster").attribute("certificate_authorities"),
         BringUpError::Refused { refusal, .. } => match refusal {
             Refusal::ForeignData => Path::of("data_dir"),
-            Refusal::Rolling => Path::of("config"),
+            Refusal::Skew { .. } => Path::of("version"),
             _ => Path::of("server"),
         },
         _ => Path::of("server"),
@@ -298,6 +405,18 @@ impl Resource for MemberResource {
         model::schema()
     }
 
+    fn identity(&self) -> Vec<Attribute> {
+        import::identity()
+    }
+
+    fn identity_of(&self, state: &Value) -> Value {
+        import::identity_of(state)
+    }
+
+    async fn import(&self, _context: &Context, request: ImportRequest) -> ImportResponse {
+        self.take_over(&request).await
+    }
+
     async fn validate(&self, config: &Value) -> Diagnostics {
         model::validate(config)
     }
@@ -308,16 +427,22 @@ impl Resource for MemberResource {
             // The last apply was stopped before it had seen the member at work: this one shall.
             planned.set("service", Value::Unknown);
         }
+        let private = if request.prior.is_null() {
+            CREATED.to_vec()
+        } else {
+            request.private
+        };
         PlanResponse {
             planned,
             requires_replace: Vec::new(),
-            private: request.private,
+            private,
             diagnostics,
         }
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
-        let (state, diagnostics) = self.refresh(request.state).await;
+        let unreached = request.private == UNREACHED;
+        let (state, diagnostics) = self.refresh(request.state, unreached).await;
         ReadResponse {
             state,
             private: request.private,
@@ -338,7 +463,21 @@ impl Resource for MemberResource {
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.prior, "delete", DELETE);
         let diagnostics = match whole(&request.prior) {
-            Ok(whole) => leave::leave(&self.road, &whole.member, &whole.topology, &whole.layout, within).await,
+            Ok(whole) => {
+                let leave = Leave {
+                    road: &self.road,
+                    member: &whole.member,
+                    topology: &whole.topology,
+                    layout: &whole.layout,
+                    fate: if request.private == CREATED {
+                        Fate::Replaced
+                    } else {
+                        Fate::Gone
+                    },
+                    deadline: Instant::now() + within,
+                };
+                leave.run().await
+            }
             Err(diagnostics) => diagnostics,
         };
         let state = if diagnostics.has_errors() {
@@ -346,9 +485,15 @@ impl Resource for MemberResource {
         } else {
             Value::Null
         };
+        // What tells a replacement is the plan's, and not to be kept.
+        let private = if request.private == CREATED {
+            Vec::new()
+        } else {
+            request.private
+        };
         ApplyResponse {
             state,
-            private: request.private,
+            private,
             diagnostics,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::etcd::certificates::LEAF_LIFETIME;
 use crate::etcd::config::{OptionError, check_option, owned_option};
 use crate::etcd::version::Version;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -35,6 +36,9 @@ pub struct MemberModel {
     /// What becomes of the data when it is destroyed.
     #[serde(default)]
     pub on_destroy: Option<String>,
+    /// How long before their end certificates are issued anew.
+    #[serde(default)]
+    pub renew_before: Option<String>,
 }
 
 /// The attribute `binary`.
@@ -64,6 +68,11 @@ impl MemberModel {
             .unwrap_or_else(|| default_data_dir(&self.cluster.name))
     }
 
+    /// How long before their end certificates are issued anew.
+    pub fn renew_before(&self) -> time::Duration {
+        self.renew_before.as_deref().and_then(window).unwrap_or(RENEW_BEFORE)
+    }
+
     /// Whether it founds the cluster.
     pub fn is_founder(&self) -> bool {
         self.founders().contains(&self.server)
@@ -76,6 +85,26 @@ impl MemberModel {
             .clone()
             .unwrap_or_else(|| self.cluster.servers.keys().cloned().collect())
     }
+
+    /// The founders whose servers are the cluster's still.
+    pub fn remaining_founders(&self) -> Vec<String> {
+        let mut founders = self.founders();
+        founders.retain(|founder| self.cluster.servers.contains_key(founder));
+        founders
+    }
+}
+
+/// How long before their end certificates are issued anew, unless the configuration says otherwise.
+const RENEW_BEFORE: time::Duration = time::Duration::days(60);
+
+/// A duration such as `60d`.
+fn window(text: &str) -> Option<time::Duration> {
+    time::Duration::try_from(humantime::parse_duration(text).ok()?).ok()
+}
+
+/// How long before their end a block wants certificates issued anew; `None` while that is not known.
+pub fn renew_before(block: &Value) -> Option<time::Duration> {
+    window(block.get("renew_before").as_str()?)
 }
 
 /// Where a member's data is unless the configuration says otherwise.
@@ -131,6 +160,10 @@ pub fn schema() -> Schema {
                 "What becomes of the data when the member is destroyed: `keep_data` (the default) renames the directory, \
                  `delete_data` deletes it.",
             ),
+            Attribute::string("renew_before").default("60d").describe(
+                "How long before they end certificates are issued anew, by the next apply and without a restart: a duration such as \
+                 `720h`, half of the certificates' lifetime of a year at most. Default: `60d`.",
+            ),
             Attribute::string("peer_ca_private_key_wo").sensitive().write_only().describe(
                 "The private key of your own authority for peers, in PEM. Never stored.",
             ),
@@ -144,8 +177,12 @@ pub fn schema() -> Schema {
             fact("client_url", "Its client URL."),
             fact("initial_cluster", "Its own `initial-cluster`: the peer URLs by the addresses that it dials."),
             fact("configuration", "Its configuration file, as it is on the server."),
-            fact("service", "What its service does: `running`, `stopped` or `failed`."),
+            fact("service", "What its service does: `running`, `stopped` or `failed`; `learner` for a member that runs and does not vote yet."),
             fact("running_version", "The version that runs."),
+            Attribute::map("drift", Type::String).computed().describe(
+                "What differs on the server from what the last apply left there, by file or part, and has no attribute of \
+                 its own. Empty when nothing does; the next apply mends it.",
+            ),
             Attribute::object("certificate_expiry", vec![
                 Attribute::string("peer").computed().describe("Of the certificate that it shows to peers that dial it."),
                 Attribute::string("peer_client").computed().describe("Of the certificate that it shows to peers it dials."),
@@ -202,6 +239,17 @@ pub fn validate(config: &Value) -> Diagnostics {
                 format!("{choice:?} is neither \"keep_data\" nor \"delete_data\"."),
             )
             .at(Path::of("on_destroy")),
+        );
+    }
+    if let Some(text) = config.get("renew_before").as_str()
+        && window(text).is_none_or(|window| window > LEAF_LIFETIME / 2)
+    {
+        diagnostics.push(
+            Diagnostic::error(
+                "Invalid renew_before",
+                format!("{text:?} has to be a duration such as \"720h\", half of the certificates' lifetime of a year at most."),
+            )
+            .at(Path::of("renew_before")),
         );
     }
     diagnostics

@@ -21,10 +21,14 @@ pub struct Seen {
     pub data: Data,
     /// The service.
     pub service: Service,
+    /// Whether it was to be restarted for files that are in place, and the run was cut off before.
+    pub restart_pending: bool,
     /// Whether the service starts at boot.
     pub enabled: bool,
     /// The file that the running process was started from.
     pub executable: Option<String>,
+    /// The version that runs, where its file was replaced since it was started.
+    pub running: Option<String>,
     /// Another process that has one of the member's ports.
     pub port_taken: Option<(u16, String)>,
     /// SHA-256 of the files that were asked for, by path.
@@ -44,40 +48,55 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// With what was seen of the binary and the processor before, where this time nobody looked.
+    pub fn after(self, before: &Seen) -> Self {
+        Self {
+            binary_path: self.binary_path.or_else(|| before.binary_path.clone()),
+            binary: self.binary.or_else(|| before.binary.clone()),
+            ..self
+        }
+    }
+
     /// Whether nothing of the member is there.
     pub fn is_nothing(&self) -> bool {
         self.data == Data::Empty && self.configuration.is_none() && self.service == Service::Stopped
     }
+
+    /// The file that the process was started from, if that is not `wanted`. One that was replaced since is it still.
+    pub fn other_executable(&self, wanted: &str) -> Option<&str> {
+        let started_from = self.executable.as_deref()?.trim_end_matches(" (deleted)");
+        (started_from != wanted).then_some(started_from)
+    }
+}
+
+/// What to look at, beside what is always looked at.
+#[derive(Clone, Copy, Default)]
+pub struct Look<'a> {
+    /// Where the binaries are to be; none of them is looked at where this is empty.
+    pub binary: &'a str,
+    /// The files to take checksums of.
+    pub files: &'a [String],
+    /// Whether other processes have the member's ports.
+    pub ports: bool,
+    /// The key of the member's certificate for clients.
+    pub key: bool,
 }
 
 /// Observes. Changes nothing.
 ///
 /// # Errors
 /// If the script can't run.
-pub async fn observe(
-    host: &Host,
-    member: &MemberModel,
-    layout: &Layout,
-    binary: &str,
-    files: &[String],
-    with_key: bool,
-) -> Result<Seen, RunError> {
+pub async fn observe(host: &Host, member: &MemberModel, layout: &Layout, look: Look<'_>) -> Result<Seen, RunError> {
     let script = Script::new("observing the member");
-    let script = append(script, member, layout, binary, files, with_key);
+    let script = append(script, member, layout, look);
     Ok(seen(&host.run_checked(&script).await?))
 }
 
 /// A script that observes when it has done what it did before: a round trip less. [`seen`] reads its output.
-pub fn append(
-    script: Script,
-    member: &MemberModel,
-    layout: &Layout,
-    binary: &str,
-    files: &[String],
-    with_key: bool,
-) -> Script {
+pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<'_>) -> Script {
     let ports = member
         .server()
+        .filter(|_| look.ports)
         .map(|server| format!("{} {}", server.peer_port, server.client_port))
         .unwrap_or_default();
     script
@@ -85,11 +104,12 @@ pub fn append(
         .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
         .set("ports", ports)
-        .set("binary", binary)
-        .set("files", files.join(" "))
-        .set("with_key", if with_key { "yes" } else { "no" })
+        .set("binary", look.binary)
+        .set("files", look.files.join(" "))
+        .set("with_key", if look.key { "yes" } else { "no" })
         .line(include_str!("../ports.sh"))
         .line(include_str!("../await_start.sh"))
+        .line(include_str!("../report_text.sh"))
         .line(include_str!("observe.sh"))
 }
 
@@ -112,8 +132,10 @@ pub fn seen(output: &Output) -> Seen {
             _ => Data::Empty,
         },
         service,
+        restart_pending: output.value("restart-pending").is_some(),
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
+        running: text("running").filter(|version| !version.is_empty()),
         port_taken: output.value("port").and_then(|line| {
             let (port, process) = line.split_once(' ')?;
             Some((port.parse().ok()?, process.to_owned()))

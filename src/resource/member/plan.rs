@@ -1,10 +1,13 @@
 //! What a plan says of a member, before anything is touched.
 
+use std::collections::BTreeMap;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::drift;
 use super::model::{self, MemberModel};
-use super::wanted::{self, configurations, needing_restart};
+use super::wanted::{configurations, needing_restart};
 use crate::etcd::certificates::parse;
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
@@ -12,6 +15,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model as cluster;
+use crate::resource::server::model as server;
 use crate::topology::{ClusterName, ServerName, Topology};
 
 /// Refines the plan of a member.
@@ -29,6 +33,7 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
         planned.set("running_version", version.to_string());
     }
     planned.set("service", "running");
+    planned.set("drift", BTreeMap::new());
     // What is wrong with the servers is the cluster's to say, once.
     let topology = cluster::topology(planned.get("cluster"), &Path::of("cluster"), &mut Diagnostics::new());
     if let Some(topology) = &topology {
@@ -38,15 +43,22 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
         planned.set("certificate_expiry", Value::Null);
     }
     if !prior.is_null() {
-        refuse_rolling(prior, &planned, &mut diagnostics);
-        if planned != *prior || expires_soon(prior) {
-            // A change may issue certificates; a plan that needs none says so by being empty.
+        refuse(prior, &planned, &mut diagnostics);
+        let elsewhere = is_elsewhere(prior, &planned);
+        // What is on the certificates, and who signs them.
+        let other = ["cluster", "version"]
+            .iter()
+            .any(|name| prior.get(name) != planned.get(name));
+        if other || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
             let certificates = if prior.get("certificate_expiry").is_null() {
                 Value::Null
             } else {
                 Value::Unknown
             };
             planned.set("certificate_expiry", certificates);
+        }
+        if elsewhere || drift::joins_anew(prior) {
+            planned.set("member_id", Value::Unknown);
         }
     }
     (planned, diagnostics)
@@ -117,6 +129,49 @@ pub fn layout(block: &Value, cluster: &ClusterName) -> Result<Layout, Diagnostic
         .map_err(|error| Diagnostic::error("Invalid data directory", error.to_string()).at(Path::of("data_dir")))
 }
 
+/// Whether the member's server may be another machine by now, where it would join anew.
+fn is_elsewhere(prior: &Value, planned: &Value) -> bool {
+    let Some(name) = planned.get("server").as_str() else {
+        return false;
+    };
+    let own = |block: &Value| block.at(&["cluster", "servers", name]).clone();
+    let (before, after) = (own(prior), own(planned));
+    server::is_elsewhere(&before, &after) || (!before.is_null() && before.get("host_key") != after.get("host_key"))
+}
+
+/// Whether nothing is to change but how the member sees the others: that may wait where its server can't be reached.
+pub fn only_views_differ(prior: &Value, planned: &Value) -> bool {
+    let Some(name) = planned.get("server").as_str() else {
+        return false;
+    };
+    let same_cluster = || {
+        let (before, after) = (prior.get("cluster"), planned.get("cluster"));
+        let attributes = after.as_map().into_iter().flatten();
+        let mut others = attributes.filter(|(attribute, _)| *attribute != "servers");
+        others.all(|(attribute, value)| before.get(attribute) == value)
+            && before.at(&["servers", name]) == after.at(&["servers", name])
+    };
+    let restarts = |block: &Value| {
+        let text = block.get("configuration").as_str().unwrap_or_default().to_owned();
+        needing_restart(&text)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let unchanged = |attribute: &str, value: &Value| match attribute {
+        "cluster" => same_cluster(),
+        "configuration" => value.is_unknown() || restarts(prior) == restarts(planned),
+        "initial_cluster" | "certificate_expiry" => true,
+        "drift" => prior
+            .get("drift")
+            .as_map()
+            .is_none_or(|drift| drift.keys().all(|part| part == drift::SERVER)),
+        _ => prior.get(attribute) == value,
+    };
+    let attributes = planned.as_map().into_iter().flatten();
+    !prior.is_null() && { attributes }.all(|(attribute, value)| unchanged(attribute, value))
+}
+
 /// Nothing of a plan depends on the authorities, and their keys may not be known yet.
 fn forget_authorities(block: &mut Value) {
     let mut cluster = block.get("cluster").clone();
@@ -124,81 +179,38 @@ fn forget_authorities(block: &mut Value) {
     block.set("cluster", cluster);
 }
 
-fn refuse_rolling(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics) {
-    if prior.get("service").as_str() != Some("running") {
-        return;
-    }
-    let refused = |summary: &str, detail: String, at: &str| {
-        let detail = format!(
-            "{detail} That needs a restart of a running member, and rolling changes, which keep the cluster's quorum while \
-             its members restart one by one, are not part of this version. Nothing was changed."
-        );
-        Diagnostic::error(summary, detail).at(Path::of(at))
-    };
-    if let (Some(before), Some(after)) = (
-        prior.get("running_version").as_str(),
-        planned.get("running_version").as_str(),
-    ) && before != after
+/// What can't become of a member that is there.
+fn refuse(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics) {
+    let version = |block: &Value, name| block.get(name).as_str().and_then(|text| Version::parse(text).ok());
+    // What its data was written by: what runs, or what ran last.
+    let before = version(prior, "running_version").or_else(|| version(prior, "version"));
+    if let (Some(before), Some(after)) = (before, version(planned, "version"))
+        && let Err(refusal) = before.change_to(&after)
     {
-        let detail = format!("The member runs etcd {before}, and {after} is wanted.");
-        diagnostics.push(refused(
-            "The version of a running member can't be changed yet",
-            detail,
-            "version",
-        ));
-        return;
+        let text = format!("{refusal}. Nothing was changed.");
+        diagnostics.push(Diagnostic::error("The member can't go to this version", text).at(Path::of("version")));
     }
-    let text = |block: &Value, names: &[&str]| block.at(names).as_str().map(str::to_owned);
-    for kind in ["peer", "client"] {
-        let names = ["cluster", "certificate_authorities", kind, "certificate"];
-        if let (Some(before), Some(after)) = (text(prior, &names), text(planned, &names))
-            && before != after
-        {
-            let detail = format!("The cluster has another certificate authority for {kind}s.");
-            diagnostics.push(refused(
-                "The authorities of a running member can't be changed yet",
-                detail,
-                "cluster",
-            ));
-        }
-    }
+    let text = |name: &str, block: &Value| block.get(name).as_str().map(str::to_owned);
     for attribute in ["data_dir", "server"] {
-        if let (Some(before), Some(after)) = (text(prior, &[attribute]), text(planned, &[attribute]))
+        if let (Some(before), Some(after)) = (text(attribute, prior), text(attribute, planned))
             && before != after
         {
-            let detail = format!("The member runs with {attribute} {before:?}, and {after:?} is wanted.");
-            diagnostics.push(refused("A running member can't be moved yet", detail, attribute));
+            let detail = format!(
+                "The member has {attribute} {before:?}, and {after:?} is wanted. That would replace it, and all members at once \
+                 where all of them change: the cluster's data would be set aside. Nothing was changed. Remove the member and add \
+                 it again in two applies instead, one member after the other."
+            );
+            diagnostics.push(Diagnostic::error("A member can't be moved", detail).at(Path::of(attribute)));
         }
-    }
-    if let (Some(before), Some(after)) = (
-        prior.get("configuration").as_str(),
-        planned.get("configuration").as_str(),
-    ) {
-        let (before, after) = (needing_restart(before), needing_restart(after));
-        if before != after {
-            let changed: Vec<&str> = after.iter().filter(|line| !before.contains(line)).copied().collect();
-            let gone: Vec<&str> = before.iter().filter(|line| !after.contains(line)).copied().collect();
-            let detail = format!("New: {}. Gone: {}.", list(&changed), list(&gone));
-            diagnostics.push(refused(
-                "The configuration of a running member can't be changed yet",
-                detail,
-                "config",
-            ));
-        }
-    }
-}
-
-fn list(lines: &[&str]) -> String {
-    if lines.is_empty() {
-        "nothing".to_owned()
-    } else {
-        lines.join(", ")
     }
 }
 
 /// Whether a certificate ends soon that a new one would outlive: none outlives its authority.
-fn expires_soon(state: &Value) -> bool {
-    let soon = OffsetDateTime::now_utc() + wanted::RENEW_BEFORE;
+fn expires_soon(state: &Value, planned: &Value) -> bool {
+    let Some(window) = model::renew_before(planned) else {
+        return true;
+    };
+    let soon = OffsetDateTime::now_utc() + window;
     [("peer", "peer"), ("peer_client", "peer"), ("client", "client")]
         .into_iter()
         .any(|(kind, authority)| {

@@ -1,5 +1,5 @@
-# Starts the member and waits until it is under way: its process runs and its write-ahead log is there. Whether it
-# serves is not for this script to see. Given: unit, data.
+# Starts or restarts the member and waits until it is under way: its process runs and its write-ahead log is there. Whether it
+# serves is not for this script to see. Given: verb, unit, data, pending.
 has_log() {
   for segment in "$data"/member/wal/*.wal; do
     if [ -e "$segment" ]; then return 0; fi
@@ -7,16 +7,20 @@ has_log() {
   return 1
 }
 systemctl reset-failed "$unit" 2>/dev/null || true
-systemctl start --no-block "$unit"
+# The unit is under way once its program is executed; a refusal of the guard shows right after.
+systemctl "$verb" "$unit" 2>/dev/null || true
 tries=0
 while :; do
-  active=$(systemctl show -p ActiveState --value "$unit")
-  if [ "$active" = active ] && has_log; then break; fi
-  tries=$((tries + 1))
-  if [ "$active" = failed ] || [ $tries -gt 200 ]; then
-    journalctl -u "$unit" -n 12 -o cat --no-pager >&2 || true
-    echo "the service $unit did not start (it is $active)" >&2
-    exit 3
+  if has_log || [ $((tries % 10)) = 9 ]; then
+    active=$(systemctl show -p ActiveState --value "$unit")
+    if [ "$active" = active ] && has_log; then break; fi
+    if [ "$active" = failed ] || [ $tries -gt 800 ]; then
+      journalctl -u "$unit" -n 12 -o cat --no-pager >&2 || true
+      echo "the service $unit did not start (it is $active)" >&2
+      exit 3
+    fi
   fi
+  tries=$((tries + 1))
   sleep 0.05
 done
+rm -f "$pending"

@@ -1,16 +1,18 @@
 //! The cluster as its members see it, asked all at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
 
 use super::model::MemberModel;
 use super::talk::Talk;
-use crate::etcd::api::{Api, Member};
+use crate::etcd::api::{Api, Member, Status};
+use crate::etcd::version::Version;
 use crate::topology::Topology;
 
-const QUESTION: Duration = Duration::from_secs(5);
+/// How long a member or its server may take to answer.
+pub const QUESTION: Duration = Duration::from_secs(5);
 
 /// What the members say.
 pub struct Survey {
@@ -24,8 +26,33 @@ pub struct Survey {
     pub own: Option<u64>,
     /// The ID of the leader.
     pub leader: u64,
-    /// The members that answer and know a leader.
-    pub healthy: BTreeSet<u64>,
+    /// The members that answer and know a leader, by their IDs.
+    pub healthy: BTreeMap<u64, Status>,
+    /// The voters among them, this member's own as the last.
+    pub voters: Vec<Api>,
+}
+
+impl Survey {
+    /// Whether this member leads.
+    pub fn leads(&self) -> bool {
+        self.own == Some(self.leader)
+    }
+
+    /// The oldest and the newest minor version among the other members that answer.
+    pub fn minors(&self) -> Option<(u64, u64)> {
+        let others = self.healthy.iter().filter(|(id, _)| Some(**id) != self.own);
+        let minors = others.filter_map(|(_, status)| Some(Version::parse(&status.version).ok()?.number().1));
+        let minors: Vec<u64> = minors.collect();
+        Some((*minors.iter().min()?, *minors.iter().max()?))
+    }
+
+    /// The servers whose members answer.
+    pub fn answering(&self) -> Vec<String> {
+        self.healthy
+            .keys()
+            .filter_map(|id| self.names.get(id).cloned())
+            .collect()
+    }
 }
 
 /// Asks all members of the cluster; `None` if none of them answers as one that has a leader.
@@ -43,13 +70,17 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
         .filter(|(_, _, status)| status.has_leader());
     let answers: Vec<_> = answers.collect();
     let leader = answers.first().map(|(_, _, status)| status.leader)?;
-    let healthy = answers.iter().map(|(_, _, status)| status.member_id).collect();
+    let healthy = answers
+        .iter()
+        .map(|(_, _, status)| (status.member_id, status.clone()))
+        .collect();
     // A member's own list may be old; one that a quorum confirms is not. Learners can't confirm.
     let mut voters: Vec<_> = answers
         .into_iter()
         .filter(|(_, _, status)| !status.is_learner)
         .collect();
     voters.sort_by_key(|(name, _, _)| *name == member.server);
+    let all: Vec<Api> = voters.iter().map(|(_, api, _)| api.clone()).collect();
     for (_, api, _) in voters {
         if api.confirm_quorum(QUESTION).await.is_err() {
             continue;
@@ -59,7 +90,9 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
         let own = names
             .iter()
             .find(|(_, name)| **name == member.server)
-            .map(|(id, _)| *id);
+            .map(|(id, _)| *id)
+            // A member that was made by hand may be listed by another URL.
+            .or_else(|| members.iter().find(|one| one.name == member.server).map(|one| one.id));
         return Some(Survey {
             api,
             members,
@@ -67,6 +100,7 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
             own,
             leader,
             healthy,
+            voters: all,
         });
     }
     None

@@ -9,17 +9,14 @@ use time::{Duration, OffsetDateTime};
 use super::model::MemberModel;
 use super::observe::Seen;
 use super::survey::Survey;
-use crate::etcd::certificates::{
-    Ca, CertificateError, CertificateInfo, LeafRequest, PrivateKeyPem, needs_renewal, parse,
-};
+use crate::etcd::api::TlsMaterial;
+use crate::etcd::certificates::{Ca, CertificateError, LeafRequest, PrivateKeyPem, needs_renewal, parse};
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
-use crate::host::{FileSpec, Placement, Script};
+use crate::host::{FileSpec, Placement, Script, Secret};
+use crate::resource::cluster::model::{Authorities, Authority};
 use crate::topology::{Domain, Server, ServerName, Topology, ViewError};
-
-/// Certificates are issued anew this long before they end.
-pub const RENEW_BEFORE: Duration = Duration::days(60);
 
 /// Why it can't be said what is to be on the server.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +56,7 @@ pub fn configurations(
     layout: &Layout,
     version: &Version,
 ) -> Result<Configurations, WantedError> {
-    let (name, server) = server(member, topology)?;
+    let (name, server) = topology.find(&member.server)?;
     let standing = standing(member, topology, layout, name, server)?;
     let founding = MemberConfig {
         initial_cluster: topology.name_form(),
@@ -122,7 +119,7 @@ pub fn joining(
     version: &Version,
     survey: &Survey,
 ) -> Result<WantedFile, WantedError> {
-    let (name, viewer) = server(member, topology)?;
+    let (name, viewer) = topology.find(&member.server)?;
     let peers = survey.members.iter().flat_map(|one| {
         let name = survey.names.get(&one.id).unwrap_or(&one.name);
         one.peer_urls.iter().map(move |url| format!("{name}={url}"))
@@ -164,7 +161,7 @@ fn client_listeners(server: &Server, tls: bool) -> Vec<IpAddr> {
     if server.public_address.is_some() && tls {
         vec![any(server)]
     } else {
-        vec![loopback(server), server.private_address]
+        vec![server.loopback(), server.private_address]
     }
 }
 
@@ -178,35 +175,6 @@ fn any(server: &Server) -> IpAddr {
     }
 }
 
-/// The loopback address at which the member answers.
-pub fn loopback(server: &Server) -> IpAddr {
-    if server.private_address.is_ipv6() {
-        IpAddr::from(std::net::Ipv6Addr::LOCALHOST)
-    } else {
-        IpAddr::from(std::net::Ipv4Addr::LOCALHOST)
-    }
-}
-
-/// The server of a member.
-///
-/// # Errors
-/// If the topology has none of its name.
-pub fn server<'a>(member: &MemberModel, topology: &'a Topology) -> Result<(&'a ServerName, &'a Server), ViewError> {
-    topology
-        .servers()
-        .iter()
-        .find(|(name, _)| name.as_str() == member.server)
-        .ok_or_else(|| ViewError::UnknownServer {
-            name: member.server.clone(),
-            known: topology
-                .servers()
-                .keys()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
-}
-
 /// The private keys of the authorities, as far as they are known.
 #[derive(Clone, Default)]
 pub struct Keys {
@@ -217,25 +185,56 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The authority for clients, to issue a certificate for this run's own use.
+    fn client_ca(&self, certificate: &str) -> Result<Ca, WantedError> {
+        let keys = self.client.as_ref();
+        authority(
+            certificate,
+            keys.ok_or(WantedError::NoKey("clients", "client_ca_private_key_wo"))?,
+        )
+    }
+
+    /// A certificate issued for this run, to talk to the members with.
     ///
     /// # Errors
     /// If the key is missing or not the certificate's.
-    pub fn client_ca(&self, certificate: &str) -> Result<Ca, WantedError> {
-        let key = self
-            .client
-            .as_ref()
-            .ok_or(WantedError::NoKey("clients", "client_ca_private_key_wo"))?;
-        Ok(Ca::from_pem(certificate, key)?)
+    pub fn for_this_run(&self, authorities: &Authorities) -> Result<TlsMaterial, WantedError> {
+        let request = LeafRequest::operator("terraform").with_lifetime(Duration::hours(24));
+        let leaf = self
+            .client_ca(&authorities.client.certificate)?
+            .issue(&request, OffsetDateTime::now_utc())?;
+        Ok(TlsMaterial {
+            ca_pem: authorities.client.trusted().to_owned(),
+            cert_pem: leaf.cert_pem,
+            key_pem: Secret::new(leaf.key_pem.expose()),
+        })
     }
 
     fn peer_ca(&self, certificate: &str) -> Result<Ca, WantedError> {
-        let key = self
-            .peer
-            .as_ref()
-            .ok_or(WantedError::NoKey("peers", "peer_ca_private_key_wo"))?;
-        Ok(Ca::from_pem(certificate, key)?)
+        let keys = self.peer.as_ref();
+        authority(
+            certificate,
+            keys.ok_or(WantedError::NoKey("peers", "peer_ca_private_key_wo"))?,
+        )
     }
+}
+
+/// The authority of this certificate. Of several keys, as they are given while one authority takes the place of another, it is
+/// the one that fits.
+fn authority(certificate: &str, keys: &PrivateKeyPem) -> Result<Ca, WantedError> {
+    if keys.expose().matches("-----BEGIN").count() < 2 {
+        return Ok(Ca::from_pem(certificate, keys)?);
+    }
+    let mut last = None;
+    for block in keys.expose().split("-----BEGIN").skip(1) {
+        match Ca::from_pem(certificate, &PrivateKeyPem::new(format!("-----BEGIN{block}"))) {
+            Ok(ca) => return Ok(ca),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or(
+        WantedError::NoKey("this certificate", "*_ca_private_key_wo"),
+        WantedError::from,
+    ))
 }
 
 /// The certificate files of a member: those that are good stay, the others are issued.
@@ -264,46 +263,19 @@ pub fn certificates(
     let Some(authorities) = &member.cluster.certificate_authorities else {
         return Ok(Certificates::default());
     };
-    let (name, server) = server(member, topology)?;
-    let domain: &Domain = topology.domain();
     let now = OffsetDateTime::now_utc();
     let mut certificates = Certificates::default();
-    for (file, certificate) in [
-        ("peer-ca", &authorities.peer.certificate),
-        ("client-ca", &authorities.client.certificate),
-    ] {
+    for (file, certificate) in authority_files(authorities) {
         let before = seen.certificates.get(file);
         certificates.restart_needed |= before.is_some_and(|before| before != certificate);
         certificates
             .files
             .push(secret(layout, &format!("{file}.crt"), certificate));
     }
-    let leaves = [
-        (
-            "peer",
-            "peer",
-            LeafRequest::peer_server(server, domain, version.minor()),
-            &authorities.peer,
-        ),
-        (
-            "peer_client",
-            "peer-client",
-            LeafRequest::peer_client(name),
-            &authorities.peer,
-        ),
-        (
-            "client",
-            "server",
-            LeafRequest::client_server(server, domain),
-            &authorities.client,
-        ),
-    ];
-    for (kind, file, request, authority) in leaves {
-        let trusted = parse(&authority.certificate)?;
-        let key_is_there = seen.files.contains_key(&pki(layout, &format!("{file}.key")));
-        let before = seen.certificates.get(file).and_then(|pem| parse(pem).ok());
-        if let Some(info) = before.filter(|info| key_is_there && good(info, &request, &trusted, now)) {
-            certificates.expiry.insert(kind, info.not_after);
+    for leaf in leaves(member, topology, version)? {
+        let (kind, file, authority) = (leaf.kind, leaf.file, leaf.authority(authorities));
+        if let Ok(end) = leaf.good(layout, authority, seen, now, member.renew_before())? {
+            certificates.expiry.insert(kind, end);
             continue;
         }
         let ca = if kind == "client" {
@@ -311,22 +283,121 @@ pub fn certificates(
         } else {
             keys.peer_ca(&authority.certificate)?
         };
-        let leaf = ca.issue(&request, now)?;
-        certificates.expiry.insert(kind, parse(&leaf.cert_pem)?.not_after);
+        let issued = ca.issue(&leaf.request, now)?;
+        certificates.expiry.insert(kind, parse(&issued.cert_pem)?.not_after);
         // The key first: between the two renames etcd would show a certificate with another's key, and a handshake
         // in that moment is tried again.
         certificates
             .files
-            .push(secret(layout, &format!("{file}.key"), leaf.key_pem.expose()));
+            .push(secret(layout, &format!("{file}.key"), issued.key_pem.expose()));
         certificates
             .files
-            .push(secret(layout, &format!("{file}.crt"), &leaf.cert_pem));
+            .push(secret(layout, &format!("{file}.crt"), &issued.cert_pem));
     }
     Ok(certificates)
 }
 
-fn good(info: &CertificateInfo, request: &LeafRequest, authority: &CertificateInfo, now: OffsetDateTime) -> bool {
-    needs_renewal(info, request, authority, now, RENEW_BEFORE).is_none()
+/// What is wrong with the certificate files on the server, by path: needs no keys, issues nothing.
+pub fn certificate_drift(
+    member: &MemberModel,
+    topology: &Topology,
+    layout: &Layout,
+    version: &Version,
+    seen: &Seen,
+) -> BTreeMap<String, String> {
+    let (Some(authorities), Ok(leaves)) = (
+        &member.cluster.certificate_authorities,
+        leaves(member, topology, version),
+    ) else {
+        return BTreeMap::new();
+    };
+    let now = OffsetDateTime::now_utc();
+    let mut found = BTreeMap::new();
+    for (file, certificate) in authority_files(authorities) {
+        let what = match seen.certificates.get(file) {
+            None => "is missing",
+            Some(before) if before.as_str() != certificate => "differs",
+            Some(_) => continue,
+        };
+        found.insert(pki(layout, &format!("{file}.crt")), what.to_owned());
+    }
+    for leaf in leaves {
+        if let Ok(Err((path, what))) = leaf.good(layout, leaf.authority(authorities), seen, now, member.renew_before())
+        {
+            found.insert(path, what);
+        }
+    }
+    found
+}
+
+fn authority_files(authorities: &Authorities) -> [(&'static str, &str); 2] {
+    [
+        ("peer-ca", authorities.peer.trusted()),
+        ("client-ca", authorities.client.trusted()),
+    ]
+}
+
+/// One of a member's certificates.
+struct WantedLeaf {
+    /// Its name in `certificate_expiry`.
+    kind: &'static str,
+    /// Its file, without ending.
+    file: &'static str,
+    request: LeafRequest,
+}
+
+fn leaves(member: &MemberModel, topology: &Topology, version: &Version) -> Result<[WantedLeaf; 3], ViewError> {
+    let (name, server) = topology.find(&member.server)?;
+    let domain: &Domain = topology.domain();
+    let leaf = |kind, file, request| WantedLeaf { kind, file, request };
+    Ok([
+        leaf(
+            "peer",
+            "peer",
+            LeafRequest::peer_server(server, domain, version.minor()),
+        ),
+        leaf("peer_client", "peer-client", LeafRequest::peer_client(name)),
+        leaf("client", "server", LeafRequest::client_server(server, domain)),
+    ])
+}
+
+impl WantedLeaf {
+    fn authority<'a>(&self, authorities: &'a Authorities) -> &'a Authority {
+        if self.kind == "client" {
+            &authorities.client
+        } else {
+            &authorities.peer
+        }
+    }
+
+    /// When the certificate on the server ends; or, if it has to be issued, its file and why.
+    fn good(
+        &self,
+        layout: &Layout,
+        authority: &Authority,
+        seen: &Seen,
+        now: OffsetDateTime,
+        window: Duration,
+    ) -> Result<Result<OffsetDateTime, (String, String)>, CertificateError> {
+        let trusted = parse(&authority.certificate)?;
+        let (key, certificate) = (
+            pki(layout, &format!("{}.key", self.file)),
+            pki(layout, &format!("{}.crt", self.file)),
+        );
+        let Some(pem) = seen.certificates.get(self.file) else {
+            return Ok(Err((certificate, "is missing".to_owned())));
+        };
+        if !seen.files.contains_key(&key) {
+            return Ok(Err((key, "is missing".to_owned())));
+        }
+        let Ok(info) = parse(pem) else {
+            return Ok(Err((certificate, "is no certificate".to_owned())));
+        };
+        Ok(match needs_renewal(&info, &self.request, &trusted, now, window) {
+            None => Ok(info.not_after),
+            Some(reason) => Err((certificate, reason.to_string())),
+        })
+    }
 }
 
 fn secret(layout: &Layout, name: &str, contents: &str) -> WantedFile {

@@ -1,5 +1,6 @@
 //! `etcd_server`: one machine that is reached over SSH. Touches nothing on it.
 
+mod import;
 pub mod model;
 
 use std::net::IpAddr;
@@ -9,7 +10,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::host::{CloudInit, ConnectError, Facts, Host, InitSystem};
-use crate::plugin::block::{ApplyRequest, ApplyResponse, Context, ReadRequest, ReadResponse, Resource};
+use crate::plugin::block::{
+    ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
+    ReadResponse, Resource,
+};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema, Type};
@@ -71,6 +75,26 @@ impl ServerResource {
         Ok(Observed { host, facts })
     }
 
+    /// A machine that shows the key that was pinned is the same one, wherever it is now. Another one's key is looked up in
+    /// known_hosts, as that of a new server.
+    async fn same_or_other(
+        &self,
+        mut server: ServerModel,
+        before: Option<&str>,
+        within: Duration,
+    ) -> Result<ServerModel, Diagnostic> {
+        let (None, Some(before)) = (&server.host_key, before) else {
+            return Ok(server);
+        };
+        server.host_key = Some(before.to_owned());
+        match self.road.connect(&server, within, true).await {
+            Ok(_) => {}
+            Err(RoadError::Connect(ConnectError::HostKeyChanged { .. })) => server.host_key = None,
+            Err(error) => return Err(not_reached(&server, &error)),
+        }
+        Ok(server)
+    }
+
     async fn create_or_update(&self, request: ApplyRequest) -> ApplyResponse {
         let mut diagnostics = Diagnostics::new();
         let patience = timeouts::get(&request.planned, "create", CREATE);
@@ -82,10 +106,14 @@ impl ServerResource {
                 ));
                 request.prior
             }
-            Ok(mut server) => {
-                // A key that an earlier apply pinned holds until the user says otherwise.
-                server.host_key = request.prior.get("host_key").as_str().map(str::to_owned);
-                match self.observe(&server, Some(patience)).await {
+            Ok(server) => {
+                // The key that an earlier apply pinned is planned again, unless it may be another machine.
+                let before = request.prior.get("host_key").as_str();
+                let observed = match self.same_or_other(server.clone(), before, patience).await {
+                    Ok(server) => self.observe(&server, Some(patience)).await,
+                    Err(diagnostic) => Err(diagnostic),
+                };
+                match observed {
                     Ok(observed) => {
                         diagnostics.append(check(&server, &observed.facts));
                         // Nothing was touched: a server that fails its checks is as if it had not been tried.
@@ -237,10 +265,34 @@ impl Resource for ServerResource {
         }
     }
 
+    fn identity(&self) -> Vec<Attribute> {
+        import::identity()
+    }
+
+    async fn import(&self, _context: &Context, request: ImportRequest) -> ImportResponse {
+        self.take_over(&request).await
+    }
+
     async fn validate(&self, config: &Value) -> Diagnostics {
         let mut diagnostics = timeouts::validate(config);
         model::to_topology(config, &Path::root(), &mut diagnostics);
         diagnostics
+    }
+
+    async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
+        let mut planned = request.planned;
+        if model::is_elsewhere(&request.prior, &planned) {
+            // It may be another machine, with another key. Whether that one is right known_hosts says, as for a new server.
+            for fact in ["host_key", "os", "arch", "init_system", "addresses"] {
+                planned.set(fact, Value::Unknown);
+            }
+        }
+        PlanResponse {
+            planned,
+            requires_replace: Vec::new(),
+            private: request.private,
+            diagnostics: Diagnostics::new(),
+        }
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
@@ -251,6 +303,10 @@ impl Resource for ServerResource {
                 Err(mut diagnostic) => {
                     // A server that is down must not stop the others from being managed.
                     diagnostic.severity = crate::plugin::diagnostics::Severity::Warning;
+                    diagnostic.detail.push_str(
+                        " (A refresh goes by the addresses in the state. Where the configuration has others, the apply goes \
+                         by those.)",
+                    );
                     diagnostics.push(diagnostic);
                     request.state
                 }

@@ -89,6 +89,20 @@ pub fn element_attributes() -> Vec<Attribute> {
     attributes
 }
 
+/// Whether a server is to be at another place than it was, by its addresses or the way to it, or to show another key. Then it may be
+/// another machine.
+pub fn is_elsewhere(prior: &Value, planned: &Value) -> bool {
+    let places: [&[&str]; 6] = [
+        &["private_address"],
+        &["public_address"],
+        &["ssh", "host"],
+        &["ssh", "port"],
+        &["ssh", "bastion", "host"],
+        &["ssh", "host_key"],
+    ];
+    !prior.is_null() && places.iter().any(|place| prior.at(place) != planned.at(place))
+}
+
 /// Reads the server, as far as the topology needs it, from a value that may have unknowns. `None` where something
 /// is unknown; problems are put on the attribute below `at`.
 pub fn to_topology(value: &Value, at: &Path, diagnostics: &mut Diagnostics) -> Option<Server> {
@@ -180,5 +194,24 @@ impl Fields<'_> {
         self.complete = false;
         self.diagnostics
             .push(Diagnostic::error("Invalid server", problem).at(path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_address_is_another_place_and_another_user_is_not() {
+        let server = |address: &str, user: &str| {
+            Value::object([
+                ("private_address", address.into()),
+                ("ssh", Value::object([("user", user.into())])),
+            ])
+        };
+        let before = server("10.0.0.1", "admin");
+        assert!(is_elsewhere(&before, &server("10.0.0.2", "admin")));
+        assert!(!is_elsewhere(&before, &server("10.0.0.1", "root")));
+        assert!(!is_elsewhere(&Value::Null, &before));
     }
 }

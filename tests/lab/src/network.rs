@@ -128,6 +128,19 @@ impl Builder {
         )
     }
 
+    /// Gives the host's interface another address in place of the one that it has.
+    pub(crate) fn set_private(&self, host: &HostSpec, address: Ipv4Addr) -> Result<()> {
+        let site = self.site_named(&host.site)?;
+        let (before, length, gateway) = (host.private, site.prefix_length, site.gateway);
+        ip(
+            &namespace(&self.prefix, &host.name),
+            &format!(
+                "address del {before}/{length} dev eth0\naddress add {address}/{length} dev eth0\n\
+                 route replace default via {gateway}\n"
+            ),
+        )
+    }
+
     /// Makes the site's NAT and the internet's routes what this specification says; also after a change of it.
     pub(crate) fn apply_addresses(&self, site: &Site) -> Result<()> {
         let router = router_of(site);
@@ -206,6 +219,29 @@ impl Builder {
              iifname wan ct state established,related accept;\niifname wan ct status dnat accept;\niifname wan drop;\n}}\n}}\n",
             site.public
         )
+    }
+
+    /// Makes the router of `to`'s site drop what comes from `from` for a TCP port of `to`. Answers to what `to` dials get through.
+    pub(crate) fn close_port(&self, from: &HostSpec, to: &HostSpec, port: u16) -> Result<()> {
+        let router = namespace(&self.prefix, &router_of(self.site_named(&to.site)?));
+        let outgoing = match (from.egress, &from.public) {
+            (Some(address), _) => address,
+            (None, Public::OneToOne(address)) => *address,
+            (None, _) => self.site_named(&from.site)?.public,
+        };
+        let rules = format!(
+            "table ip closed {{ chain through {{ type filter hook forward priority filter - 1;\n\
+             ip saddr {outgoing} ip daddr {} tcp dport {port} drop;\n}}\n}}\n",
+            to.private
+        );
+        must(in_namespace(&router, "nft").args(["-f", "-"]), &rules).map(drop)
+    }
+
+    /// Opens everything again that was closed at the router of the host's site.
+    pub(crate) fn open_ports(&self, host: &HostSpec) -> Result<()> {
+        let router = namespace(&self.prefix, &router_of(self.site_named(&host.site)?));
+        let rules = "table ip closed\ndelete table ip closed\n";
+        must(in_namespace(&router, "nft").args(["-f", "-"]), rules).map(drop)
     }
 
     /// Pulls the host's cable out of the router, or puts it in again.

@@ -1,13 +1,16 @@
 //! What can be done to a lab that is up.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::cgroup::Cgroup;
-use crate::command::{in_namespace, run};
+use crate::command::{in_namespace, namespace_path, run};
 use crate::image::private_key_file;
 use crate::network::namespace;
 use crate::spec::{Init, Public};
@@ -93,6 +96,13 @@ impl Lab {
         self.change_host(host, |spec| spec.public = Public::OneToOne(address))
     }
 
+    /// Gives the host another address inside its site, in place of the one that it had.
+    pub fn set_private(&mut self, host: &str, address: Ipv4Addr) -> Result<()> {
+        let before = self.spec.host_named(host)?.clone();
+        self.spec.set_private(&before, address)?;
+        self.change_host(host, |spec| spec.private = address)
+    }
+
     fn change_host(&mut self, host: &str, change: impl FnOnce(&mut crate::HostSpec)) -> Result<()> {
         let site = self.spec.host_named(host)?.site.clone();
         if let Some(spec) = self.spec.hosts.iter_mut().find(|spec| spec.name == host) {
@@ -101,6 +111,18 @@ impl Lab {
         self.write_spec()?;
         self.spec.apply_addresses(self.spec.site_named(&site)?)?;
         self.change_links(|_| ())
+    }
+
+    /// Closes a TCP port of `to` for `from`, as a firewall at the site of `to` does: one direction of one pair, of two sites.
+    /// What has been connected falls silent; answers to what `to` dials get through.
+    pub fn close_port(&self, from: &str, to: &str, port: u16) -> Result<()> {
+        let (from, to) = (self.spec.host_named(from)?, self.spec.host_named(to)?);
+        self.spec.close_port(from, to, port)
+    }
+
+    /// Opens all ports again that were closed at the site of this host.
+    pub fn open_ports(&self, host: &str) -> Result<()> {
+        self.spec.open_ports(self.spec.host_named(host)?)
     }
 
     /// Pulls the host's network cable, or puts it in again.
@@ -126,6 +148,20 @@ impl Lab {
         let machine = self.machine(host)?;
         machine.start(&self.root)?;
         machine.wait_until_up(None)
+    }
+
+    /// Puts another machine in the place of one that is off: an empty disk, and another host key. [`Lab::known_hosts_file`] does not
+    /// have it before [`Lab::trust`].
+    pub fn replace_machine(&self, host: &str) -> Result<()> {
+        let machine = self.machine(host)?;
+        if machine.is_on() {
+            bail!("{host} is on");
+        }
+        for folder in ["upper", "work", "root"] {
+            let folder = machine.folder.join(folder);
+            std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+        machine.prepare()
     }
 
     /// Cuts the power and starts the host again.
@@ -231,6 +267,22 @@ impl Lab {
         &self.spec
     }
 
+    /// What its namespaces and folders are told apart by.
+    pub fn prefix(&self) -> &str {
+        &self.spec.prefix
+    }
+
+    /// Puts the calling thread into the controller's network, for good. Threads and processes that it starts are there too.
+    ///
+    /// # Errors
+    /// When the lab is down.
+    pub fn enter_controller(&self) -> Result<()> {
+        let path = namespace_path(&namespace(&self.spec.prefix, CONTROLLER));
+        let handle = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        move_into_link_name_space(handle.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("entering the controller's network")
+    }
+
     /// The names of the hosts.
     pub fn hosts(&self) -> Vec<&str> {
         self.spec.hosts.iter().map(|host| host.name.as_str()).collect()
@@ -261,18 +313,39 @@ impl Lab {
 
     /// The public port that leads to the host's sshd.
     pub fn ssh_port(&self, host: &str) -> Result<u16> {
+        self.public_port(host, 22)
+    }
+
+    /// The port at the host's public address that leads to its `port`.
+    pub fn public_port(&self, host: &str, port: u16) -> Result<u16> {
         match &self.spec.host_named(host)?.public {
-            Public::Forwarded(ports) => match ports.iter().find(|(_, private)| *private == 22) {
+            Public::Forwarded(ports) => match ports.iter().find(|(_, private)| *private == port) {
                 Some((public, _)) => Ok(*public),
-                None => bail!("no port of {host}'s router leads to its sshd"),
+                None => bail!("no port of {host}'s router leads to its port {port}"),
             },
-            Public::None | Public::OneToOne(_) => Ok(22),
+            Public::None | Public::OneToOne(_) => Ok(port),
         }
     }
 
     /// A file in OpenSSH's format with every host's key as it was when the lab came up.
     pub fn known_hosts_file(&self) -> PathBuf {
         self.folder.join("known_hosts")
+    }
+
+    /// Adds the host's key as it is now to [`Lab::known_hosts_file`], for the address that it has now.
+    pub fn trust(&self, host: &str) -> Result<()> {
+        let path = self.known_hosts_file();
+        let address = self
+            .public_address(host)?
+            .map_or(self.private_address(host)?, |public| public);
+        let name = match self.ssh_port(host)? {
+            22 => address.to_string(),
+            port => format!("[{address}]:{port}"),
+        };
+        let known = std::fs::read_to_string(&path).context("reading known_hosts")?;
+        let kept = known.lines().filter(|line| line.split(' ').next() != Some(&name));
+        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&path, format!("{kept}{name} {}\n", self.host_key(host)?)).context("writing known_hosts")
     }
 
     /// The host's public key, type and base64.

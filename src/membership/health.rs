@@ -1,0 +1,428 @@
+//! What a look at all members amounts to: whether there is a quorum, what it stands, and what is wrong, in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::quorum;
+
+/// etcd itself warns from here on (`rafthttp/probing_status.go`): leases and certificates go by clocks.
+const CLOCKS_APART_MS: i64 = 1000;
+/// At the quota etcd refuses writes.
+const NEARLY_FULL_PERCENT: u64 = 80;
+/// An apply renews certificates long before; one that is so near its end was forgotten.
+const CERTIFICATE_DAYS: i64 = 14;
+
+/// What was seen of one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The network of its server.
+    pub network: String,
+    /// Whether the server was reached; if not, why.
+    pub unreached: Option<String>,
+    /// What its service does where it does not run, `failed` for example.
+    pub service: Option<String>,
+    /// Why etcd does not answer, or takes part in no quorum.
+    pub unhealthy: Option<String>,
+    /// Whether the member list has it as a voter, as a learner, or not at all; `None` as long as nobody could be asked.
+    pub standing: Option<Standing>,
+    /// The ID of the leader that it knows.
+    pub leader: Option<u64>,
+    /// Its alarms, `NOSPACE` or `CORRUPT`.
+    pub alarms: BTreeSet<String>,
+    /// Bytes in its backend, and how many it may have.
+    pub size: Option<(u64, u64)>,
+    /// Its server's clock minus ours in milliseconds, and how much of that may be wrong.
+    pub clock: Option<(i64, i64)>,
+    /// The days until each certificate ends, by kind; negative after that.
+    pub certificate_days: BTreeMap<String, i64>,
+}
+
+/// What a member is to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It votes.
+    Voter,
+    /// It is to vote one day.
+    Learner,
+    /// The member list doesn't have it.
+    Stranger,
+}
+
+/// What was seen of one directed pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// Who dials.
+    pub from: String,
+    /// Who is dialled.
+    pub to: String,
+    /// The address that `from` has for `to`, as its hosts file says.
+    pub address: Option<String>,
+    /// The address that it should have.
+    pub expected_address: Option<String>,
+    /// The port that it dials.
+    pub port: u16,
+    /// Whether a stream is active; `None` where `from` could not be asked.
+    pub connected: Option<bool>,
+    /// Why a connection that was tried now did not come about; `None` if it did, or was not tried.
+    pub unreachable: Option<String>,
+    /// Where `to` rejected connections from `from`: how many, from which address, and etcd's reason.
+    pub rejected: Option<(u64, String, String)>,
+}
+
+/// What it amounts to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// How many members vote. Before the member list is known: how many servers there are.
+    pub voters: usize,
+    /// How many of them are a quorum.
+    pub quorum: usize,
+    /// How many of them are healthy.
+    pub healthy_voters: usize,
+    /// How many more healthy voters may fail.
+    pub failures_tolerated: usize,
+    /// The networks that may be lost, one at a time, with a quorum left.
+    pub expendable_networks: Vec<String>,
+    /// How far the clocks are apart at least, in milliseconds.
+    pub clock_difference_ms: i64,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl Health {
+    /// Whether there is a quorum.
+    pub fn has_quorum(&self) -> bool {
+        self.healthy_voters >= self.quorum
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// Too few voters are healthy.
+    NoQuorum {
+        /// How many are.
+        healthy: usize,
+        /// How many are needed.
+        quorum: usize,
+        /// How many there are.
+        voters: usize,
+    },
+    /// Not all follow one leader.
+    Leaders,
+    /// A server was not reached.
+    Unreached(String, String),
+    /// A member's service does not run.
+    Stopped(String, String),
+    /// A member does not answer, or takes part in no quorum.
+    Unhealthy(String, String),
+    /// The member list doesn't have a server's member.
+    NotListed(String),
+    /// The member list has one that no server runs.
+    Foreign(String),
+    /// A member raised an alarm.
+    Alarm(String, String),
+    /// A backend is nearly full: percent.
+    NearlyFull(String, u64),
+    /// A certificate ends soon, or has: kind and days.
+    Certificate(String, String, i64),
+    /// Two servers whose clocks differ most.
+    Clocks(String, String, i64),
+    /// A server has another address for a peer than it should.
+    Address(Pair),
+    /// A directed pair is not connected.
+    Disconnected(Pair),
+}
+
+/// Judges. `foreign` are the members on the list that no server runs.
+pub fn judge(looks: &BTreeMap<String, Look>, pairs: &[Pair], foreign: &[String]) -> Health {
+    let listed = looks.values().any(|look| look.standing.is_some());
+    let votes = |look: &Look| !listed || look.standing == Some(Standing::Voter);
+    let healthy = |look: &Look| look.unreached.is_none() && look.service.is_none() && look.unhealthy.is_none();
+    let voters = looks.values().filter(|look| votes(look)).count() + foreign.len();
+    let needed = quorum(voters);
+    let mut by_network: BTreeMap<&str, usize> = BTreeMap::new();
+    for look in looks.values() {
+        *by_network.entry(&look.network).or_default() += usize::from(votes(look) && healthy(look));
+    }
+    let healthy_voters: usize = by_network.values().sum();
+    let expendable = by_network.iter().filter(|(_, held)| healthy_voters - **held >= needed);
+    let mut health = Health {
+        voters,
+        quorum: needed,
+        healthy_voters,
+        failures_tolerated: healthy_voters.saturating_sub(needed),
+        expendable_networks: expendable.map(|(network, _)| (*network).to_owned()).collect(),
+        clock_difference_ms: 0,
+        problems: Vec::new(),
+    };
+    if !health.has_quorum() {
+        health.problems.push(Problem::NoQuorum {
+            healthy: healthy_voters,
+            quorum: needed,
+            voters,
+        });
+    }
+    let leaders: BTreeSet<u64> = looks
+        .values()
+        .filter_map(|look| look.leader)
+        .filter(|id| *id != 0)
+        .collect();
+    if leaders.len() > 1 {
+        health.problems.push(Problem::Leaders);
+    }
+    for (name, look) in looks {
+        health.problems.extend(problems_of(name, look));
+    }
+    health.problems.extend(foreign.iter().cloned().map(Problem::Foreign));
+    if let Some((one, other, apart)) = clocks(looks) {
+        health.clock_difference_ms = apart;
+        if apart > CLOCKS_APART_MS {
+            health.problems.push(Problem::Clocks(one, other, apart));
+        }
+    }
+    for pair in pairs {
+        if pair.address.is_some() && pair.expected_address.is_some() && pair.address != pair.expected_address {
+            health.problems.push(Problem::Address(pair.clone()));
+        }
+        // Of one that is down it is said already.
+        let down = |look: &Look| look.unreached.is_some() || look.service.is_some();
+        let disconnected = pair.connected == Some(false) || pair.unreachable.is_some();
+        if disconnected && !looks.get(&pair.to).is_some_and(down) {
+            health.problems.push(Problem::Disconnected(pair.clone()));
+        }
+    }
+    health
+}
+
+fn problems_of(name: &str, look: &Look) -> Vec<Problem> {
+    let name = || name.to_owned();
+    let mut problems = Vec::new();
+    match (&look.unreached, &look.service, &look.unhealthy) {
+        (Some(why), ..) => problems.push(Problem::Unreached(name(), why.clone())),
+        (None, Some(state), _) => problems.push(Problem::Stopped(name(), state.clone())),
+        (None, None, Some(why)) => problems.push(Problem::Unhealthy(name(), why.clone())),
+        (None, None, None) => {}
+    }
+    if look.standing == Some(Standing::Stranger) {
+        problems.push(Problem::NotListed(name()));
+    }
+    problems.extend(look.alarms.iter().map(|alarm| Problem::Alarm(name(), alarm.clone())));
+    if let Some((size, quota)) = look.size.filter(|(_, quota)| *quota > 0) {
+        let percent = size.saturating_mul(100) / quota;
+        if percent >= NEARLY_FULL_PERCENT {
+            problems.push(Problem::NearlyFull(name(), percent));
+        }
+    }
+    let ending = look
+        .certificate_days
+        .iter()
+        .filter(|(_, days)| **days < CERTIFICATE_DAYS);
+    problems.extend(ending.map(|(kind, days)| Problem::Certificate(name(), kind.clone(), *days)));
+    problems
+}
+
+/// The two servers whose clocks differ most, and by how much at least.
+fn clocks(looks: &BTreeMap<String, Look>) -> Option<(String, String, i64)> {
+    let clocks: Vec<(&String, i64, i64)> = looks
+        .iter()
+        .filter_map(|(name, look)| look.clock.map(|(ms, uncertainty)| (name, ms, uncertainty)))
+        .collect();
+    let pairs = clocks
+        .iter()
+        .flat_map(|one| clocks.iter().map(move |other| (one, other)));
+    let apart = pairs.map(|((behind, low, low_wrong), (ahead, high, high_wrong))| {
+        let least = high
+            .saturating_sub(*low)
+            .saturating_sub(*low_wrong)
+            .saturating_sub(*high_wrong);
+        ((*behind).clone(), (*ahead).clone(), least.max(0))
+    });
+    apart.max_by_key(|(_, _, least)| *least)
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoQuorum {
+                healthy,
+                quorum,
+                voters,
+            } => write!(
+                f,
+                "no quorum: {healthy} of {voters} voting members healthy, {quorum} needed; nothing can be written"
+            ),
+            Self::Leaders => write!(
+                f,
+                "the members follow different leaders: an election is under way, or the network is split"
+            ),
+            Self::Unreached(name, why) => write!(f, "{name}: its server can't be reached: {why}"),
+            Self::Stopped(name, state) => write!(
+                f,
+                "{name}: its etcd does not run (the service is {state}); `journalctl -u 'etcd-*'` on the server says why"
+            ),
+            Self::Unhealthy(name, why) => write!(f, "{name}: etcd is not healthy: {why}"),
+            Self::NotListed(name) => write!(f, "{name}: the cluster's member list doesn't have it"),
+            Self::Foreign(name) => write!(f, "the member list has {name}, which is on none of the servers"),
+            Self::Alarm(name, alarm) => write!(f, "{name}: the alarm {alarm} is raised"),
+            Self::NearlyFull(name, percent) => write!(
+                f,
+                "{name}: its database has reached {percent}% of the quota; at 100% etcd refuses writes"
+            ),
+            Self::Certificate(name, kind, days) if *days < 0 => {
+                write!(
+                    f,
+                    "{name}: its certificate for {kind} has expired; `terraform apply` issues a new one"
+                )
+            }
+            Self::Certificate(name, kind, days) => write!(
+                f,
+                "{name}: its certificate for {kind} expires in {days} days; `terraform apply` issues a new one"
+            ),
+            Self::Clocks(one, other, apart) => write!(
+                f,
+                "the clocks of {one} and {other} differ by {}.{:01} s or more; let a time service (chrony, systemd-timesyncd) keep them",
+                apart / 1000,
+                apart % 1000 / 100
+            ),
+            Self::Address(pair) => write!(
+                f,
+                "{} has {} at {} in its /etc/hosts, and should have {}; `terraform apply` writes that",
+                pair.from,
+                pair.to,
+                pair.address.as_deref().unwrap_or_default(),
+                pair.expected_address.as_deref().unwrap_or_default()
+            ),
+            Self::Disconnected(pair) => {
+                let address = pair
+                    .address
+                    .as_deref()
+                    .or(pair.expected_address.as_deref())
+                    .unwrap_or("?");
+                write!(
+                    f,
+                    "{} does not reach {}, which it dials at {address} port {}",
+                    pair.from, pair.to, pair.port
+                )?;
+                match (&pair.rejected, &pair.unreachable) {
+                    (Some((count, from, why)), _) => write!(
+                        f,
+                        "; {} rejected {count} connections from {from} in the last minutes: {why}",
+                        pair.to
+                    ),
+                    (None, Some(why)) => write!(f, ": {why}. Let TCP from {} through to it", pair.from),
+                    (None, None) => write!(f, ", though a connection can be opened: look again in a minute"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(layout: &[(&str, &str)]) -> BTreeMap<String, Look> {
+        let look = |network: &str| Look {
+            network: network.to_owned(),
+            standing: Some(Standing::Voter),
+            leader: Some(1),
+            ..Look::default()
+        };
+        layout
+            .iter()
+            .map(|(name, network)| ((*name).to_owned(), look(network)))
+            .collect()
+    }
+
+    fn said(health: &Health) -> Vec<String> {
+        health.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_healthy_cluster_has_no_problems() {
+        let health = judge(&looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]), &[], &[]);
+        assert_eq!(said(&health), Vec::<String>::new());
+        assert_eq!((health.voters, health.quorum, health.failures_tolerated), (3, 2, 1));
+        assert_eq!(health.expendable_networks, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn one_dead_server_leaves_a_quorum_that_stands_nothing_more() {
+        let mut looks = looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
+        looks.get_mut("c1").unwrap().unreached = Some("no answer".to_owned());
+        let health = judge(&looks, &[], &[]);
+        assert!(health.has_quorum());
+        assert_eq!(health.failures_tolerated, 0);
+        assert_eq!(health.expendable_networks, ["c"], "it is lost already");
+        assert_eq!(said(&health), ["c1: its server can't be reached: no answer"]);
+        looks.get_mut("b1").unwrap().service = Some("failed".to_owned());
+        let health = judge(&looks, &[], &[]);
+        assert!(!health.has_quorum());
+        assert!(said(&health)[0].starts_with("no quorum: 1 of 3 voting members healthy, 2 needed"));
+    }
+
+    #[test]
+    fn learners_and_strangers_do_not_vote_and_foreign_members_do() {
+        let mut looks = looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
+        looks.get_mut("b1").unwrap().standing = Some(Standing::Learner);
+        looks.get_mut("c1").unwrap().standing = Some(Standing::Stranger);
+        let health = judge(&looks, &[], &["old".to_owned()]);
+        assert_eq!((health.voters, health.quorum, health.healthy_voters), (2, 2, 1));
+        assert_eq!(health.problems.len(), 3);
+    }
+
+    #[test]
+    fn a_dead_direction_names_both_ends_and_the_rejection() {
+        let mut pair = Pair {
+            from: "b1".to_owned(),
+            to: "a1".to_owned(),
+            address: Some("203.0.113.11".to_owned()),
+            expected_address: Some("203.0.113.11".to_owned()),
+            port: 2380,
+            connected: Some(true),
+            unreachable: Some("no answer within 3 s".to_owned()),
+            rejected: None,
+        };
+        let looks = looks(&[("a1", "a"), ("b1", "b")]);
+        let health = judge(&looks, std::slice::from_ref(&pair), &[]);
+        assert_eq!(
+            said(&health),
+            [
+                "b1 does not reach a1, which it dials at 203.0.113.11 port 2380: no answer within 3 s. Let TCP from b1 through to it"
+            ]
+        );
+        pair.rejected = Some((14, "203.0.113.29".to_owned(), "tls: bad".to_owned()));
+        let health = judge(&looks, std::slice::from_ref(&pair), &[]);
+        assert!(
+            said(&health)[0].ends_with("a1 rejected 14 connections from 203.0.113.29 in the last minutes: tls: bad")
+        );
+        let mut looks = looks;
+        looks.get_mut("a1").unwrap().service = Some("failed".to_owned());
+        let health = judge(&looks, &[pair], &[]);
+        assert_eq!(health.problems.len(), 2, "that it is down is said once");
+    }
+
+    #[test]
+    fn clocks_count_only_as_far_as_they_are_known() {
+        let mut looks = looks(&[("a1", "a"), ("b1", "b")]);
+        looks.get_mut("a1").unwrap().clock = Some((-200, 50));
+        looks.get_mut("b1").unwrap().clock = Some((1000, 150));
+        assert_eq!(judge(&looks, &[], &[]).clock_difference_ms, 1000);
+        assert!(judge(&looks, &[], &[]).problems.is_empty());
+        looks.get_mut("b1").unwrap().clock = Some((20_000, 150));
+        let health = judge(&looks, &[], &[]);
+        assert!(said(&health)[0].starts_with("the clocks of a1 and b1 differ by 20.0 s or more"));
+    }
+
+    #[test]
+    fn alarms_full_databases_and_ends_of_certificates_are_said() {
+        let mut looks = looks(&[("a1", "a")]);
+        let look = looks.get_mut("a1").unwrap();
+        look.alarms.insert("NOSPACE".to_owned());
+        look.size = Some((90, 100));
+        look.certificate_days = BTreeMap::from([("peers".to_owned(), -1), ("clients".to_owned(), 300)]);
+        let said = said(&judge(&looks, &[], &[]));
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[2].contains("peers has expired"));
+    }
+}

@@ -1,0 +1,123 @@
+//! Why a member is not touched, in words.
+
+use std::fmt;
+
+use crate::membership::quorum;
+
+/// Why a member is not touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The data directory holds files that are not this member's.
+    ForeignData,
+    /// The server belongs to a cluster of this name with another token.
+    OtherCluster(String),
+    /// Another process has the port.
+    PortTaken(u16, String),
+    /// It has no permit and no data, and there is no cluster that it could join.
+    NoCluster,
+    /// Its data is lost, and without it too few of the others are healthy to take it out of the cluster.
+    Quorum {
+        /// The other voters.
+        others: usize,
+        /// How many of them are healthy.
+        healthy: usize,
+    },
+    /// Too few of the voters are healthy for another member.
+    NoRoom {
+        /// The voters that there are.
+        voters: usize,
+        /// How many of them are healthy.
+        healthy: usize,
+    },
+    /// A restart would leave too few healthy members.
+    Restart {
+        /// All voters, this one included.
+        voters: usize,
+        /// How many of the others are healthy.
+        healthy: usize,
+    },
+    /// A restart, and nobody answers as one of a cluster with a leader.
+    NoQuorum,
+    /// It runs, and the member list does not have it.
+    Unlisted,
+    /// It would be too far from the minor version of another member.
+    Skew {
+        /// The minor version that is wanted.
+        minor: u64,
+        /// The minor version of another member.
+        other: u64,
+    },
+}
+
+impl Refusal {
+    /// Whether it may well pass by itself: a member that restarts is healthy again soon, and others of the same run may be on
+    /// their way.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Restart { .. } | Self::NoQuorum | Self::NoRoom { .. } | Self::Quorum { .. }
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::ForeignData => f.write_str(
+                "the data directory is not empty, and what it holds is not this member's. Move it away if it is not \
+                 needed, or choose another data_dir",
+            ),
+            Refusal::OtherCluster(token) => write!(
+                f,
+                "the server belongs to a cluster of the same name with the token {token:?}. Destroy that one first, \
+                 or give this cluster another name"
+            ),
+            Refusal::PortTaken(port, process) => write!(
+                f,
+                "port {port} is in use by {process}. Stop it, or choose another port with the server's peer_port or \
+                 client_port"
+            ),
+            Refusal::NoCluster => f.write_str(
+                "it has neither a founding permit nor the data of its member, and no other member answers as one of a \
+                 cluster with a leader, so there is nothing that it could join. Founding it again could lose data. Start \
+                 the other members first; if no member of the cluster has ever held data, `terraform apply` issues the \
+                 permits anew",
+            ),
+            Refusal::Quorum { others, healthy } => write!(
+                f,
+                "its data is gone, so its old member has to leave the cluster first; {others} voting members would \
+                 remain, of which {} have to agree, and only {healthy} of them are healthy now. Bring the others back first",
+                quorum(*others)
+            ),
+            Refusal::NoRoom { voters, healthy } => write!(
+                f,
+                "the cluster has {voters} voting members, of which {healthy} are healthy now. etcd takes another member only while \
+                 the healthy ones are a quorum of all with the new one, {} of {}. Bring the others back, or take them out of the \
+                 configuration first",
+                quorum(voters + 1),
+                voters + 1
+            ),
+            Refusal::Restart { voters, healthy } => write!(
+                f,
+                "this change restarts the member, and meanwhile {healthy} of {voters} voting members would be healthy, where \
+                 {} have to be. Nothing was changed on this server. Bring the others back first, or replace them, and apply \
+                 again",
+                quorum(*voters)
+            ),
+            Refusal::NoQuorum => f.write_str(
+                "this change restarts the member, and no member of the cluster answers as one that has a leader. Nothing was \
+                 changed on this server. Bring a quorum back first; if it is this change that brings it back, stop the member's \
+                 service by hand and apply again",
+            ),
+            Refusal::Unlisted => f.write_str(
+                "it runs, and the cluster's member list does not have it: it was removed and has not ended yet. Stop its service \
+                 and apply again: it joins anew then",
+            ),
+            Refusal::Skew { minor, other } => write!(
+                f,
+                "etcd 3.{minor} is wanted here, and another member of the cluster still runs 3.{other}; members may be one minor \
+                 version apart, no more, and who joins may be neither older nor newer than all others. Bring all members to one version first"
+            ),
+        }
+    }
+}

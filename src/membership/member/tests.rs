@@ -1,0 +1,466 @@
+use super::*;
+use proptest::prelude::*;
+
+fn permitted() -> Observed {
+    Observed {
+        permit: Some("t".into()),
+        token: Some("t".into()),
+        data: Data::Empty,
+        service: Service::Stopped,
+        installed: false,
+        restart_needed: false,
+        peers_moved: false,
+        port_taken: None,
+        founders_started: None,
+        answers: None,
+        cluster: None,
+        others_wait: false,
+        old_entries: false,
+        leader_moves: 0,
+    }
+}
+
+fn desired() -> Desired {
+    Desired {
+        token: "t".into(),
+        founders: 3,
+        founder: true,
+        verify: true,
+        minor: 6,
+    }
+}
+
+#[test]
+fn a_permit_founds() {
+    assert_eq!(next_step(&permitted(), &desired()), Step::Install(Start::Found));
+}
+
+#[test]
+fn data_beside_an_unused_permit_is_somebody_elses() {
+    let observed = Observed {
+        data: Data::Member,
+        ..permitted()
+    };
+    assert_eq!(next_step(&observed, &desired()), Step::Refuse(Refusal::ForeignData));
+}
+
+#[test]
+fn the_first_of_three_does_not_wait_for_the_others() {
+    let observed = Observed {
+        permit: None,
+        data: Data::Member,
+        service: Service::Running,
+        installed: true,
+        founders_started: Some(1),
+        ..permitted()
+    };
+    assert_eq!(next_step(&observed, &desired()), Step::Leave);
+    let second = Observed {
+        founders_started: Some(2),
+        ..observed.clone()
+    };
+    assert_eq!(next_step(&second, &desired()), Step::AwaitHealth);
+    let third = Observed {
+        founders_started: Some(3),
+        answers: Some(Answer::Voter),
+        ..observed
+    };
+    assert_eq!(next_step(&third, &desired()), Step::Verify);
+}
+
+#[test]
+fn a_wiped_member_leaves_before_it_joins_again() {
+    let lives = |own| {
+        Some(Cluster::Lives(Lives {
+            own,
+            others: 2,
+            healthy: 2,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+        }))
+    };
+    let wiped = Observed {
+        permit: None,
+        ..permitted()
+    };
+    assert_eq!(next_step(&wiped, &desired()), Step::LookAtCluster);
+    let looked = |cluster| {
+        next_step(
+            &Observed {
+                cluster,
+                ..wiped.clone()
+            },
+            &desired(),
+        )
+    };
+    assert_eq!(looked(Some(Cluster::NoQuorum)), Step::Refuse(Refusal::NoCluster));
+    assert_eq!(looked(lives(Listed::Voter)), Step::RemoveOld);
+    assert_eq!(looked(lives(Listed::Not)), Step::AddLearner);
+    assert_eq!(looked(lives(Listed::Unstarted)), Step::Install(Start::Join));
+    let weak = Some(Cluster::Lives(Lives {
+        own: Listed::Voter,
+        others: 2,
+        healthy: 1,
+        leads: false,
+        minors: Some((6, 6)),
+        learner: None,
+    }));
+    assert_eq!(looked(weak), Step::Refuse(Refusal::Quorum { others: 2, healthy: 1 }));
+}
+
+#[test]
+fn the_leader_is_restarted_last_and_only_under_a_quorum() {
+    let runs = |cluster| Observed {
+        permit: None,
+        data: Data::Member,
+        service: Service::Running,
+        restart_needed: true,
+        cluster,
+        ..permitted()
+    };
+    let lives = |others, healthy, leads| {
+        Some(Cluster::Lives(Lives {
+            own: Listed::Voter,
+            others,
+            healthy,
+            leads,
+            minors: (others > 0).then_some((6, 6)),
+            learner: None,
+        }))
+    };
+    let step = |observed: &Observed| next_step(observed, &desired());
+    assert_eq!(step(&runs(None)), Step::LookAtCluster);
+    assert_eq!(step(&runs(lives(4, 3, false))), Step::Install(Start::Restart));
+    let weak = Refusal::Restart { voters: 5, healthy: 2 };
+    assert!(weak.may_pass());
+    assert_eq!(step(&runs(lives(4, 2, false))), Step::Refuse(weak));
+    let leader = runs(lives(4, 4, true));
+    let polite = Observed {
+        others_wait: true,
+        ..leader.clone()
+    };
+    assert_eq!(step(&polite), Step::LetOthersFirst);
+    assert_eq!(step(&leader), Step::MoveLeader);
+    let in_vain = Observed {
+        leader_moves: 3,
+        ..leader
+    };
+    assert_eq!(step(&in_vain), Step::Install(Start::Restart));
+    let old = Observed {
+        old_entries: true,
+        ..in_vain
+    };
+    assert_eq!(step(&old), Step::Install(Start::Snapshot));
+    // Alone or two: there is no other way than a pause.
+    assert_eq!(step(&runs(lives(0, 0, true))), Step::Install(Start::Restart));
+    assert_eq!(step(&runs(lives(1, 1, false))), Step::Install(Start::Restart));
+    assert!(matches!(step(&runs(lives(1, 0, false))), Step::Refuse(_)));
+}
+
+#[test]
+fn members_stay_within_one_minor_version() {
+    let lives = |own, minors| {
+        Some(Cluster::Lives(Lives {
+            own,
+            others: 2,
+            healthy: 2,
+            leads: false,
+            minors: Some(minors),
+            learner: None,
+        }))
+    };
+    let joins = |minors| Observed {
+        permit: None,
+        cluster: lives(Listed::Not, minors),
+        ..permitted()
+    };
+    let skew = |other| Step::Refuse(Refusal::Skew { minor: 6, other });
+    assert_eq!(next_step(&joins((5, 6)), &desired()), Step::AddLearner);
+    assert_eq!(
+        next_step(&joins((5, 5)), &desired()),
+        skew(5),
+        "nobody joins who is newer than all"
+    );
+    assert_eq!(
+        next_step(&joins((7, 7)), &desired()),
+        skew(7),
+        "etcd lets nobody join who is older than all"
+    );
+    assert_eq!(next_step(&joins((4, 5)), &desired()), skew(5));
+    let runs = Observed {
+        data: Data::Member,
+        service: Service::Running,
+        restart_needed: true,
+        ..joins((4, 5))
+    };
+    let runs = Observed {
+        cluster: lives(Listed::Voter, (4, 5)),
+        ..runs
+    };
+    assert_eq!(next_step(&runs, &desired()), skew(4));
+}
+
+/// A world of one member and what the others see of it. Performs a step as it would go where nothing fails, and
+/// checks what must hold while it does.
+#[derive(Debug)]
+struct World {
+    observed: Observed,
+    listed: Listed,
+    others: usize,
+    healthy: usize,
+    started_elsewhere: usize,
+    caught_up: bool,
+    foundings: usize,
+    leads: bool,
+}
+
+impl World {
+    fn lives(&self) -> bool {
+        self.healthy > 0 && self.healthy >= quorum(self.others + usize::from(self.listed == Listed::Voter))
+    }
+
+    fn perform(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        let lives = self.lives();
+        let observed = &mut self.observed;
+        match step {
+            Step::Install(start) => {
+                observed.installed = true;
+                match start {
+                    Start::Found => {
+                        prop_assert!(observed.permit.is_some() && observed.data == Data::Empty);
+                        self.foundings += 1;
+                        observed.permit = None;
+                        observed.data = Data::Member;
+                        self.listed = Listed::Voter;
+                        self.caught_up = true;
+                    }
+                    Start::Join => {
+                        prop_assert!(self.listed == Listed::Unstarted, "only who was added anew joins");
+                        observed.data = Data::Member;
+                        self.listed = Listed::Learner;
+                    }
+                    Start::Resume => {
+                        prop_assert!(observed.data == Data::Member);
+                        prop_assert!(
+                            self.listed != Listed::Not || !lives,
+                            "who was taken out does not come back"
+                        );
+                        if self.listed == Listed::Unstarted {
+                            self.listed = Listed::Learner;
+                        }
+                    }
+                    Start::Restart => {
+                        prop_assert!(observed.service == Service::Running && observed.restart_needed && lives);
+                        let voters = self.others + 1;
+                        let alone = voters <= 2 && self.healthy == self.others;
+                        prop_assert!(
+                            self.listed != Listed::Voter || self.healthy >= quorum(voters) || alone,
+                            "a quorum stays healthy without it"
+                        );
+                        prop_assert!(
+                            !self.leads || self.healthy == 0 || observed.leader_moves == 3,
+                            "the leader hands over first"
+                        );
+                        observed.answers = None;
+                    }
+                    Start::Snapshot => unreachable!("no world has old entries"),
+                    Start::No => {}
+                }
+                if *start != Start::No {
+                    observed.service = Service::Running;
+                    observed.restart_needed = false;
+                    self.leads &= *start == Start::Restart;
+                }
+                observed.cluster = None;
+            }
+            Step::LookAtCluster => {
+                observed.cluster = Some(if lives {
+                    Cluster::Lives(Lives {
+                        own: self.listed,
+                        others: self.others,
+                        healthy: self.healthy,
+                        leads: self.leads,
+                        minors: (self.others > 0).then_some((6, 6)),
+                        learner: None,
+                    })
+                } else {
+                    Cluster::NoQuorum
+                });
+            }
+            Step::LetOthersFirst => {
+                prop_assert!(self.leads);
+                observed.others_wait = false;
+                observed.cluster = None;
+            }
+            Step::MoveLeader => {
+                prop_assert!(self.leads && self.healthy > 0);
+                // The first try is in vain.
+                self.leads = observed.leader_moves == 0;
+                observed.leader_moves += 1;
+                observed.cluster = None;
+            }
+            Step::SetAside => {
+                prop_assert!(lives && self.listed == Listed::Not);
+                observed.data = Data::Empty;
+                observed.cluster = None;
+            }
+            Step::PromoteOther | Step::RemoveOther => unreachable!("no world has another learner"),
+            Step::RemoveOld => {
+                prop_assert!(observed.data == Data::Empty);
+                let voter = self.listed == Listed::Voter;
+                prop_assert!(
+                    !voter || self.healthy >= quorum(self.others),
+                    "a quorum of the others remains"
+                );
+                self.listed = Listed::Not;
+                observed.cluster = None;
+            }
+            Step::AddLearner => {
+                prop_assert!(self.listed == Listed::Not && lives);
+                self.listed = Listed::Unstarted;
+                observed.cluster = None;
+            }
+            Step::Promote => {
+                prop_assert!(self.listed == Listed::Learner);
+                self.caught_up = true;
+                self.listed = Listed::Voter;
+                observed.answers = None;
+            }
+            Step::Redial => {
+                prop_assert!(observed.service == Service::Running, "without a restart");
+                observed.peers_moved = false;
+            }
+            Step::CountFounders => observed.founders_started = Some(self.started_elsewhere + 1),
+            Step::AwaitHealth => {
+                let voter = self.listed != Listed::Learner;
+                observed.answers = Some(if voter { Answer::Voter } else { Answer::Learner });
+            }
+            Step::Leave | Step::Verify | Step::Done | Step::Refuse(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What a new run sees: only what is on the server and in the cluster.
+    fn forget(&mut self) {
+        self.observed.founders_started = None;
+        self.observed.answers = None;
+        self.observed.cluster = None;
+        self.observed.leader_moves = 0;
+    }
+}
+
+fn any_world() -> impl Strategy<Value = World> {
+    let token = prop_oneof![1 => Just(None), 4 => Just(Some("t".to_owned())), 1 => Just(Some("other".to_owned()))];
+    let data = prop_oneof![3 => Just(Data::Empty), 2 => Just(Data::Member), 1 => Just(Data::Other)];
+    let service = prop_oneof![Just(Service::Stopped), Just(Service::Running), Just(Service::Failed)];
+    let port = prop_oneof![5 => Just(None), 1 => Just(Some((2380, "nginx".to_owned())))];
+    let listed = prop_oneof![
+        Just(Listed::Not),
+        Just(Listed::Unstarted),
+        Just(Listed::Voter),
+        Just(Listed::Learner)
+    ];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let observed = (token.clone(), token, data, service, flags, port).prop_map(
+        |(permit, token, data, service, (installed, restart_needed, peers_moved), port_taken)| Observed {
+            permit,
+            token,
+            data,
+            service,
+            installed,
+            restart_needed: restart_needed && !installed,
+            peers_moved,
+            port_taken,
+            founders_started: None,
+            answers: None,
+            cluster: None,
+            others_wait: false,
+            old_entries: false,
+            leader_moves: 0,
+        },
+    );
+    (
+        observed,
+        listed,
+        0usize..8,
+        0usize..8,
+        0usize..5,
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(observed, listed, others, healthy, elsewhere, leads, others_wait)| World {
+                leads: leads && listed == Listed::Voter,
+                observed: Observed {
+                    others_wait,
+                    ..observed
+                },
+                listed,
+                others,
+                healthy: healthy.min(others),
+                started_elsewhere: elsewhere,
+                caught_up: false,
+                foundings: 0,
+            },
+        )
+}
+
+fn is_end(step: &Step) -> bool {
+    matches!(step, Step::Leave | Step::Verify | Step::Done | Step::Refuse(_))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// Interrupted after any steps and begun again, it ends, founds once at most, and a second run changes nothing.
+    #[test]
+    fn it_ends_wherever_it_is_interrupted(
+        mut world in any_world(), founder in any::<bool>(), verify in any::<bool>(), founders in 1usize..6,
+        interruptions in prop::collection::vec(1usize..4, 0..6)
+    ) {
+        let desired = Desired { token: "t".into(), founders, founder, verify, minor: 6 };
+        let mut interruptions = interruptions.into_iter();
+        let mut left = interruptions.next();
+        for _ in 0..64 {
+            let step = next_step(&world.observed, &desired);
+            if is_end(&step) {
+                prop_assert!(world.foundings <= 1);
+                if !matches!(step, Step::Refuse(_)) {
+                    world.forget();
+                    for _ in 0..8 {
+                        let again = next_step(&world.observed, &desired);
+                        if is_end(&again) {
+                            prop_assert!(!matches!(again, Step::Refuse(_)));
+                            return Ok(());
+                        }
+                        let looks = matches!(again, Step::CountFounders | Step::AwaitHealth | Step::LookAtCluster);
+                        let late = again == Step::Promote;
+                        prop_assert!(looks || late || !verify, "a second run changes something: {again:?}");
+                        world.perform(&again)?;
+                    }
+                    prop_assert!(false, "the second run has no end");
+                }
+                return Ok(());
+            }
+            world.perform(&step)?;
+            if let Some(steps) = left.as_mut() {
+                *steps -= 1;
+                if *steps == 0 {
+                    world.forget();
+                    left = interruptions.next();
+                }
+            }
+        }
+        prop_assert!(false, "no end: {:?}", world.observed);
+    }
+
+    #[test]
+    fn foreign_data_is_never_touched(world in any_world(), founder in any::<bool>()) {
+        let desired = Desired { token: "t".into(), founders: 3, founder, verify: true, minor: 6 };
+        let observed = world.observed;
+        if observed.data == Data::Other || (observed.data == Data::Member && observed.token.as_deref() != Some("t")) {
+            prop_assert!(matches!(next_step(&observed, &desired), Step::Refuse(_)));
+        }
+    }
+}

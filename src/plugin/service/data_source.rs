@@ -1,0 +1,62 @@
+//! The RPCs about data sources.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+
+use super::catalog::DataSourceEntry;
+use super::{Service, misfit};
+use crate::plugin::block::Provider;
+use crate::plugin::codec::{decode_optional, encode};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::plan;
+use crate::plugin::proto::tfplugin6 as pb;
+use crate::plugin::proto::tfplugin6::{read_data_source, validate_data_resource_config};
+use crate::plugin::value::Value;
+use crate::plugin::wire;
+
+impl DataSourceEntry {
+    fn config(&self, message: Option<&pb::DynamicValue>) -> Result<Value, Diagnostics> {
+        decode_optional(message, &self.r#type).map_err(|error| misfit(self.name, "configuration", &error))
+    }
+}
+
+impl Service {
+    pub(super) async fn validate_data_source(
+        &self,
+        request: validate_data_resource_config::Request,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let entry = self.catalog.data_source(&request.type_name)?;
+        let config = entry.config(request.config.as_ref())?;
+        let task = move |provider: Arc<dyn Provider>, _| {
+            async move { entry.block(&*provider).validate(&config).await }.boxed()
+        };
+        Ok(self.run("ValidateDataResourceConfig", &request.type_name, task).await?)
+    }
+
+    pub(super) async fn read_data(
+        &self,
+        request: read_data_source::Request,
+    ) -> Result<read_data_source::Response, Diagnostics> {
+        let entry = self.catalog.data_source(&request.type_name)?;
+        let config = plan::with_defaults(&entry.schema, &entry.config(request.config.as_ref())?);
+        let block = Arc::clone(&entry);
+        let task = move |provider: Arc<dyn Provider>, context| {
+            async move { block.block(&*provider).read(&context, config).await }.boxed()
+        };
+        let mut answer = self.run("ReadDataSource", &request.type_name, task).await?;
+        if !answer.state.is_wholly_known() && !answer.diagnostics.has_errors() {
+            answer.diagnostics.push(Diagnostic::error(
+                format!("{}: something that was read is unknown", entry.name),
+                "This is a bug of the provider; please report it.",
+            ));
+        }
+        let state = encode(&answer.state.unknown_as_null(), &entry.r#type)
+            .map_err(|error| misfit(entry.name, "data that were read", &error))?;
+        Ok(read_data_source::Response {
+            state: Some(state),
+            diagnostics: wire::diagnostics(answer.diagnostics),
+            deferred: None,
+        })
+    }
+}

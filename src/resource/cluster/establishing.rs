@@ -1,0 +1,133 @@
+//! Bringing a cluster about on its servers: its founding, if that is still to come, and every server's view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::model::ClusterModel;
+use super::servers::{Each, StepError, observe, on_each, prepare, seen};
+use crate::membership::founding::{Founding, Refusal, found, found_again};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::resource::road::{Road, RoadError};
+use crate::topology::Topology;
+
+/// What is to be done on the servers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// A new cluster.
+    Found,
+    /// A cluster whose founding was interrupted.
+    FoundAgain,
+    /// Only the views.
+    Views,
+}
+
+/// What was done.
+#[derive(Default)]
+pub struct Established {
+    /// Whether anything was written on any server.
+    pub wrote: bool,
+    /// Servers that were not reached, and don't have their view yet.
+    pub unwritten: BTreeSet<String>,
+    /// Errors and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+/// Observes all servers, decides, and only then writes: views, and permits where it is to found. Where only views are to be written
+/// a server that can't be reached does not keep the others from theirs.
+pub async fn establish(
+    road: &Road,
+    cluster: &ClusterModel,
+    topology: &Topology,
+    wish: Wish,
+    within: Duration,
+) -> Established {
+    let mut established = Established::default();
+    let mut permits = false;
+    if wish != Wish::Views {
+        let observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
+            observe(&host, topology, name).await
+        })
+        .await;
+        let seen = seen(&observed);
+        let decision = if wish == Wish::Found {
+            found(cluster.token(), &seen)
+        } else {
+            found_again(cluster.token(), &seen)
+        };
+        match decision {
+            Founding::Permit(_) => permits = true,
+            Founding::Underway => {}
+            Founding::Refused(reasons) => {
+                established.diagnostics = refusals(&cluster.name, &reasons);
+                return established;
+            }
+        }
+    }
+    let written = on_each(road, &cluster.servers, within, false, |name, host| async move {
+        prepare(&host, topology, name, cluster.token(), permits).await
+    })
+    .await;
+    established.wrote = true;
+    established.note(written, wish);
+    established
+}
+
+impl Established {
+    fn note(&mut self, outcomes: Each<()>, wish: Wish) {
+        for (name, outcome) in outcomes {
+            let at = Path::of("servers").key(&name);
+            match outcome {
+                Ok(()) => {}
+                Err(StepError::Road(error @ RoadError::Connect(_))) if wish == Wish::Views => {
+                    let detail = format!(
+                        "Its /etc/hosts is as it was, and so are the addresses by which it reaches the others; a later apply brings \
+                         them up to date. All the same, if it is gone for good, take it out of the configuration or give it its new \
+                         machine's addresses. {error}"
+                    );
+                    let summary = format!("Server {name} was not reached");
+                    self.diagnostics.push(Diagnostic::warning(summary, detail).at(at));
+                    self.unwritten.insert(name);
+                }
+                Err(error) => self.diagnostics.push(
+                    Diagnostic::error(
+                        format!("Server {name} is not ready"),
+                        format!("Its view could not be written: {error}"),
+                    )
+                    .at(at),
+                ),
+            }
+        }
+    }
+}
+
+/// One error for the whole decision, with all servers that stand in its way.
+fn refusals(cluster: &str, reasons: &BTreeMap<String, Vec<Refusal>>) -> Diagnostics {
+    let mut diagnostics = Diagnostics::new();
+    for (server, reasons) in reasons {
+        let mut detail = String::new();
+        for reason in reasons {
+            let _ = writeln!(detail, "Server {server} {reason}.");
+        }
+        detail.push_str("A cluster is founded on all of its servers or on none: nothing was changed on any server.");
+        let at = Path::of("servers").key(server);
+        let at = match reasons.first() {
+            Some(Refusal::PortTaken(..)) => at.attribute("peer_port"),
+            _ => at,
+        };
+        diagnostics.push(Diagnostic::error(format!("Cluster {cluster} can't be founded"), detail).at(at));
+    }
+    diagnostics
+}
+
+/// The servers that don't have their view, as they are kept beside the state.
+pub fn to_private(unwritten: &BTreeSet<String>) -> Vec<u8> {
+    unwritten.iter().cloned().collect::<Vec<_>>().join(" ").into_bytes()
+}
+
+/// What [`to_private`] kept.
+pub fn from_private(private: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(private);
+    text.split_whitespace().map(str::to_owned).collect()
+}

@@ -1,0 +1,72 @@
+//! Who is to leave which cluster, as far as this process was asked. Terraform says it member by member; only when all of a cluster
+//! have been said is the cluster being taken down, and nobody has to leave it one after the other.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::sync::watch;
+
+/// The members that are to leave for good, by the token of their cluster.
+pub struct Departures {
+    leaving: watch::Sender<HashMap<String, BTreeSet<String>>>,
+}
+
+impl Default for Departures {
+    fn default() -> Self {
+        Self {
+            leaving: watch::Sender::new(HashMap::new()),
+        }
+    }
+}
+
+impl Departures {
+    /// Notes that a member is to leave, and will not come back in this run.
+    pub fn announce(&self, token: &str, member: &str) {
+        self.leaving.send_modify(|all| {
+            all.entry(token.to_owned()).or_default().insert(member.to_owned());
+        });
+    }
+
+    /// Notes that a member is to be there.
+    pub fn withdraw(&self, token: &str, member: &str) {
+        self.leaving.send_modify(|all| {
+            if let Some(members) = all.get_mut(token) {
+                members.remove(member);
+            }
+        });
+    }
+
+    /// Those that are to leave a cluster so far.
+    pub fn of(&self, token: &str) -> BTreeSet<String> {
+        self.leaving.borrow().get(token).cloned().unwrap_or_default()
+    }
+
+    /// Waits until all of `members` are to leave the cluster.
+    pub async fn all(&self, token: &str, members: &BTreeSet<String>) {
+        let mut leaving = self.leaving.subscribe();
+        let complete =
+            |all: &HashMap<String, BTreeSet<String>>| all.get(token).is_some_and(|so_far| so_far.is_superset(members));
+        // The sender is `self`, and lives as long as this.
+        let _ = leaving.wait_for(complete).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_when_the_last_one_was_said_do_all_leave() {
+        let departures = Departures::default();
+        let members = BTreeSet::from(["a1".to_owned(), "b1".to_owned()]);
+        departures.announce("t", "a1");
+        departures.announce("other", "b1");
+        assert!(departures.all("t", &members).now_or_never().is_none());
+        departures.announce("t", "b1");
+        assert!(departures.all("t", &members).now_or_never().is_some());
+        departures.withdraw("t", "a1");
+        assert!(departures.all("t", &members).now_or_never().is_none());
+        assert_eq!(departures.of("t"), BTreeSet::from(["b1".to_owned()]));
+    }
+}

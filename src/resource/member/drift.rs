@@ -1,0 +1,90 @@
+//! What differs on a server from what the last apply left there, beyond what has an attribute of its own: the attribute
+//! `drift`, which a plan shows and an apply empties.
+
+use std::collections::BTreeMap;
+
+use super::Whole;
+use super::binary;
+use super::install::service_files;
+use super::observe::Seen;
+use super::wanted::{self, WantedFile};
+use crate::membership::member::{Data, Service};
+use crate::plugin::value::Value;
+
+/// The key of a service that is not started at boot.
+const BOOT: &str = "start at boot";
+/// The key of a member that the cluster's list does not have any more.
+pub const MEMBER_LIST: &str = "member list";
+/// What is said of it.
+pub const REMOVED: &str = "was removed from the cluster";
+/// The key of a server that could not be reached when the member was to be changed.
+pub const SERVER: &str = "server";
+/// What is said of it.
+pub const UNREACHED: &str = "could not be reached, and does not have the last changes yet";
+/// What is said of a data directory without a write-ahead log.
+const NO_DATA: &str = "holds no data of a member";
+
+/// Compares what was seen with what the state says. Keys are files by path, or parts of the member in words; values say
+/// what is wrong.
+pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut note = |part: &str, what: &str| found.insert(part.to_owned(), what.to_owned());
+    if let Ok(executable) = binary::executable(&whole.member, &whole.version, seen) {
+        match seen.binary.as_deref() {
+            None => drop(note(executable.as_str(), "is missing")),
+            Some("") => drop(note(executable.as_str(), "is no etcd")),
+            Some(version) if version != whole.version.to_string() => {
+                note(executable.as_str(), &format!("is etcd {version}"));
+            }
+            Some(_) => {}
+        }
+        let other = seen.other_executable(executable.as_str());
+        if let Some(other) = other.filter(|_| seen.service == Service::Running) {
+            note("process", &format!("runs {other}"));
+        }
+    }
+    let files = service_files(&whole.member, &whole.topology, &whole.layout, &whole.version, seen);
+    for file in files.iter().flatten() {
+        if let Some(what) = complaint(file, seen) {
+            note(&file.path, what);
+        }
+    }
+    if seen.data != Data::Member {
+        note(whole.layout.data_dir().as_str(), NO_DATA);
+    }
+    if !seen.enabled {
+        note(BOOT, "is switched off");
+    }
+    found.extend(wanted::certificate_drift(
+        &whole.member,
+        &whole.topology,
+        &whole.layout,
+        &whole.version,
+        seen,
+    ));
+    found
+}
+
+/// Whether an apply that ends what `state` says of the drift makes the member another one of the cluster's.
+pub fn joins_anew(state: &Value) -> bool {
+    let drift = state.get("drift").as_map().into_iter().flatten();
+    drift
+        .filter_map(|(_, what)| what.as_str())
+        .any(|what| [REMOVED, NO_DATA].contains(&what))
+}
+
+/// Whether an apply that ends what `state` says of the drift issues certificates.
+pub fn issues_certificates(state: &Value) -> bool {
+    let drift = state.get("drift").as_map();
+    drift.is_some_and(|drift| drift.keys().any(|part| part.contains("/pki/")))
+}
+
+fn complaint(file: &WantedFile, seen: &Seen) -> Option<&'static str> {
+    if file.is_there(seen) {
+        None
+    } else if seen.files.contains_key(&file.path) {
+        Some("differs")
+    } else {
+        Some("is missing")
+    }
+}

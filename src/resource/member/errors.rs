@@ -1,0 +1,115 @@
+//! Why a member is not up, as a user reads it.
+
+use std::time::Duration;
+
+use super::binary::BinaryError;
+use super::talk::TalkError;
+use super::turn::TurnError;
+use super::wanted::WantedError;
+use crate::etcd::layout::PathError;
+use crate::host::RunError;
+use crate::membership::member::Refusal;
+use crate::resource::road::RoadError;
+use crate::topology::ViewError;
+
+/// Why a member is not up.
+#[derive(Debug, thiserror::Error)]
+pub enum BringUpError {
+    /// Its server was not reached.
+    #[error(transparent)]
+    Road(#[from] RoadError),
+    /// A script failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The binaries are not there.
+    #[error(transparent)]
+    Binary(#[from] BinaryError),
+    /// It can't be said what is to be there.
+    #[error(transparent)]
+    Wanted(#[from] WantedError),
+    /// A path can't be used.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Its server is none of the cluster's.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// The decision was no.
+    #[error("server {server}: {refusal}.")]
+    Refused {
+        /// Its server.
+        server: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The service failed while it was waited for.
+    #[error("the member's service on server {server} failed. The last lines of its log:\n{log}")]
+    Failed {
+        /// Its server.
+        server: String,
+        /// From the journal.
+        log: String,
+    },
+    /// No answer in time.
+    #[error(
+        "the member on server {server} runs, but it did not become part of a cluster with a leader within {}: {last}\n\
+         The last lines of its log:\n{log}",
+        humantime::format_duration(Duration::from_secs(.waited.as_secs()))
+    )]
+    NoHealth {
+        /// Its server.
+        server: String,
+        /// How long it was waited for.
+        waited: Duration,
+        /// What the last try gave.
+        last: Box<TalkError>,
+        /// From the journal.
+        log: String,
+    },
+    /// The member list can't be changed.
+    #[error("{what} did not succeed for the member of server {server}: {last}")]
+    Membership {
+        /// Its server.
+        server: String,
+        /// What was tried.
+        what: &'static str,
+        /// What the last try gave.
+        last: Box<TalkError>,
+    },
+    /// It was not its turn.
+    #[error("the member of server {server} was not changed: {source}. Apply again, or raise timeouts")]
+    Turn {
+        /// Its server.
+        server: String,
+        /// Why.
+        source: TurnError,
+    },
+    /// Another member did not come back from its restart.
+    #[error(
+        "the member of server {server} was not restarted: that of {failed} did not come back from its own restart, and one at a \
+         time is enough. See what is said of {failed}, and apply again"
+    )]
+    Halted {
+        /// Its server.
+        server: String,
+        /// The server of the member that failed.
+        failed: String,
+    },
+    /// No certificate to talk to the members with.
+    #[error(transparent)]
+    Talk(Box<TalkError>),
+    /// Some directed pairs are not connected.
+    #[error("every member answers, but some do not reach each other:\n{}", .0.join("\n"))]
+    Links(Vec<String>),
+    /// Terraform asked to stop. `runs`: the member's process has been started.
+    #[error("stopped on request; the next apply goes on from here")]
+    Stopped {
+        /// Whether the process has been started.
+        runs: bool,
+    },
+}
+
+impl From<TalkError> for BringUpError {
+    fn from(error: TalkError) -> Self {
+        Self::Talk(Box::new(error))
+    }
+}

@@ -1,0 +1,229 @@
+//! What is to be on a member's server, and bringing it there in one script.
+
+use std::time::Duration;
+
+use super::binary;
+use super::bring_up::BringUp;
+use super::errors::BringUpError;
+use super::model::MemberModel;
+use super::observe::{self, Look, Seen};
+use super::survey::Survey;
+use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
+use crate::etcd::layout::Layout;
+use crate::etcd::unit::{self, UnitSpec};
+use crate::etcd::version::{Minor, Version};
+use crate::host::{Host, RunError, Script};
+use crate::membership::member::Start;
+use crate::resource::cluster::servers::root_file;
+use crate::topology::Topology;
+
+/// What is to be on the server, and how it differs from what was seen.
+pub(super) struct Plan {
+    pub(super) files: Vec<WantedFile>,
+    pub(super) certificates: Certificates,
+    pub(super) configuration: String,
+    pub(super) installed: bool,
+    pub(super) restart_needed: bool,
+}
+
+/// The guard and the service unit.
+///
+/// # Errors
+/// If etcd is not built for the server's processor, or the executable's path can't stand in a unit.
+pub(super) fn service_files(
+    member: &MemberModel,
+    topology: &Topology,
+    layout: &Layout,
+    version: &Version,
+    seen: &Seen,
+) -> Result<[WantedFile; 2], BringUpError> {
+    let (_, server) = topology.find(&member.server)?;
+    let spec = UnitSpec {
+        binary: binary::executable(member, version, seen)?,
+        version: version.clone(),
+        arch: binary::arch(&member.server, seen)?,
+        lowest_port: server.peer_port.min(server.client_port),
+    };
+    let unit = WantedFile {
+        path: layout.unit_file().to_string(),
+        mode: 0o644,
+        contents: unit::render(layout, &spec),
+    };
+    Ok([guard_file(layout), unit])
+}
+
+fn guard_file(layout: &Layout) -> WantedFile {
+    WantedFile {
+        path: layout.guard_file().to_string(),
+        mode: 0o755,
+        contents: unit::guard(layout),
+    }
+}
+
+impl BringUp<'_> {
+    pub(super) async fn observe(&self, host: &Host) -> Result<Seen, RunError> {
+        let look = Look {
+            binary: &binary::path(self.member, self.version),
+            files: &wanted::compared_files(self.layout),
+            ports: true,
+            key: false,
+        };
+        observe::observe(host, self.member, self.layout, look).await
+    }
+
+    /// What is to be on the server, compared with what was seen.
+    pub(super) fn plan(&self, seen: &Seen) -> Result<Plan, BringUpError> {
+        let texts = configurations(self.member, self.topology, self.layout, self.version)?;
+        let certificates = certificates(self.member, self.topology, self.layout, self.version, self.keys, seen)?;
+        let executable = binary::executable(self.member, self.version, seen)?;
+        let mut files = vec![WantedFile {
+            path: self.layout.config_file().to_string(),
+            mode: 0o640,
+            contents: texts.standing.clone(),
+        }];
+        files.extend(service_files(
+            self.member,
+            self.topology,
+            self.layout,
+            self.version,
+            seen,
+        )?);
+        if seen.permit.is_some() {
+            files.push(WantedFile {
+                path: self.layout.founding_file().to_string(),
+                mode: 0o640,
+                contents: texts.founding,
+            });
+        }
+        files.extend(certificates.files.iter().cloned());
+        let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
+        let installed = right_binary && seen.enabled && files.iter().all(|file| file.is_there(seen));
+        let other_version = seen
+            .running
+            .as_ref()
+            .is_some_and(|runs| *runs != self.version.to_string());
+        let runs_other = other_version || seen.other_executable(executable.as_str()).is_some();
+        let other_configuration = seen
+            .configuration
+            .as_deref()
+            .is_some_and(|before| needing_restart(before) != needing_restart(&texts.standing));
+        let unit = self.layout.unit_file().to_string();
+        let other_unit = files.iter().any(|file| file.path == unit && !file.is_there(seen));
+        let restart_needed =
+            runs_other || other_configuration || other_unit || certificates.restart_needed || seen.restart_pending;
+        Ok(Plan {
+            files,
+            certificates,
+            configuration: texts.standing,
+            installed,
+            restart_needed,
+        })
+    }
+
+    /// Whether the member's log holds entries that the wanted version of etcd can't read: 3.7 knows nothing of the
+    /// requests of etcd's second API that a member up to 3.5 wrote when it started (its `apply.Apply` panics:
+    /// "unmarshal should never fail").
+    pub(super) async fn has_old_entries(&self, host: &Host) -> Result<bool, BringUpError> {
+        if self.version.minor() < Minor::V3_7 {
+            return Ok(false);
+        }
+        let script = Script::new("looking for old entries in the member's log")
+            .set("unit", self.layout.unit_name())
+            .set("data", self.layout.data_dir().as_str())
+            .line(include_str!("old_entries.sh"));
+        Ok(host.run_checked(&script).await?.value("old-entries").is_some())
+    }
+
+    /// Restarts the member as it is, with a configuration that has it write a raft snapshot at once: what is in the log
+    /// before that is not read again.
+    pub(super) async fn restart_for_snapshot(&self, host: &Host, seen: &Seen) -> Result<Seen, BringUpError> {
+        let before = seen.configuration.as_deref().unwrap_or_default();
+        let lines = before.lines().filter(|line| !line.starts_with("snapshot-count:"));
+        let file = WantedFile {
+            path: self.layout.snapshot_file().to_string(),
+            mode: 0o640,
+            contents: lines
+                .chain(["snapshot-count: 1"])
+                .map(|line| format!("{line}\n"))
+                .collect(),
+        };
+        let pending = root_file(self.layout.restart_pending().to_string(), "");
+        let script = Script::new("having the member write a raft snapshot")
+            .timeout(self.remaining().min(Duration::from_secs(90)))
+            .set("unit", self.layout.unit_name())
+            .set("data", self.layout.data_dir().as_str())
+            .set("pending", self.layout.restart_pending().as_str())
+            .write_file(&pending);
+        let script = file.put(guard_file(self.layout).put(script, self.layout), self.layout);
+        host.run_checked(&script.line(include_str!("snapshot.sh"))).await?;
+        Ok(self.observe(host).await?)
+    }
+
+    /// Brings everything into place and starts etcd, in one script; returns what is there then.
+    pub(super) async fn install(
+        &self,
+        host: &Host,
+        plan: &Plan,
+        seen: &Seen,
+        start: Start,
+        survey: Option<&Survey>,
+    ) -> Result<Seen, BringUpError> {
+        if seen.binary.as_deref() != Some(&self.version.to_string()) {
+            binary::provide(host, self.member, self.version, seen, self.remaining()).await?;
+        }
+        // The unit names the executable, whose place may only be known now.
+        let seen = if seen.binary.is_none() {
+            &self.observe(host).await?
+        } else {
+            seen
+        };
+        let plan = if plan.installed { None } else { Some(self.plan(seen)?) };
+        let mut script = Script::new("installing the member").timeout(self.remaining().min(Duration::from_secs(60)));
+        script = script
+            .set("data", self.layout.data_dir().as_str())
+            .set("user", self.layout.user())
+            .set("directory", self.layout.etc_dir().as_str())
+            .set("pki", self.layout.pki_dir().as_str())
+            .set("unit", self.layout.unit_name())
+            .line(include_str!("prepare.sh"));
+        if start == Start::Restart {
+            script = script
+                .line(include_str!("../binaries.sh"))
+                .line("before=$(binaries_of \"$unit\")");
+            // Cut off between the files and the restart, the next run knows that it is still to come.
+            script = script.write_file(&root_file(self.layout.restart_pending().to_string(), ""));
+        }
+        for file in plan.iter().flat_map(|plan| &plan.files) {
+            script = file.put(script, self.layout);
+        }
+        if let (Start::Join, Some(survey)) = (start, survey) {
+            let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;
+            script = joining.put(script, self.layout);
+            let token = self.member.cluster.token();
+            for path in [
+                format!("{}/token", self.layout.etc_dir()),
+                self.layout.joining_permit().to_string(),
+            ] {
+                script = script.write_file(&root_file(path, token));
+            }
+        }
+        // Enabling has systemd read its units anew as well.
+        script = script.line("systemctl --quiet enable \"$unit\" 2>/dev/null");
+        if start != Start::No {
+            script = script
+                .set("pending", self.layout.restart_pending().as_str())
+                .set("verb", if start == Start::Restart { "restart" } else { "start" })
+                .line(include_str!("start.sh"));
+        }
+        if start == Start::Restart {
+            script = script.line("remove_unused \"$before\"");
+        }
+        // The ports are the member's own now, and the binary is what it was.
+        let look = Look {
+            files: &wanted::compared_files(self.layout),
+            ..Look::default()
+        };
+        let script = observe::append(script, self.member, self.layout, look);
+        Ok(observe::seen(&host.run_checked(&script).await?).after(seen))
+    }
+}

@@ -1,0 +1,195 @@
+//! When addresses have moved: the member dials its peers at the new ones, without a restart.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::bring_up::BringUp;
+use super::errors::BringUpError;
+use super::membership_changes::RESOLVER;
+use super::model::MemberModel;
+use crate::host::{Host, Script};
+use crate::plugin::value::Value;
+use crate::topology::Topology;
+
+/// How long the new connections may take, in tenths of a second: etcd tries again each 100 ms, and a connection with TLS takes a few
+/// round trips.
+const PATIENCE: u32 = 100;
+
+/// What a member has to dial anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// The peers that it dials at another address than before, by name, and where.
+    pub peers: BTreeMap<String, SocketAddr>,
+    /// Whether it has moved itself: what it dialled from its old address, or through a NAT that had it, may be dead.
+    pub itself: bool,
+}
+
+impl Moved {
+    /// Whether there is anything to dial.
+    pub fn is_nothing(&self) -> bool {
+        self.peers.is_empty() && !self.itself
+    }
+}
+
+/// Compares with the state before: the addresses that the member dialled, and the servers.
+pub fn moved(member: &MemberModel, topology: &Topology, prior: &Value) -> Moved {
+    let before = prior.get("initial_cluster").as_str().unwrap_or_default();
+    let before: BTreeMap<&str, &str> = before.split(',').filter_map(|one| one.split_once('=')).collect();
+    let changed = |server: &str, name: &str, now: Option<&str>| {
+        let before = prior.at(&["cluster", "servers", server]);
+        !before.is_null() && before.get(name).as_str() != now
+    };
+    let private_changed = |server: &str| {
+        let now = member.cluster.servers.get(server);
+        now.is_some_and(|now| changed(server, "private_address", Some(&now.private_address)))
+    };
+    let mut peers = dialled(&member.server, topology);
+    peers.retain(|name, address| {
+        let url = format!("{}://{address}", topology.scheme());
+        // Behind a NAT whose address is the same as before, the machine that it leads to may be at another one.
+        before
+            .get(name.as_str())
+            .is_some_and(|before| *before != url || private_changed(name))
+    });
+    let public = member.server().and_then(|own| own.public_address.as_deref());
+    let itself = private_changed(&member.server) || changed(&member.server, "public_address", public);
+    Moved { peers, itself }
+}
+
+/// Where the member dials its peers.
+fn dialled(member: &str, topology: &Topology) -> BTreeMap<String, SocketAddr> {
+    let peers = topology.servers().keys().map(ToString::to_string);
+    let peers = peers.filter(|name| name != member);
+    peers
+        .filter_map(|name| Some((name.clone(), topology.dials(member, &name).ok()?)))
+        .collect()
+}
+
+impl BringUp<'_> {
+    /// Closes connections to addresses that are no longer those of peers, and sees that the peers that moved are dialled
+    /// where they are now. Returns what did not come about, in words.
+    ///
+    /// # Errors
+    /// If the script can't run, or Terraform asks to stop.
+    pub(super) async fn redial(&self, host: &Host) -> Result<Vec<String>, BringUpError> {
+        let look = Script::new("looking how old the hosts file is")
+            .line("printf 'age=%s\\n' \"$(($(date +%s) - $(stat -L -c %Y /etc/hosts)))\"");
+        let age = host.run_checked(&look).await?;
+        let age = age.value("age").and_then(|age| age.parse().ok()).unwrap_or(0);
+        // What was dialled before etcd sees the new file would be dialled at the old address.
+        let wait = RESOLVER.saturating_sub(Duration::from_secs(age));
+        if self.road.pause(wait).await.is_err() {
+            return Err(BringUpError::Stopped { runs: true });
+        }
+        let peers = dialled(&self.member.server, self.topology);
+        let list = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join(" ");
+        let mut ports: Vec<u16> = self
+            .topology
+            .servers()
+            .values()
+            .map(|server| server.peer_port)
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let script = Script::new("dialling the peers that moved")
+            .set("unit", self.layout.unit_name())
+            .set("ports", list(&mut ports.iter().map(ToString::to_string)))
+            .set("addresses", list(&mut peers.values().map(ToString::to_string)))
+            .set("moved", list(&mut self.moved.peers.values().map(ToString::to_string)))
+            .set("all", if self.moved.itself { "yes" } else { "no" })
+            .set("patience", PATIENCE.to_string())
+            .line(include_str!("redial.sh"));
+        let output = host.run_checked(&script).await?;
+        let mut left: Vec<String> = output
+            .values("stale")
+            .map(|far| {
+                format!(
+                    "it is still connected to {far}, an address that no server of the cluster has any more. The connection \
+                     could not be closed from outside (that takes `ss` of iproute2, and a kernel with INET_DIAG_DESTROY); \
+                     etcd dials anew when it breaks"
+                )
+            })
+            .collect();
+        let missing: Vec<&str> = output.values("missing").collect();
+        for (name, address) in &self.moved.peers {
+            if missing.contains(&address.to_string().as_str()) {
+                left.push(format!(
+                    "it has not reached {name} at {address}. Let TCP from {} through to it, and see that its member runs",
+                    self.member.server
+                ));
+            }
+        }
+        Ok(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{ClusterName, Domain, NetworkName, Scheme, Server, ServerName};
+
+    fn server(name: &str, network: &str, private: [u8; 4], public: [u8; 4]) -> Server {
+        Server {
+            name: ServerName::parse(name).unwrap(),
+            network: NetworkName::parse(network).unwrap(),
+            private_address: private.into(),
+            public_address: Some(public.into()),
+            egress_addresses: Vec::new(),
+            peer_port: 2380,
+            client_port: 2379,
+        }
+    }
+
+    fn member(public: &str) -> MemberModel {
+        let server = |name: &str, private: &str, public: &str| {
+            serde_json::json!({
+                "name": name, "network": "a", "private_address": private, "public_address": public,
+                "peer_port": 2380, "client_port": 2379,
+            })
+        };
+        let servers = [
+            server("a1", "10.0.0.1", public),
+            server("b0", "10.0.0.2", "203.0.113.7"),
+        ];
+        let cluster = serde_json::json!({ "name": "main", "servers": { "a1": servers[0], "b0": servers[1] } });
+        let member = serde_json::json!({ "cluster": cluster, "server": "a1", "version": "3.6.14" });
+        serde_json::from_value(member).unwrap()
+    }
+
+    #[test]
+    fn only_peers_that_were_there_before_move() {
+        let name = ClusterName::parse("main").unwrap();
+        let domain = Domain::of_cluster(&name);
+        let servers = vec![
+            server("a1", "a", [10, 0, 0, 1], [203, 0, 113, 1]),
+            server("a2", "a", [10, 0, 0, 2], [203, 0, 113, 2]),
+            server("b0", "b", [10, 0, 0, 2], [203, 0, 113, 7]),
+            server("b1", "b", [10, 0, 0, 1], [203, 0, 113, 9]),
+            server("c1", "c", [10, 0, 0, 1], [203, 0, 113, 3]),
+        ];
+        let topology = Topology::new(name, domain, Scheme::Https, servers).unwrap();
+        let before =
+            "a1=https://10.0.0.9:2380,a2=https://10.0.0.2:2380,b0=https://203.0.113.7:2380,b1=https://203.0.113.8:2380";
+        let prior = |public: &str| {
+            let own = Value::object([
+                ("private_address", "10.0.0.1".into()),
+                ("public_address", public.into()),
+            ]);
+            let servers = Value::object([("servers", Value::object([("a1", own)]))]);
+            Value::object([("cluster", servers), ("initial_cluster", before.into())])
+        };
+        let found = moved(&member("203.0.113.1"), &topology, &prior("203.0.113.1"));
+        let expected = BTreeMap::from([("b1".to_owned(), "203.0.113.9:2380".parse().unwrap())]);
+        assert_eq!(
+            found.peers, expected,
+            "not a1 itself, not a2 that stayed, not c1 that is new"
+        );
+        assert!(!found.itself);
+        assert!(moved(&member("203.0.113.1"), &topology, &prior("203.0.113.8")).itself);
+        assert!(
+            moved(&member("203.0.113.1"), &topology, &Value::Null).is_nothing(),
+            "a new member"
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! Whether a member came up: how many founders run, whether it answers, and whether every directed pair is connected.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bring_up::BringUp;
+use super::errors::BringUpError;
+use super::observe::{self, Look};
+use super::talk::{Talk, TalkError};
+use crate::etcd::api::{ApiError, Status};
+use crate::host::{Host, Script};
+use crate::membership::links;
+use crate::membership::member::Service;
+use crate::resource::cluster::servers::on_each;
+
+/// How long the directed pairs may take to connect once the member answers.
+const VERIFY: Duration = Duration::from_secs(60);
+/// How long one look at the member's health may take: it does not answer before it has a quorum.
+const HEALTH: Duration = Duration::from_secs(5);
+
+/// The longest pause between two looks at the directed pairs.
+const LOOKS: Duration = Duration::from_secs(1);
+
+/// Why a look at the directed pairs was not the last one.
+enum Lacks {
+    /// Some are not connected, in words.
+    Links(Vec<String>),
+    /// The member list.
+    Answer(ApiError),
+}
+
+impl BringUp<'_> {
+    /// How many founding members run, as far as their servers can be reached.
+    pub(super) async fn count_founders(&self) -> usize {
+        let founders = self.member.remaining_founders();
+        let mut others = self.member.cluster.servers.clone();
+        others.retain(|name, _| founders.contains(name) && *name != self.member.server);
+        let started = on_each(self.road, &others, HEALTH, false, |_, host| async move {
+            let script = Script::new("seeing whether the founder has started")
+                .set("cluster", &self.member.cluster.name)
+                .set("unit", self.layout.unit_name())
+                .line(include_str!("../await_start.sh"))
+                .line(include_str!("started.sh"));
+            let output = host.run_checked(&script).await?;
+            Ok(output.value("started").is_some())
+        })
+        .await;
+        1 + started.values().flatten().filter(|started| **started).count()
+    }
+
+    /// What the member says of itself, if it answers as one of a cluster with a leader.
+    pub(super) async fn answer(&self, talk: &Talk<'_>) -> Result<Status, TalkError> {
+        let api = talk.to(&self.member.server, HEALTH).await?;
+        match api.status(HEALTH).await? {
+            status if status.has_leader() => Ok(status),
+            _ => Err(TalkError::Api(ApiError::NoLeader {
+                member: self.member.server.clone(),
+            })),
+        }
+    }
+
+    async fn well(&self, talk: &Talk<'_>, caught_up: bool) -> Result<Status, TalkError> {
+        let status = self.answer(talk).await?;
+        if caught_up && !status.is_learner {
+            // A linearizable read waits until the member has applied what the leader has committed.
+            let api = talk.to(&self.member.server, HEALTH).await?;
+            api.confirm_quorum(HEALTH).await?;
+        }
+        Ok(status)
+    }
+
+    /// Waits until the member answers as one of a cluster with a leader.
+    /// With `caught_up`, a voter has to have applied all that the cluster has committed, too.
+    pub(super) async fn await_health(&self, host: &Host, caught_up: bool) -> Result<Status, BringUpError> {
+        let began = Instant::now();
+        let talk = self.talk()?;
+        loop {
+            let last = match self.well(talk, caught_up).await {
+                Ok(status) => return Ok(status),
+                Err(last) => last,
+            };
+            let seen = observe::observe(host, self.member, self.layout, Look::default()).await?;
+            if seen.service != Service::Running {
+                return Err(BringUpError::Failed {
+                    server: self.member.server.clone(),
+                    log: self.log(host).await,
+                });
+            }
+            if self.road.pause(Duration::from_millis(100)).await.is_err() {
+                return Err(BringUpError::Stopped { runs: true });
+            }
+            if Instant::now() >= self.deadline {
+                return Err(self.no_health(host, began, last).await);
+            }
+        }
+    }
+
+    pub(super) async fn no_health(&self, host: &Host, began: Instant, last: TalkError) -> BringUpError {
+        let log = self.log(host).await;
+        BringUpError::NoHealth {
+            server: self.member.server.clone(),
+            waited: began.elapsed(),
+            last: Box::new(last),
+            log,
+        }
+    }
+
+    /// Waits until every member reaches every other one, as far as they are in `scope`, this one included. Returns the listed
+    /// members that are not.
+    pub(super) async fn verify(&self, host: &Host, scope: Option<&[String]>) -> Result<Vec<String>, BringUpError> {
+        let began = Instant::now();
+        let until = self.deadline.min(began + VERIFY);
+        let talk = self.talk()?;
+        let api = match talk.to(&self.member.server, HEALTH).await {
+            Ok(api) => api,
+            Err(last) => return Err(self.no_health(host, began, last).await),
+        };
+        let in_scope = |name: &String| *name == self.member.server || scope.is_none_or(|scope| scope.contains(name));
+        let all = self.topology.servers().keys().map(ToString::to_string);
+        let mut asked: Vec<String> = all.filter(in_scope).collect();
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let (listed, active) = tokio::join!(api.members(HEALTH), talk.active_peers(&asked));
+            let lacks = match listed {
+                // It has answered before: a machine that is busy has not gone.
+                Err(last) => Lacks::Answer(last),
+                Ok(members) => {
+                    let names = talk.names_of(&members);
+                    let outside: Vec<String>;
+                    (asked, outside) = names
+                        .values()
+                        .cloned()
+                        .partition(|name| in_scope(name) && !self.unreached(name));
+                    let reached = links::by_name(&active, &names);
+                    let missing = links::missing(&asked, &reached);
+                    if missing.is_empty() {
+                        return Ok(outside);
+                    }
+                    let lines = missing
+                        .iter()
+                        .map(|(from, to)| self.describe_link(from, to, reached.contains_key(from)));
+                    Lacks::Links(lines.collect())
+                }
+            };
+            if Instant::now() >= until {
+                return Err(match lacks {
+                    Lacks::Links(lines) => BringUpError::Links(lines),
+                    Lacks::Answer(last) => self.no_health(host, began, last.into()).await,
+                });
+            }
+            if self.road.pause(pause).await.is_err() {
+                return Err(BringUpError::Stopped { runs: true });
+            }
+            // Each look is a connection to every member, and many clusters may be looked at at once.
+            pause = (pause * 2).min(LOOKS);
+        }
+    }
+
+    fn unreached(&self, name: &str) -> bool {
+        let server = self.member.cluster.servers.get(name);
+        server.is_some_and(|server| self.road.is_unreached(server))
+    }
+
+    pub(super) fn describe_link(&self, from: &str, to: &str, asked: bool) -> String {
+        if !asked {
+            return format!("  {from} could not be asked whether it reaches {to}");
+        }
+        match self.topology.dials(from, to) {
+            Ok(to_address) => format!(
+                "  {from} does not reach {to}, which it dials at {} port {}: let TCP from {from} through to it",
+                to_address.ip(),
+                to_address.port()
+            ),
+            Err(error) => format!("  {from} does not reach {to}: {error}"),
+        }
+    }
+
+    pub(super) async fn log(&self, host: &Host) -> String {
+        let script = Script::new("reading the member's log")
+            .set("unit", self.layout.unit_name())
+            .line(include_str!("log.sh"));
+        match host.run(&script).await {
+            Ok(output) => output.stdout.lines().map(|line| format!("  {line}\n")).collect(),
+            Err(error) => format!("  (the log could not be read: {error})"),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Talking to the members of a cluster: through the tunnel to each one's loopback.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::etcd::api::{Api, ApiError, ApiTarget, Member, TlsMaterial, http_get};
+use crate::etcd::metrics::Metrics;
+use crate::host::{Host, Secret};
+use crate::resource::cluster::model::ClusterModel;
+use crate::resource::road::{Road, RoadError};
+use crate::topology::{ServerName, Topology, ViewError};
+
+/// How long one question to a member may take.
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// Why a member did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TalkError {
+    /// Its server was not reached.
+    #[error(transparent)]
+    Road(#[from] RoadError),
+    /// It did not answer, or refused.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// There is no such server.
+    #[error(transparent)]
+    View(#[from] ViewError),
+}
+
+/// Who talks to the members of one cluster.
+pub struct Talk<'a> {
+    road: &'a Road,
+    cluster: &'a ClusterModel,
+    topology: &'a Topology,
+    tls: Option<TlsMaterial>,
+    open: Mutex<BTreeMap<String, Api>>,
+}
+
+impl<'a> Talk<'a> {
+    /// With this certificate; none without TLS.
+    pub fn new(road: &'a Road, cluster: &'a ClusterModel, topology: &'a Topology, tls: Option<TlsMaterial>) -> Self {
+        Self {
+            road,
+            cluster,
+            topology,
+            tls,
+            open: Mutex::default(),
+        }
+    }
+
+    /// With the certificate that a member has on its server, as root may read it there. `None` if the cluster has TLS
+    /// and the server no certificate.
+    pub fn borrow(
+        road: &'a Road,
+        cluster: &'a ClusterModel,
+        topology: &'a Topology,
+        certificate: Option<&String>,
+        key: Option<Secret>,
+    ) -> Option<Self> {
+        let tls = match &cluster.certificate_authorities {
+            None => None,
+            Some(authorities) => Some(TlsMaterial {
+                ca_pem: authorities.client.trusted().to_owned(),
+                cert_pem: certificate?.clone(),
+                key_pem: key?,
+            }),
+        };
+        Some(Self::new(road, cluster, topology, tls))
+    }
+
+    /// A connection to the member on this server; the one that there is, if there is one.
+    ///
+    /// # Errors
+    /// If it does not answer within the time.
+    pub async fn to(&self, name: &str, within: Duration) -> Result<Api, TalkError> {
+        let kept = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        if let Some(api) = kept {
+            return Ok(api);
+        }
+        let (host, target) = self.way(name, within).await?;
+        let api = Api::connect(&host, &target, within).await?;
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), api.clone());
+        Ok(api)
+    }
+
+    async fn way(&self, name: &str, within: Duration) -> Result<(Host, ApiTarget), TalkError> {
+        let (server, place) = self.topology.find(name)?;
+        let model = self.cluster.server(name)?;
+        let host = self.road.connect(model, within, false).await?;
+        let target = ApiTarget {
+            address: place.loopback(),
+            port: place.client_port,
+            tls: self.tls.clone(),
+            server_name: self.topology.domain().stable_name(server),
+        };
+        Ok((host, target))
+    }
+
+    /// What the member on this server measures. A connection of its own: it answers where the API does not.
+    ///
+    /// # Errors
+    /// If it does not answer within the time.
+    pub async fn metrics(&self, name: &str, within: Duration) -> Result<Metrics, TalkError> {
+        let (host, target) = self.way(name, within).await?;
+        Ok(Metrics::parse(&http_get(&host, &target, "/metrics", within).await?))
+    }
+
+    /// The IDs of the members that each of these members reaches, as its own metrics say; who does not answer is left out.
+    pub async fn active_peers(&self, members: &[String]) -> BTreeMap<String, BTreeSet<u64>> {
+        let asked = members.iter().map(|name| async move {
+            let metrics = self.metrics(name, QUESTION).await.ok()?;
+            let peers = metrics.connected_to();
+            let peers = peers.filter_map(|remote| u64::from_str_radix(remote, 16).ok());
+            Some((name.clone(), peers.collect()))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// The names of the servers by the IDs of their members.
+    pub fn names_of(&self, members: &[Member]) -> BTreeMap<u64, String> {
+        names_of(self.topology, members)
+    }
+}
+
+/// The names of the servers by the IDs of their members.
+pub fn names_of(topology: &Topology, members: &[Member]) -> BTreeMap<u64, String> {
+    let urls: BTreeMap<String, &ServerName> = topology
+        .servers()
+        .keys()
+        .filter_map(|server| Some((topology.peer_url(server).ok()?, server)))
+        .collect();
+    let names = members.iter().filter_map(|member| {
+        let server = member.peer_urls.iter().find_map(|url| urls.get(url))?;
+        Some((member.id, server.to_string()))
+    });
+    names.collect()
+}

@@ -1,0 +1,214 @@
+//! `data "etcd_cluster_status"`: what it says of a healthy cluster is what is seen from outside, and what is broken after
+//! founding is found and named.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use etcd_lab::{Builder, Delay, Lab};
+use serde_json::Value;
+
+use crate::configuration::Configuration;
+use crate::outside::{dialled, eventually, heard_from, leader, status};
+use crate::prefix;
+use crate::terraform::Terraform;
+
+const DATA: &str = r#"
+data "etcd_cluster_status" "main" {
+  cluster    = etcd_cluster.main
+  timeout    = "6s"
+  depends_on = [etcd_member.this]
+}
+output "status" { value = data.etcd_cluster_status.main }
+output "seen"   { value = timestamp() }
+"#;
+
+const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
+
+/// Looks, without refreshing anything else.
+fn look(terraform: &Terraform<'_>) -> Result<(Value, Duration)> {
+    let start = Instant::now();
+    terraform
+        .run(&["apply", "-auto-approve", "-input=false", "-no-color", "-refresh=false"])?
+        .ok()?;
+    let status = terraform.state()?["values"]["outputs"]["status"]["value"].take();
+    Ok((status, start.elapsed()))
+}
+
+fn link<'a>(status: &'a Value, from: &str, to: &str) -> Result<&'a Value> {
+    let links = status["links"].as_array().context("no links")?;
+    let found = links.iter().find(|link| link["from"] == from && link["to"] == to);
+    found.with_context(|| format!("no link from {from} to {to}"))
+}
+
+fn problems(status: &Value) -> String {
+    let problems = status["problems"].as_array().into_iter().flatten();
+    problems.filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
+/// A formed cluster with the data source in its configuration.
+fn formed<'a>(lab: &'a Lab, etcd: &str, terraform: &str) -> Result<Terraform<'a>> {
+    let terraform = Terraform::new(lab, terraform)?;
+    let configuration = Configuration::new(lab, &HOSTS, etcd)?;
+    terraform.configure(&(configuration.render() + DATA))?;
+    terraform.apply()?;
+    Ok(terraform)
+}
+
+#[test]
+fn the_status_says_what_is_seen_from_outside() -> Result<()> {
+    let mut lab = Builder::standard(&prefix("status")).only(&HOSTS).up()?;
+    lab.wan_everywhere(Delay::ms(20.0))?;
+    lab.egress("b1", Some([203, 0, 113, 29].into()))?;
+    let terraform = formed(&lab, "3.6.16", "1.11")?;
+    let (seen, _) = look(&terraform)?;
+    ensure!(seen["healthy"] == true && problems(&seen).is_empty(), "{seen:#}");
+    assert_eq!(
+        (&seen["voters"], &seen["quorum"], &seen["failures_tolerated"]),
+        (&3.into(), &2.into(), &1.into())
+    );
+    assert_eq!(seen["expendable_networks"], serde_json::json!(["A", "B", "C"]));
+    assert_eq!(seen["leader"], leader(&lab, &HOSTS)?);
+    for host in HOSTS {
+        let member = &seen["members"][host];
+        let outside = status(&lab, host)?;
+        assert_eq!(member["version"], outside.version);
+        assert_eq!(member["member_id"], format!("{:x}", outside.member_id));
+        assert_eq!(seen["cluster_id"], format!("{:x}", outside.cluster_id));
+        ensure!(member["quota"].as_i64() >= Some(1 << 31), "{member:#}");
+        ensure!(
+            member["clock_offset_ms"].as_i64().is_some_and(|ms| ms.abs() < 500),
+            "{member:#}"
+        );
+        ensure!(member["certificate_expiry"]["peer_client"].is_string(), "{member:#}");
+        for other in HOSTS.into_iter().filter(|other| *other != host) {
+            let link = link(&seen, host, other)?;
+            let address = link["address"].as_str().unwrap_or_default().parse()?;
+            ensure!(
+                link["connected"] == true && link["reachable"] == true && dialled(&lab, host)?.contains(&address),
+                "{link:#}"
+            );
+            let source = link["source_address"].as_str().unwrap_or_default();
+            ensure!(
+                heard_from(&lab, other)?.contains(&source.parse()?),
+                "{other} does not hear {host} from {source}: {link:#}"
+            );
+            ensure!(host != "b1" || source == "203.0.113.29", "{link:#}");
+            let rtt = link["rtt_ms"].as_f64().unwrap_or_default();
+            ensure!((35.0..200.0).contains(&rtt), "{link:#}");
+        }
+    }
+    let (svg, mermaid) = (seen["diagram_svg"].as_str(), seen["diagram_mermaid"].as_str());
+    ensure!(
+        svg.is_some_and(|svg| svg.contains("203.0.113.21") && svg.contains(" ms</text>")),
+        "{svg:?}"
+    );
+    ensure!(mermaid.is_some_and(|text| text.contains("(leader)")), "{mermaid:?}");
+    let state = std::fs::read_to_string(terraform.work().join("terraform.tfstate"))?;
+    let data = serde_json::from_str::<Value>(&state)?;
+    let resources = data["resources"].as_array().context("no resources")?;
+    let data = resources
+        .iter()
+        .find(|one| one["mode"] == "data")
+        .context("no data source")?;
+    ensure!(
+        data.to_string().contains("BEGIN CERTIFICATE"),
+        "it needs the authority's certificate"
+    );
+    ensure!(
+        !data.to_string().contains("PRIVATE KEY"),
+        "a private key is in its state"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_breaks_after_founding_is_named() -> Result<()> {
+    let lab = Builder::standard(&prefix("status-broken")).only(&HOSTS).up()?;
+    lab.wan_everywhere(Delay::ms(10.0))?;
+    let terraform = formed(&lab, "3.5.30", "1.15")?;
+
+    // One direction of one pair.
+    lab.close_port("a1", "b1", 2380)?;
+    eventually("the closed direction shows", Duration::from_secs(60), || {
+        let (seen, _) = look(&terraform)?;
+        let wanted = "a1 does not reach b1, which it dials at 203.0.113.21 port 2380";
+        Ok(seen["healthy"] == false
+            && problems(&seen).contains(wanted)
+            && link(&seen, "b1", "a1")?["connected"] == true)
+    })?;
+    lab.open_ports("b1")?;
+    eventually("it heals", Duration::from_secs(60), || {
+        Ok(look(&terraform)?.0["healthy"] == true)
+    })?;
+
+    // A clock, as far as the machine's own `date` goes.
+    lab.write_file(
+        "c1",
+        "/usr/local/bin/date",
+        b"#!/bin/sh\n[ \"$1\" = +%s.%N ] && exec /bin/date -d '20 seconds' +%s.%N\nexec /bin/date \"$@\"\n",
+    )?;
+    lab.exec("c1", "chmod 755 /usr/local/bin/date")?.ok()?;
+    let (seen, _) = look(&terraform)?;
+    let apart = seen["clock_difference_ms"].as_i64().unwrap_or_default();
+    ensure!((19_000..=20_500).contains(&apart), "{seen:#}");
+    ensure!(
+        problems(&seen).contains("the clocks of") && problems(&seen).contains("c1 differ by"),
+        "{seen:#}"
+    );
+    lab.exec("c1", "rm /usr/local/bin/date")?.ok()?;
+
+    // A member that does not run, then a server that is gone.
+    lab.exec("c1", "systemctl stop etcd-main")?.ok()?;
+    let (seen, _) = look(&terraform)?;
+    ensure!(
+        problems(&seen).contains("c1: its etcd does not run (the service is inactive)"),
+        "{seen:#}"
+    );
+    lab.power_off("c1")?;
+    let (seen, took) = look(&terraform)?;
+    eprintln!("a look with a dead server took {took:?} of 6 s, Terraform included");
+    // The time-out of 6 s for each server, and what a busy machine needs for the rest.
+    ensure!(took < Duration::from_secs(30), "it took {took:?}");
+    assert_eq!(seen["members"]["c1"]["reachable"], false);
+    assert_eq!(
+        (&seen["has_quorum"], &seen["failures_tolerated"]),
+        (&true.into(), &0.into())
+    );
+    ensure!(problems(&seen).contains("c1: its server can't be reached"), "{seen:#}");
+    lab.power_off("b1")?;
+    eventually("the lost quorum shows", Duration::from_secs(30), || {
+        let (seen, _) = look(&terraform)?;
+        Ok(seen["has_quorum"] == false && seen["members"]["a1"]["version"] == "3.5.30")
+    })?;
+    let (seen, took) = look(&terraform)?;
+    eprintln!("{}\n({took:?})", problems(&seen));
+    // The time-out of 6 s for each server, and what a busy machine needs for the rest.
+    ensure!(took < Duration::from_secs(30), "it took {took:?}");
+    ensure!(
+        problems(&seen).starts_with("no quorum: 0 of 3 voting members healthy, 2 needed"),
+        "{seen:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_rejected_connection_is_told_with_its_address_and_reason() -> Result<()> {
+    // etcd 3.4 compares the address of a peer with its certificate, and has no certificate without addresses.
+    let lab = Builder::standard(&prefix("status-egress")).only(&HOSTS).up()?;
+    let terraform = formed(&lab, "3.4.23", "1.15")?;
+    Lab::attach(&prefix("status-egress"))?.egress("b1", Some([203, 0, 113, 29].into()))?;
+    // What is connected stays so.
+    lab.exec("b1", "systemctl restart etcd-main")?.ok()?;
+    eventually("the rejections show", Duration::from_secs(60), || {
+        let (seen, _) = look(&terraform)?;
+        let rejected = seen["members"]["a1"]["rejected"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        Ok(problems(&seen).contains("b1 does not reach a1")
+            && rejected.iter().any(|one| one["address"] == "203.0.113.29"))
+    })?;
+    let (seen, _) = look(&terraform)?;
+    eprintln!("{}\n{:#}", problems(&seen), seen["members"]["a1"]["rejected"]);
+    Ok(())
+}

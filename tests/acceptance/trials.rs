@@ -1,0 +1,347 @@
+//! Trials: a change of a running cluster whose provider is killed at a random moment, while a client writes all the time. The next
+//! apply ends in what was wanted, a plan after it finds nothing to do, and nothing that was acknowledged is lost.
+//!
+//!     TRIALS=100 ACCEPTANCE_SEED=1 cargo test --features acceptance --test acceptance -- the_provider_is_killed_in_changes --ignored --nocapture
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use etcd_lab::{Builder, Lab, Output};
+
+use crate::chance::Chance;
+use crate::configuration::Configuration;
+use crate::outside::{ctl, eventually, one_cluster, status};
+use crate::prefix;
+use crate::scaling::Scene;
+use crate::terraform::Terraform;
+use crate::writer::{Writer, Written};
+
+const ALL: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
+const VERSIONS: [&str; 3] = ["3.5.30", "3.6.16", "3.7.3"];
+/// How many trials there are without `TRIALS`: one each of the changes that take least time.
+const FEW: usize = 4;
+/// An election takes one or two seconds, and a client finds another member within one: a pause that is this long is none of these,
+/// but a quorum that was broken.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    /// Another option, for which every member is restarted.
+    Option,
+    /// Three become five.
+    Grow,
+    /// A member whose data is lost.
+    Wiped,
+    /// Five become three.
+    Shrink,
+    /// The next minor version of etcd.
+    Upgrade,
+    /// A machine that is gone for good, and another server in its place.
+    Replace,
+}
+
+const CHANGES: [Change; 6] = [
+    Change::Option,
+    Change::Grow,
+    Change::Wiped,
+    Change::Shrink,
+    Change::Upgrade,
+    Change::Replace,
+];
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Option => "another option",
+            Self::Grow => "three become five",
+            Self::Wiped => "data lost",
+            Self::Shrink => "five become three",
+            Self::Upgrade => "next minor version",
+            Self::Replace => "dead server replaced",
+        })
+    }
+}
+
+/// What came of the trials of one change.
+#[derive(Default)]
+struct Record {
+    killed: u32,
+    in_time: u32,
+    longest_pause: Duration,
+    /// How long an apply takes that nobody kills, as far as that is known.
+    whole: Option<Duration>,
+}
+
+/// The cluster that all is tried on.
+struct Trials<'a> {
+    scene: Scene<'a>,
+    chance: Chance,
+    version: usize,
+    /// The option that changes; none at first.
+    snapshots: Option<u32>,
+    records: BTreeMap<Change, Record>,
+}
+
+/// What becomes of the provider that a trial kills, and of the apply after it.
+struct Outcome {
+    after: Duration,
+    killed: bool,
+    took: Duration,
+    written: Written,
+}
+
+impl<'a> Trials<'a> {
+    fn new(lab: &'a Lab) -> Result<Self> {
+        Ok(Self {
+            scene: Scene::found_with(lab, &["a1", "b1", "c1"], VERSIONS[0])?,
+            chance: Chance::new(),
+            version: 0,
+            snapshots: None,
+            records: CHANGES.map(|change| (change, Record::default())).into(),
+        })
+    }
+
+    fn lab(&self) -> &'a Lab {
+        self.scene.lab
+    }
+
+    /// The change that was tried least often among those that can be made.
+    fn next(&self) -> Change {
+        let fits = |change: &&Change| match change {
+            Change::Grow => self.scene.hosts.len() == 3,
+            Change::Shrink => self.scene.hosts.len() == 5,
+            // With five there is no server left to come in its place.
+            Change::Replace => self.scene.hosts.len() == 3,
+            Change::Option | Change::Wiped | Change::Upgrade => true,
+        };
+        let tried = |change: &&Change| self.records.get(change).map_or(0, |record| record.killed);
+        CHANGES
+            .iter()
+            .filter(fits)
+            .min_by_key(tried)
+            .copied()
+            .unwrap_or(Change::Option)
+    }
+
+    /// A new cluster of the oldest version, as no version goes back.
+    fn begin_anew(&mut self) -> Result<()> {
+        self.scene.terraform.destroy()?;
+        (self.version, self.snapshots) = (0, None);
+        self.scene.hosts = vec!["a1", "b1", "c1"];
+        self.scene.terraform.write("main.tf", &self.configuration()?)?;
+        self.scene.terraform.apply()?;
+        self.scene.cluster = one_cluster(self.lab(), &self.scene.hosts)?;
+        Ok(())
+    }
+
+    fn configuration(&self) -> Result<String> {
+        let configuration = Configuration::new(self.lab(), &self.scene.hosts, VERSIONS[self.version])?;
+        let configuration = match self.snapshots {
+            Some(count) => configuration.member("config", format!("{{ \"snapshot-count\" = \"{count}\" }}")),
+            None => configuration,
+        };
+        Ok(configuration.render())
+    }
+
+    /// Makes a trial of the change, and says whether the provider was killed in it.
+    fn make(&mut self, change: Change) -> Result<bool> {
+        if change == Change::Upgrade && self.version + 1 == VERSIONS.len() {
+            self.begin_anew()?;
+        }
+        let lab = self.lab();
+        let writer = Writer::start(lab, &self.scene.hosts)?;
+        let dead = self.wish(change, &writer)?;
+        let outcome = self.try_it(change, writer)?;
+        if let Some(dead) = dead {
+            // Another machine for a later trial; nothing of the old one is left.
+            lab.replace_machine(dead)?;
+            lab.power_on(dead)?;
+            lab.trust(dead)?;
+        }
+        for host in ALL {
+            lab.exec(host, "rm -rf /var/lib/etcd/main.*")?.ok()?;
+        }
+        let record = self.records.entry(change).or_default();
+        if outcome.killed {
+            record.killed += 1;
+            record.longest_pause = record.longest_pause.max(outcome.written.longest_pause.length);
+            eprintln!(
+                "{change}: killed after {:.2?}, the next apply took {:.1?}; {} writes, longest pause {:.0?}",
+                outcome.after, outcome.took, outcome.written.acknowledged, outcome.written.longest_pause.length
+            );
+        } else {
+            record.in_time += 1;
+            record.whole = Some(outcome.took);
+            eprintln!("{change}: done in {:.1?} before it was killed", outcome.took);
+        }
+        Ok(outcome.killed)
+    }
+
+    /// Writes the wanted configuration, and does to the cluster what the change is to mend. Returns the host that is dead now.
+    fn wish(&mut self, change: Change, writer: &Writer) -> Result<Option<&'a str>> {
+        let hosts = self.scene.hosts.clone();
+        let mut dead = None;
+        match change {
+            Change::Option => self.snapshots = Some(self.snapshots.unwrap_or(20_000) + 1),
+            Change::Upgrade => self.version += 1,
+            Change::Grow => {
+                ALL.into_iter()
+                    .filter(|host| !hosts.contains(host))
+                    .for_each(|host| writer.through(host));
+                self.scene.hosts = ALL.to_vec();
+            }
+            Change::Shrink => {
+                for _ in 0..2 {
+                    let goes = self.chance.one_of(&self.scene.hosts).context("nobody to go")?;
+                    writer.without(goes);
+                    self.scene.hosts.retain(|host| *host != goes);
+                }
+            }
+            Change::Wiped => {
+                let host = self.chance.one_of(&hosts).context("nobody to wipe")?;
+                let wipe =
+                    "systemctl kill --signal=KILL etcd-main; systemctl stop etcd-main; rm -rf /var/lib/etcd/main";
+                self.lab().exec(host, wipe)?.ok()?;
+            }
+            Change::Replace => {
+                let gone = self.chance.one_of(&hosts).context("nobody to die")?;
+                let spare: Vec<&str> = ALL.into_iter().filter(|host| !hosts.contains(host)).collect();
+                let comes = self.chance.one_of(&spare).context("nobody to come")?;
+                writer.without(gone);
+                self.lab().power_off(gone)?;
+                writer.through(comes);
+                self.scene.hosts = hosts.into_iter().filter(|host| *host != gone).chain([comes]).collect();
+                dead = Some(gone);
+            }
+        }
+        self.scene.terraform.write("main.tf", &self.configuration()?)?;
+        Ok(dead)
+    }
+
+    fn try_it(&mut self, change: Change, writer: Writer) -> Result<Outcome> {
+        let terraform = &self.scene.terraform;
+        let plan = ["plan", "-input=false", "-no-color", "-out=saved.plan"];
+        terraform.run(&plan)?.ok().with_context(|| change.to_string())?;
+        let usual = self.records.get(&change).and_then(|record| record.whole);
+        let after = usual.unwrap_or(Duration::from_secs(20)).mul_f64(self.chance.fraction());
+        let begun = Instant::now();
+        let (first, killed) = kill_after(terraform, after)?;
+        let what = || {
+            format!(
+                "ACCEPTANCE_SEED={}: {change}, killed after {after:?}: {killed}; that apply said:\n{}{}\n{}",
+                self.chance.seed(),
+                first.stdout,
+                first.stderr,
+                journals(self.lab(), &self.scene.hosts)
+            )
+        };
+        if !killed {
+            first.clone().ok().with_context(what)?;
+        }
+        let mut took = begun.elapsed();
+        if killed {
+            let again = Instant::now();
+            terraform.apply().with_context(what)?;
+            took = again.elapsed();
+        }
+        self.scene.is_whole().with_context(what)?;
+        self.runs_what_is_wanted().with_context(what)?;
+        let written = writer.stop().with_context(what)?;
+        written.nothing_lost().with_context(what)?;
+        let pause = written.longest_pause;
+        ensure!(
+            pause.length < LONGEST_PAUSE,
+            "{}: nothing was written for {pause:?}",
+            what()
+        );
+        Ok(Outcome {
+            after,
+            killed,
+            took,
+            written,
+        })
+    }
+
+    /// As each member itself says, and its configuration.
+    fn runs_what_is_wanted(&self) -> Result<()> {
+        for host in &self.scene.hosts {
+            let runs = status(self.lab(), host)?.version;
+            ensure!(runs == VERSIONS[self.version], "{host} runs {runs}");
+            let text = self.lab().read_file(host, "/etc/etcd/main/etcd.yaml")?;
+            let count = self.snapshots.map(|count| format!("snapshot-count: {count}"));
+            ensure!(count.is_none_or(|count| text.contains(&count)), "{host} has {text}");
+            let command = "tr '\\0' ' ' < /proc/$(pgrep -xo etcd)/cmdline";
+            let command = self.lab().exec(host, command)?.ok()?;
+            ensure!(!command.contains("snapshot.yaml"), "{host} runs {command}");
+        }
+        // Where nothing was left to do the dead provider's may still be there, and goes by itself.
+        eventually("no lock is left", Duration::from_secs(40), || {
+            let host = self.scene.hosts.first().context("no hosts")?;
+            Ok(
+                ctl(self.lab(), host, "get --prefix --keys-only terraform-provider-etcd/")?
+                    .trim()
+                    .is_empty(),
+            )
+        })
+    }
+}
+
+/// Applies the saved plan, and kills the provider after some time; what Terraform said, and whether it was killed in time.
+fn kill_after(terraform: &Terraform, after: Duration) -> Result<(Output, bool)> {
+    let begun = Instant::now();
+    let mut running = terraform.start(&["apply", "-input=false", "-no-color", "saved.plan"])?;
+    while begun.elapsed() < after && !running.ended()? {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    if !running.ended()? {
+        // It may end in this very moment.
+        running.kill_provider().ok();
+    }
+    let said = running.wait()?;
+    let killed = !said.success();
+    Ok((said, killed))
+}
+
+/// What etcd said last on each host.
+fn journals(lab: &Lab, hosts: &[&str]) -> String {
+    hosts.iter().fold(String::new(), |text, host| {
+        let log = lab.exec(host, "journalctl -u etcd-main -o cat --no-pager -n 8 | cut -c1-300");
+        text + "--- " + host + "\n" + &log.map(|output| output.stdout).unwrap_or_default()
+    })
+}
+
+#[test]
+#[ignore = "takes minutes for each trial: run it by name with --ignored"]
+fn the_provider_is_killed_in_changes() -> Result<()> {
+    let wanted = match std::env::var("TRIALS") {
+        Ok(count) => count.parse().context("TRIALS is no number")?,
+        Err(_) => FEW,
+    };
+    let lab = Builder::standard(&prefix("trials")).only(&ALL).up()?;
+    let mut trials = Trials::new(&lab)?;
+    let seed = trials.chance.seed();
+    eprintln!("ACCEPTANCE_SEED={seed}");
+    let mut killed = 0;
+    for round in 0.. {
+        if killed == wanted {
+            break;
+        }
+        ensure!(
+            round < 3 * wanted + 3,
+            "of {round} applies only {killed} were killed in time"
+        );
+        let change = trials.next();
+        eprint!("{killed} of {wanted}: ");
+        killed += usize::from(trials.make(change)?);
+    }
+    for (change, record) in &trials.records {
+        eprintln!(
+            "{change}: {} killed and converged, {} were done before; longest pause {:.0?}",
+            record.killed, record.in_time, record.longest_pause
+        );
+    }
+    Ok(())
+}
