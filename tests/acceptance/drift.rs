@@ -197,7 +197,10 @@ fn a_member_that_was_removed_by_hand_joins_anew() -> Result<()> {
     ctl(&lab, "a1", "put before removed")?;
     let id = toy.terraform.attributes(&member("b1"))?["member_id"].clone();
     let id = id.as_str().context("no member ID")?;
-    ctl(&lab, "a1", &format!("member remove {id}"))?;
+    // etcd takes nobody out before the others have been connected for five seconds ("unhealthy cluster").
+    eventually("etcd takes b1 out", Duration::from_secs(20), || {
+        Ok(ctl(&lab, "a1", &format!("member remove {id}")).is_ok())
+    })?;
     eventually("b1 ends by itself", Duration::from_secs(20), || {
         Ok(!lab.exec("b1", "systemctl is-active --quiet etcd-main")?.success())
     })?;
