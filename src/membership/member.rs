@@ -128,6 +128,8 @@ pub struct Desired {
     pub founders: usize,
     /// Whether this member is one of them.
     pub founder: bool,
+    /// Whether they are the cluster's servers still, neither more nor less: a permit to found is good for exactly those.
+    pub as_founded: bool,
     /// Whether to see that every directed pair is connected, once it runs.
     pub verify: bool,
     /// The minor version of etcd: 5 for 3.5.
@@ -212,7 +214,9 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
         }
         return match observed.data {
             Data::Member => resume(observed),
-            _ if permitted => Step::Install(Start::Found),
+            // With other names than the others have started with it would be of another cluster. One that has a quorum takes it as the
+            // voter that it lists.
+            _ if permitted && desired.as_founded => Step::Install(Start::Found),
             _ => join(observed, desired),
         };
     }

@@ -25,6 +25,7 @@ fn desired() -> Desired {
         token: "t".into(),
         founders: 3,
         founder: true,
+        as_founded: true,
         verify: true,
         minor: 6,
     }
@@ -33,6 +34,31 @@ fn desired() -> Desired {
 #[test]
 fn a_permit_founds() {
     assert_eq!(next_step(&permitted(), &desired()), Step::Install(Start::Found));
+}
+
+#[test]
+fn a_permit_is_void_once_the_servers_are_others() {
+    let desired = Desired {
+        as_founded: false,
+        ..desired()
+    };
+    let looked = |cluster| Observed {
+        cluster: Some(cluster),
+        ..permitted()
+    };
+    assert_eq!(next_step(&permitted(), &desired), Step::LookAtCluster);
+    let step = next_step(&looked(Cluster::NoQuorum), &desired);
+    assert_eq!(step, Step::Refuse(Refusal::NoCluster));
+    // It founded nothing, and is listed as a voter: it starts as that.
+    let lives = Cluster::Lives(Lives {
+        own: Listed::Unstarted,
+        others: 2,
+        healthy: 2,
+        leads: false,
+        minors: Some((6, 6)),
+        learner: None,
+    });
+    assert_eq!(next_step(&looked(lives), &desired), Step::Install(Start::Join));
 }
 
 #[test]
@@ -416,10 +442,10 @@ proptest! {
     /// Interrupted after any steps and begun again, it ends, founds once at most, and a second run changes nothing.
     #[test]
     fn it_ends_wherever_it_is_interrupted(
-        mut world in any_world(), founder in any::<bool>(), verify in any::<bool>(), founders in 1usize..6,
+        mut world in any_world(), founder in any::<bool>(), as_founded in any::<bool>(), verify in any::<bool>(), founders in 1usize..6,
         interruptions in prop::collection::vec(1usize..4, 0..6)
     ) {
-        let desired = Desired { token: "t".into(), founders, founder, verify, minor: 6 };
+        let desired = Desired { token: "t".into(), founders, founder, as_founded, verify, minor: 6 };
         let mut interruptions = interruptions.into_iter();
         let mut left = interruptions.next();
         for _ in 0..64 {
@@ -457,7 +483,7 @@ proptest! {
 
     #[test]
     fn foreign_data_is_never_touched(world in any_world(), founder in any::<bool>()) {
-        let desired = Desired { token: "t".into(), founders: 3, founder, verify: true, minor: 6 };
+        let desired = Desired { token: "t".into(), founders: 3, founder, as_founded: true, verify: true, minor: 6 };
         let observed = world.observed;
         if observed.data == Data::Other || (observed.data == Data::Member && observed.token.as_deref() != Some("t")) {
             prop_assert!(matches!(next_step(&observed, &desired), Step::Refuse(_)));

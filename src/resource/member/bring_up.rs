@@ -131,6 +131,7 @@ impl BringUp<'_> {
             token: self.member.cluster.token().to_owned(),
             founders: self.member.remaining_founders().len(),
             founder: self.member.is_founder(),
+            as_founded: self.member.has_its_founders(),
             verify: self.verify,
             minor: self.version.number().1,
         };

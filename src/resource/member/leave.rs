@@ -18,11 +18,11 @@ use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
 use crate::host::{Host, RunError, Script, Secret};
-use crate::membership::leaving::{Fate, Leaving, Peer, decide};
+use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
 use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
-use crate::resource::cluster::servers::stamp;
+use crate::resource::cluster::servers::{root_file, stamp};
 use crate::resource::road::{Road, RoadError};
 use crate::topology::Topology;
 
@@ -31,6 +31,8 @@ use crate::topology::Topology;
 /// changes of the member list, and decides nothing.
 const TOGETHER: Duration = Duration::from_millis(300);
 const QUESTION: Duration = Duration::from_secs(5);
+/// How often to look whether those that are awaited have joined.
+const AWAITED: Duration = Duration::from_secs(1);
 
 /// A member that is to leave.
 pub struct Leave<'a> {
@@ -83,8 +85,8 @@ impl Leave<'_> {
         };
         let outcome = match host {
             Err(error) => self.left_behind(&how, &error).into(),
-            Ok(host) => match self.remove(&host, how == Leaving::StopAll).await {
-                Ok(()) => Diagnostics::new(),
+            Ok(host) => match self.off_the_server(&host, &how).await {
+                Ok(diagnostics) => diagnostics,
                 Err(error) => self.failed(error.to_string()),
             },
         };
@@ -102,7 +104,7 @@ impl Leave<'_> {
     fn left_behind(&self, how: &Leaving, error: &RoadError) -> Diagnostic {
         let (name, cluster) = (&self.member.server, &self.member.cluster.name);
         let outcome = match how {
-            Leaving::StopAll | Leaving::Last => {
+            Leaving::StopAll | Leaving::Last | Leaving::Rest => {
                 "Nothing of its cluster stays, and if its etcd runs, it was not stopped."
             }
             _ => "It is in its cluster no longer. If its etcd runs, it stops when it hears of that from the others.",
@@ -151,22 +153,36 @@ impl Leave<'_> {
     /// Takes the member out of the cluster, if it is in it and others stay. Says what was decided. The turn goes on until the member is
     /// off its server: another process may want one there.
     async fn out_of_cluster(&self, host: Option<&Host>) -> Result<(Leaving, Option<Turn>), String> {
-        let mut turn = match self.way().await? {
-            Way::Together => return Ok((Leaving::StopAll, None)),
-            Way::Alone(turn) => turn,
-        };
-        match self.alone(host, &mut turn).await {
-            // Nobody stays who could want one, or answer.
-            Ok(how @ (Leaving::StopAll | Leaving::Last)) => {
-                turn.end().await;
-                Ok((how, None))
-            }
-            Ok(how) => Ok((how, Some(turn))),
-            Err(detail) => {
-                turn.end().await;
-                Err(detail)
+        loop {
+            let mut turn = match self.way().await? {
+                Way::Together => return Ok((Leaving::StopAll, None)),
+                Way::Alone(turn) => turn,
+            };
+            match self.alone(host, &mut turn).await {
+                // Nobody stays who could want one, or answer.
+                Ok(how @ (Leaving::StopAll | Leaving::Last | Leaving::Rest)) => {
+                    turn.end().await;
+                    return Ok((how, None));
+                }
+                Ok(Leaving::Refuse(refusal)) => {
+                    turn.end().await;
+                    if !self.may_wait(&refusal) {
+                        return Err(format!("Nothing was changed: {refusal}."));
+                    }
+                    self.road.pause(AWAITED).await.map_err(|error| error.to_string())?;
+                }
+                Ok(how) => return Ok((how, Some(turn))),
+                Err(detail) => {
+                    turn.end().await;
+                    return Err(detail);
+                }
             }
         }
+    }
+
+    /// Those that are to join need turns of their own for that.
+    fn may_wait(&self, refusal: &Refusal) -> bool {
+        matches!(refusal, Refusal::Awaited { .. }) && Instant::now() + AWAITED < self.deadline
     }
 
     async fn alone(&self, host: Option<&Host>, turn: &mut Turn) -> Result<Leaving, String> {
@@ -202,12 +218,17 @@ impl Leave<'_> {
             // Somebody else has changed the cluster meanwhile.
             survey = look().await;
         }
-        let leaving = self.road.leaving(self.member.cluster.token());
+        let token = self.member.cluster.token();
+        let (leaving, coming) = (self.road.leaving(token), self.road.coming(token));
         let others_run = survey.is_none() && self.others_run(&leaving).await;
         let peers = survey.as_ref().map(peers);
-        let decision = decide(&self.member.server, self.fate, &leaving, peers.as_deref(), others_run);
+        let run = InThisRun {
+            servers: &self.member.cluster.servers.keys().cloned().collect(),
+            leaving: &leaving,
+            coming: &coming,
+        };
+        let decision = decide(&self.member.server, self.fate, &run, peers.as_deref(), others_run);
         match (&decision, survey, talk.as_ref()) {
-            (Leaving::Refuse(refusal), ..) => return Err(format!("Nothing was changed: {refusal}.")),
             (Leaving::Remove, Some(survey), Some(talk)) => {
                 if let Err(error) = hand_over(talk, &survey).await {
                     // It costs an election and nothing more.
@@ -276,6 +297,33 @@ impl Leave<'_> {
             }
         });
         join_all(asked).await.into_iter().any(|runs| runs)
+    }
+
+    /// What becomes of the member on its server.
+    async fn off_the_server(&self, host: &Host, how: &Leaving) -> Result<Diagnostics, RunError> {
+        if *how != Leaving::Rest {
+            return self.remove(host, *how == Leaving::StopAll).await.map(|()| Diagnostics::new());
+        }
+        self.rest(host).await?;
+        let (name, cluster) = (&self.member.server, &self.member.cluster.name);
+        let detail = format!(
+            "It was the last member of the cluster {cluster} that took part in it, and the cluster has servers of which nobody said that \
+             they are to go. So it was stopped, and its data stays in {data}. A member on {name} goes on from there: until it is back in \
+             the configuration, no other one has a cluster to join. If the cluster is to end, destroy it.",
+            data = self.layout.data_dir(),
+        );
+        let summary = format!("The cluster {cluster} rests on server {name}");
+        Ok(Diagnostic::warning(summary, detail).at(Path::of("server")).into())
+    }
+
+    /// Stops the member, and leaves everything of it where it is.
+    async fn rest(&self, host: &Host) -> Result<(), RunError> {
+        let mode = self.member.on_destroy.as_deref().unwrap_or("keep_data");
+        let script = Script::new("stopping the member")
+            .set("unit", self.layout.unit_name())
+            .write_file(&root_file(self.layout.resting().to_string(), mode))
+            .line("systemctl --quiet disable \"$unit\" 2>/dev/null || true\nsystemctl stop \"$unit\"");
+        host.run_checked(&script).await.map(drop)
     }
 
     /// Stops the member and takes it off the server.
