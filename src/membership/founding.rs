@@ -305,7 +305,10 @@ mod tests {
         let two = vec![with_data(), with_data(), clean(), clean()];
         assert_eq!(again(3, two), Founding::Underway, "a quorum of the three has started");
         let none = again(3, vec![clean(), clean()]);
-        assert!(matches!(none, Founding::Permit(names) if names.len() == 2), "nobody has started");
+        assert!(
+            matches!(none, Founding::Permit(names) if names.len() == 2),
+            "nobody has started"
+        );
         let founders = BTreeSet::from(["s0".to_owned(), "s9".to_owned()]);
         let removed = BTreeMap::from([("s9".to_owned(), Seen::Unreached("gone".to_owned()))]);
         let unknown = found_again("t", &founders, &servers(vec![clean()]), &removed);

@@ -14,6 +14,8 @@ pub struct Peer {
     pub voter: bool,
     /// It answers, and knows a leader.
     pub healthy: bool,
+    /// It never started, and is of a server that the cluster does not have any more: a founder that was given up.
+    pub given_up: bool,
 }
 
 /// How a member is to leave.
@@ -34,6 +36,9 @@ pub struct InThisRun<'a> {
     pub leaving: &'a BTreeSet<String>,
     /// Those whose members are to be there, as far as it was said.
     pub coming: &'a BTreeSet<String>,
+    /// Those that hold no member any more though the member list may have it, as far as they were looked at: an earlier run that was cut
+    /// off has stopped them together, or they have lost it.
+    pub gone: &'a BTreeSet<String>,
 }
 
 /// What to do about a member that is to leave.
@@ -49,6 +54,8 @@ pub enum Leaving {
     Rest,
     /// Remove it from the cluster through another member, then stop it.
     Remove,
+    /// Remove a founder first that was given up: it counts for the quorum, and never voted.
+    RemoveGivenUp,
     /// Not now.
     Refuse(Refusal),
 }
@@ -74,6 +81,13 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether it may well pass by itself: a leader is elected within seconds, and others of the same run may be on their way.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Quorum { .. } | Self::NoQuorum | Self::Awaited { .. })
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,7 +99,8 @@ impl fmt::Display for Refusal {
             ),
             Refusal::NoQuorum => f.write_str(
                 "no member of the cluster answers as one that has a leader, so nobody can take it out of the cluster. \
-                 Bring a quorum back first, or destroy all members in one run",
+                 Bring a quorum back first, or destroy all members in one run. Where its founding was cut off, apply once more: members that \
+                 run and that no state knows of are in the way",
             ),
             Refusal::LastOne => f.write_str(
                 "it is the last member of its cluster, which ends with it: a member in its place would find nothing to join, \
@@ -123,12 +138,17 @@ pub fn decide(name: &str, fate: Fate, run: &InThisRun<'_>, members: Option<&[Pee
         return end(name, fate, run, Leaving::Last);
     }
     // Nobody is left who would need a quorum.
-    if fate == Fate::Gone && run.coming.is_empty() && others.iter().all(|peer| run.leaving.contains(&peer.name)) {
+    let goes = |peer: &&Peer| run.leaving.contains(&peer.name) || run.gone.contains(&peer.name);
+    if fate == Fate::Gone && run.coming.is_empty() && others.iter().all(goes) {
         return end(name, fate, run, Leaving::StopAll);
     }
     let voters = others.iter().filter(|peer| peer.voter).count();
     let healthy = others.iter().filter(|peer| peer.voter && peer.healthy).count();
     if own.voter && healthy < quorum(voters) {
+        let given_up = others.iter().any(|peer| peer.voter && peer.given_up);
+        if given_up && healthy + usize::from(own.healthy) >= quorum(voters) {
+            return Leaving::RemoveGivenUp;
+        }
         return Leaving::Refuse(Refusal::Quorum { voters, healthy });
     }
     Leaving::Remove
@@ -160,6 +180,7 @@ mod tests {
                 name: format!("s{number}"),
                 voter: true,
                 healthy: *healthy,
+                given_up: false,
             })
             .collect()
     }
@@ -180,6 +201,7 @@ mod tests {
             servers: &names(servers),
             leaving: &names(leaving),
             coming: &names(coming),
+            gone: &BTreeSet::new(),
         };
         decide(name, fate, &run, members, others_run)
     }
@@ -228,6 +250,16 @@ mod tests {
     }
 
     #[test]
+    fn a_founder_that_was_given_up_goes_first() {
+        let mut members = peers(&[true, true, false]);
+        members[2].given_up = true;
+        assert_eq!(alone("s0", Some(&members), true), Leaving::RemoveGivenUp);
+        members[1].healthy = false;
+        let refused = Leaving::Refuse(Refusal::Quorum { voters: 2, healthy: 0 });
+        assert_eq!(alone("s0", Some(&members), true), refused);
+    }
+
+    #[test]
     fn the_last_one_is_not_replaced() {
         let refused = Leaving::Refuse(Refusal::LastOne);
         let decided = |members: Option<&[Peer]>| decided("s0", Fate::Replaced, [&["s0"], &[], &[]], members, false);
@@ -246,7 +278,11 @@ mod tests {
         });
         assert_eq!(last(&["s0"], &["s1"], Some(&one)), awaited, "s1 comes, and finds it");
         assert_eq!(last(&["s0"], &["s1"], None), awaited);
-        assert_eq!(last(&["s0"], &[], Some(&one)), Leaving::Rest, "nobody said what becomes of s1");
+        assert_eq!(
+            last(&["s0"], &[], Some(&one)),
+            Leaving::Rest,
+            "nobody said what becomes of s1"
+        );
         assert_eq!(last(&["s0"], &[], None), Leaving::Rest);
         assert_eq!(last(&["s0", "s1"], &[], Some(&one)), Leaving::Last);
         // All that there are leave, and another one comes: one after the other.
@@ -257,6 +293,29 @@ mod tests {
         assert_eq!(of_four(&[]), Leaving::Rest);
     }
 
+    #[test]
+    fn a_teardown_that_was_cut_off_goes_on_and_touches_no_data() {
+        let servers = names(&["s0", "s1", "s2"]);
+        let (leaving, gone) = (names(&["s1", "s2"]), names(&["s0"]));
+        let nobody = BTreeSet::new();
+        let members = peers(&[false, true, true]);
+        let decided = |gone| {
+            let run = InThisRun {
+                servers: &servers,
+                leaving: &leaving,
+                coming: &nobody,
+                gone,
+            };
+            decide("s1", Fate::Gone, &run, Some(&members), true)
+        };
+        assert_eq!(
+            decided(&nobody),
+            Leaving::Refuse(Refusal::Quorum { voters: 2, healthy: 1 })
+        );
+        // s0 may as well have lost its data, and be wanted.
+        assert_eq!(decided(&gone), Leaving::Rest);
+    }
+
     proptest! {
         /// Whoever else leaves: who stays is a quorum after every single step, unless nobody stays.
         #[test]
@@ -265,6 +324,7 @@ mod tests {
             who in 0usize..9,
             leaving in prop::collection::btree_set(0usize..9, 0..9),
             coming in prop::collection::btree_set(0usize..10, 0..2),
+            gone in prop::collection::btree_set(0usize..9, 0..3),
             more in 0usize..2,
             replaced in any::<bool>(),
         ) {
@@ -281,7 +341,8 @@ mod tests {
             if !replaced {
                 leaving.insert(name.clone());
             }
-            let run = InThisRun { servers: &servers, leaving: &leaving, coming: &coming };
+            let gone = named(gone);
+            let run = InThisRun { servers: &servers, leaving: &leaving, coming: &coming, gone: &gone };
             let ends = !replaced && coming.is_empty() && servers.is_subset(&leaving);
             let rest: Vec<_> = members.iter().filter(|peer| peer.name != name).collect();
             match decide(&name, fate, &run, Some(&members), true) {
@@ -291,6 +352,7 @@ mod tests {
                 Leaving::StopAll => prop_assert!(ends && members.iter().all(|peer| leaving.contains(&peer.name))),
                 Leaving::Last => prop_assert!(ends && rest.is_empty()),
                 Leaving::Rest => prop_assert!(!ends && !replaced && coming.is_empty()),
+                Leaving::RemoveGivenUp => prop_assert!(false, "nobody was given up"),
                 Leaving::Gone => prop_assert!(who >= healthy.len()),
                 Leaving::Refuse(_) => {}
             }

@@ -95,6 +95,9 @@ pub struct Lives {
     pub minors: Option<(u64, u64)>,
     /// Another server's learner, if there is one.
     pub learner: Option<OtherLearner>,
+    /// Whether one of the other voters never started, and is of a server that the cluster does not have any more: a founder that was
+    /// given up. It counts for every quorum.
+    pub given_up: bool,
 }
 
 /// A learner that is not this member's. etcd takes one at a time, so it is in the way of the next one.
@@ -170,7 +173,8 @@ pub enum Step {
     RemoveOld,
     /// Make a voter of another server's learner, which an earlier run left as it is.
     PromoteOther,
-    /// Take another server's learner out of the member list: it never voted, and can join again.
+    /// Take another one out of the member list that never voted: a founder that was given up, or else another server's learner, which can
+    /// join again.
     RemoveOther,
     /// Add it to the member list, as a learner.
     AddLearner,
@@ -267,6 +271,7 @@ fn restart(observed: &Observed, desired: &Desired) -> Step {
         healthy,
         leads,
         minors,
+        given_up,
         ..
     } = match observed.cluster {
         None => return Step::LookAtCluster,
@@ -281,6 +286,10 @@ fn restart(observed: &Observed, desired: &Desired) -> Step {
         Listed::Not => return Step::Refuse(Refusal::Unlisted),
         Listed::Unstarted | Listed::Learner => return Step::Install(anew(observed)),
         Listed::Voter => {}
+    }
+    // All the others, and this one while it runs.
+    if given_up && healthy + 1 >= quorum(others) {
+        return Step::RemoveOther;
     }
     let voters = others + 1;
     // One or two members have no quorum without each of them: a pause is the only way, and all must be well before.
@@ -321,6 +330,7 @@ fn join(observed: &Observed, desired: &Desired) -> Step {
         healthy,
         minors,
         learner,
+        given_up,
         ..
     } = match observed.cluster {
         None => return Step::LookAtCluster,
@@ -338,6 +348,7 @@ fn join(observed: &Observed, desired: &Desired) -> Step {
         return Step::Refuse(Refusal::Skew { minor, other });
     }
     match own {
+        Listed::Not if given_up && healthy >= quorum(others - 1) => Step::RemoveOther,
         // `isConnectedToQuorumAfterAddingNewMemberSince` in etcd's `etcdserver/util.go`.
         Listed::Not if others > 1 && healthy < quorum(others + 1) => Step::Refuse(Refusal::NoRoom {
             voters: others,

@@ -57,6 +57,7 @@ fn a_permit_is_void_once_the_servers_are_others() {
         leads: false,
         minors: Some((6, 6)),
         learner: None,
+        given_up: false,
     });
     assert_eq!(next_step(&looked(lives), &desired), Step::Install(Start::Join));
 }
@@ -104,6 +105,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
             leads: false,
             minors: Some((6, 6)),
             learner: None,
+            given_up: false,
         }))
     };
     let wiped = Observed {
@@ -131,6 +133,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
         leads: false,
         minors: Some((6, 6)),
         learner: None,
+        given_up: false,
     }));
     assert_eq!(looked(weak), Step::Refuse(Refusal::Quorum { others: 2, healthy: 1 }));
 }
@@ -153,6 +156,7 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
             leads,
             minors: (others > 0).then_some((6, 6)),
             learner: None,
+            given_up: false,
         }))
     };
     let step = |observed: &Observed| next_step(observed, &desired());
@@ -185,6 +189,45 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
 }
 
 #[test]
+fn a_founder_that_was_given_up_makes_room() {
+    let joins = |healthy, given_up| Observed {
+        permit: None,
+        cluster: Some(Cluster::Lives(Lives {
+            own: Listed::Not,
+            others: 3,
+            healthy,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up,
+        })),
+        ..permitted()
+    };
+    let no_room = |healthy| Step::Refuse(Refusal::NoRoom { voters: 3, healthy });
+    assert_eq!(next_step(&joins(2, false), &desired()), no_room(2));
+    assert_eq!(next_step(&joins(2, true), &desired()), Step::RemoveOther);
+    assert_eq!(next_step(&joins(1, true), &desired()), no_room(1), "two have to agree");
+    let runs = |given_up| Observed {
+        data: Data::Member,
+        service: Service::Running,
+        restart_needed: true,
+        cluster: Some(Cluster::Lives(Lives {
+            own: Listed::Voter,
+            others: 2,
+            healthy: 1,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up,
+        })),
+        ..joins(0, false)
+    };
+    let refused = Step::Refuse(Refusal::Restart { voters: 3, healthy: 1 });
+    assert_eq!(next_step(&runs(false), &desired()), refused);
+    assert_eq!(next_step(&runs(true), &desired()), Step::RemoveOther);
+}
+
+#[test]
 fn members_stay_within_one_minor_version() {
     let lives = |own, minors| {
         Some(Cluster::Lives(Lives {
@@ -194,6 +237,7 @@ fn members_stay_within_one_minor_version() {
             leads: false,
             minors: Some(minors),
             learner: None,
+            given_up: false,
         }))
     };
     let joins = |minors| Observed {
@@ -309,6 +353,7 @@ impl World {
                         leads: self.leads,
                         minors: (self.others > 0).then_some((6, 6)),
                         learner: None,
+                        given_up: false,
                     })
                 } else {
                     Cluster::NoQuorum

@@ -97,7 +97,11 @@ impl BringUp {
         Seen {
             permit: machine.permit,
             token: machine.token,
-            data: if machine.log.is_some() { Data::Member } else { Data::Empty },
+            data: if machine.log.is_some() {
+                Data::Member
+            } else {
+                Data::Empty
+            },
             service: match machine.process {
                 Runs::Running(_) => Service::Running,
                 Runs::Failed => Service::Failed,
@@ -118,9 +122,14 @@ impl BringUp {
         self.restarting = true;
         process.waiting.insert(self.server);
         if self.old_entries.is_none() {
-            let minor = self.seen.as_ref().and_then(|seen| seen.running).map(|running| running.minor);
+            let minor = self
+                .seen
+                .as_ref()
+                .and_then(|seen| seen.running)
+                .map(|running| running.minor);
             let log = world.machines[self.server].log;
-            self.old_entries = Some(self.wanted.minor >= 7 && minor == Some(6) && log.is_some_and(|log| log.old_entries));
+            self.old_entries =
+                Some(self.wanted.minor >= 7 && minor == Some(6) && log.is_some_and(|log| log.old_entries));
         }
     }
 
@@ -156,7 +165,9 @@ impl BringUp {
 
     fn lives(&self, survey: &Survey) -> Cluster {
         let own = survey.own.and_then(|id| survey.list.get(&id));
-        let others = voters(&survey.list).map(|(id, _)| id).filter(|id| Some(*id) != survey.own);
+        let others = voters(&survey.list)
+            .map(|(id, _)| id)
+            .filter(|id| Some(*id) != survey.own);
         let others: Vec<u32> = others.collect();
         let minors = survey.healthy.iter().filter(|(id, _)| Some(**id) != survey.own);
         let minors: Vec<u64> = minors.map(|(_, minor)| *minor).collect();
@@ -178,6 +189,7 @@ impl BringUp {
                     OtherLearner::Down
                 }
             }),
+            given_up: self.given_up(survey).is_some(),
         })
     }
 
@@ -185,6 +197,13 @@ impl BringUp {
         let mut others = survey.list.iter().filter(|(id, _)| Some(**id) != survey.own);
         let found = others.find(|(_, one)| !one.voter && (self.servers.contains(&one.server) || !one.started));
         found.map(|(id, _)| *id)
+    }
+
+    fn given_up(&self, survey: &Survey) -> Option<u32> {
+        let left_over = |one: &super::history::Listed| one.voter && !one.started && !self.servers.contains(&one.server);
+        { survey.list.iter() }
+            .find(|(_, one)| left_over(one))
+            .map(|(id, _)| *id)
     }
 
     fn observed(&self, seen: &Seen, process: &Process) -> Observed {
@@ -226,7 +245,13 @@ impl BringUp {
         Some(if own.voter { Answer::Voter } else { Answer::Learner })
     }
 
-    fn go_on(&mut self, process: &mut Process, call: usize, world: &mut World, token: u32) -> Result<Outcome, Violation> {
+    fn go_on(
+        &mut self,
+        process: &mut Process,
+        call: usize,
+        world: &mut World,
+        token: u32,
+    ) -> Result<Outcome, Violation> {
         let machine = &world.machines[self.server];
         if !machine.up {
             return Ok(Outcome::Failed(Why::Unreached));
@@ -303,7 +328,11 @@ impl BringUp {
             Step::CountFounders => {
                 let started = 1 + self.started(world);
                 self.founders_started = Some(started);
-                if self.desired.as_ref().is_some_and(|desired| started < quorum(desired.founders)) {
+                if self
+                    .desired
+                    .as_ref()
+                    .is_some_and(|desired| started < quorum(desired.founders))
+                {
                     self.answers = self.answer(world);
                 }
             }
@@ -324,17 +353,22 @@ impl BringUp {
 
     /// `count_founders`: others of which it is seen that they have started.
     fn started(&self, world: &World) -> usize {
-        let others = self.founders.intersection(&self.servers).filter(|other| **other != self.server);
-        let started = others.map(|other| &world.machines[*other]).filter(|machine| {
-            machine.up && machine.permit.is_none() && machine.running_log().is_some()
-        });
+        let others = self
+            .founders
+            .intersection(&self.servers)
+            .filter(|other| **other != self.server);
+        let started = others
+            .map(|other| &world.machines[*other])
+            .filter(|machine| machine.up && machine.permit.is_none() && machine.running_log().is_some());
         started.count()
     }
 
     fn await_health(&mut self, world: &World) -> Outcome {
         let machine = &world.machines[self.server];
         let answer = self.answer(world);
-        let caught_up = machine.running_log().is_some_and(|log| world.commits_at(log.history) == Some(machine.place));
+        let caught_up = machine
+            .running_log()
+            .is_some_and(|log| world.commits_at(log.history) == Some(machine.place));
         match answer {
             Some(Answer::Voter) if self.restarted && !caught_up => {}
             Some(_) => {
@@ -358,8 +392,15 @@ impl BringUp {
             let in_scope = |server: &Server| {
                 *server == self.server || self.scope.as_ref().is_none_or(|scope| scope.contains(server))
             };
-            let listed = world.histories[log.history].list_at(log.length).values().map(|one| one.server);
-            let mut asked = listed.filter(in_scope).map(|server| &world.machines[server]).filter(|one| one.up);
+            let listed = world.histories[log.history]
+                .list_at(log.length)
+                .values()
+                .map(|one| one.server);
+            let ours = listed.filter(|server| self.servers.contains(server));
+            let mut asked = ours
+                .filter(in_scope)
+                .map(|server| &world.machines[server])
+                .filter(|one| one.up);
             asked.all(|one| one.runs() && one.place == machine.place)
         });
         match all_connected {
@@ -391,7 +432,8 @@ impl BringUp {
             if machine.permit.is_some() {
                 machine.founding = self.servers.clone();
             }
-            machine.restart_pending |= start == Start::Restart;
+            let installed = self.seen.as_ref().is_some_and(|seen| seen.installed);
+            machine.restart_pending |= start == Start::Restart || (start == Start::Resume && !installed);
             machine.files = Some(self.wanted);
             machine.peers = self.servers.clone();
             machine.enabled = true;
@@ -409,6 +451,7 @@ impl BringUp {
             world.unsettled = true;
             return Ok(Outcome::Failed(Why::Unreached));
         }
+        let ran = world.machines[server].runs();
         match start {
             Start::No => {}
             Start::Snapshot => {
@@ -422,13 +465,14 @@ impl BringUp {
             }
             Start::Restart => world.restart(server)?,
             Start::Found | Start::Join | Start::Resume => {
-                if !world.machines[server].runs() {
+                // systemd may have started it meanwhile, with the files that there were.
+                if !ran {
                     world.start(server)?;
                 }
             }
         }
         let machine = &mut world.machines[server];
-        if start != Start::No && start != Start::Snapshot {
+        if start == Start::Restart || (!ran && matches!(start, Start::Found | Start::Join | Start::Resume)) {
             machine.restart_pending = false;
         }
         if start != Start::No && !machine.runs() {
@@ -457,7 +501,8 @@ impl BringUp {
         let (history, locked) = (survey.history, self.turn.is_locked());
         let of = match asking {
             Asking::RemoveOld | Asking::Promote => survey.own,
-            Asking::RemoveOther | Asking::PromoteOther => self.other_learner(survey),
+            Asking::RemoveOther => self.given_up(survey).or_else(|| self.other_learner(survey)),
+            Asking::PromoteOther => self.other_learner(survey),
             Asking::AddLearner => None,
         };
         let done = match (asking, of) {
@@ -484,7 +529,13 @@ impl BringUp {
 }
 
 impl Call for BringUp {
-    fn step(&mut self, process: &mut Process, call: usize, world: &mut World, token: u32) -> Result<Outcome, Violation> {
+    fn step(
+        &mut self,
+        process: &mut Process,
+        call: usize,
+        world: &mut World,
+        token: u32,
+    ) -> Result<Outcome, Violation> {
         process.leaving.remove(&self.server);
         process.coming.insert(self.server);
         let outcome = self.go_on(process, call, world, token)?;

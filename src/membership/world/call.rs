@@ -44,5 +44,6 @@ pub enum Why {
 /// A call.
 pub trait Call {
     /// Takes a step.
-    fn step(&mut self, process: &mut Process, call: usize, world: &mut World, token: u32) -> Result<Outcome, Violation>;
+    fn step(&mut self, process: &mut Process, call: usize, world: &mut World, token: u32)
+    -> Result<Outcome, Violation>;
 }

@@ -45,7 +45,10 @@ pub fn seen(world: &World, servers: &Servers) -> BTreeMap<String, Seen> {
         machine if machine.up => Seen::Reached(holding(machine)),
         _ => Seen::Unreached("down".to_owned()),
     };
-    servers.iter().map(|server| (format!("s{server}"), seen(server))).collect()
+    servers
+        .iter()
+        .map(|server| (format!("s{server}"), seen(server)))
+        .collect()
 }
 
 /// What becomes of a founding that was begun.
@@ -81,7 +84,11 @@ impl Establish {
 
     /// The servers that found the cluster from now on: permits were issued for them.
     pub fn founders(&self) -> &Servers {
-        if self.permits == Some(true) { &self.servers } else { &self.founders }
+        if self.permits == Some(true) {
+            &self.servers
+        } else {
+            &self.founders
+        }
     }
 
     /// Whether it was seen to be founded by other servers than it has now.
@@ -105,7 +112,9 @@ impl Establish {
             }
             Founding::Underway => Some(false),
             Founding::Refused(reasons) => {
-                return Ok(Outcome::Failed(Why::Founding(reasons.into_values().flatten().collect())));
+                return Ok(Outcome::Failed(Why::Founding(
+                    reasons.into_values().flatten().collect(),
+                )));
             }
         };
         Ok(Outcome::Goes)

@@ -68,7 +68,12 @@ impl World {
     /// Tells what happens, where somebody listens.
     pub fn tell(&mut self, what: impl FnOnce() -> String) {
         if let Some(told) = &mut self.told {
-            told.push(what());
+            let what = what();
+            // Who waits says the same again and again.
+            let recent = &told[told.len().saturating_sub(6)..];
+            if !recent.contains(&what) {
+                told.push(what);
+            }
         }
     }
 
@@ -144,7 +149,11 @@ impl World {
         for history in 0..self.histories.len() {
             self.elect(history)?;
             self.replicate(history);
-            if self.histories[history].lock.is_some_and(|lock| self.killed.contains(&lock)) && self.chance.once_in(4) {
+            if self.histories[history]
+                .lock
+                .is_some_and(|lock| self.killed.contains(&lock))
+                && self.chance.once_in(4)
+            {
                 self.histories[history].lock = None;
             }
         }
@@ -232,7 +241,11 @@ impl World {
             }
         }
         for server in removed {
-            let process = if self.chance.once_in(2) { Process::Stopped } else { Process::Failed };
+            let process = if self.chance.once_in(2) {
+                Process::Stopped
+            } else {
+                Process::Failed
+            };
             self.machines[server].end(process);
         }
         for id in nameless {
@@ -247,10 +260,12 @@ impl World {
     /// Voters that run are one minor version apart at most.
     fn versions(&self) -> Result<(), Violation> {
         for (history, of) in self.histories.iter().enumerate() {
-            let minors = self.running(history).filter_map(|(_, machine, log)| match machine.process {
-                Process::Running(wanted) if of.list().contains_key(&log.id) => Some(wanted.minor),
-                _ => None,
-            });
+            let minors = self
+                .running(history)
+                .filter_map(|(_, machine, log)| match machine.process {
+                    Process::Running(wanted) if of.list().contains_key(&log.id) => Some(wanted.minor),
+                    _ => None,
+                });
             let minors: Vec<u64> = minors.collect();
             let (oldest, newest) = (minors.iter().min(), minors.iter().max());
             if oldest.zip(newest).is_some_and(|(oldest, newest)| newest - oldest > 1) {
@@ -306,7 +321,10 @@ impl World {
     /// `existing`: some member that answers has exactly the list that this one was given.
     fn join(&mut self, server: Server, listed: &List, files: Wanted) -> Option<Log> {
         let place = self.machines[server].place;
-        let mut peers = self.machines.iter().filter(|peer| peer.place == place && peer.knows_leader);
+        let mut peers = self
+            .machines
+            .iter()
+            .filter(|peer| peer.place == place && peer.knows_leader);
         let history = peers.find_map(Machine::running_log)?.history;
         let list = self.histories[history].list();
         let own = list.iter().find(|(_, one)| one.server == server);
@@ -356,7 +374,10 @@ impl World {
             .collect();
         // A member's own list may be old; one that a quorum confirms is not.
         let confirmed = answers.iter().find(|(machine, log)| {
-            let votes = self.histories[log.history].list_at(log.length).get(&log.id).is_some_and(|one| one.voter);
+            let votes = self.histories[log.history]
+                .list_at(log.length)
+                .get(&log.id)
+                .is_some_and(|one| one.voter);
             votes && self.commits_at(log.history) == Some(machine.place)
         });
         let history = confirmed?.1.history;
@@ -403,11 +424,12 @@ impl World {
     pub fn promote(&mut self, history: usize, id: Id) -> bool {
         let length = self.histories[history].length;
         let caught_up = { self.running(history) }.any(|(_, _, log)| log.id == id && log.length + 1 >= length);
-        caught_up && self.commit(history, |list| {
-            if let Some(own) = list.get_mut(&id) {
-                own.voter = true;
-            }
-        })
+        caught_up
+            && self.commit(history, |list| {
+                if let Some(own) = list.get_mut(&id) {
+                    own.voter = true;
+                }
+            })
     }
 
     /// What etcd says of a removal (`mayRemoveMember`): who started, and who is active, have to be enough without it.
@@ -437,7 +459,9 @@ impl World {
     /// The leadership goes to another voter that is well, if there is one.
     pub fn move_leader(&mut self, history: usize, from: Id) {
         let list = self.histories[history].list();
-        let others = voters(list).map(|(id, _)| id).filter(|id| *id != from && self.is_well(history, *id));
+        let others = voters(list)
+            .map(|(id, _)| id)
+            .filter(|id| *id != from && self.is_well(history, *id));
         let others: Vec<Id> = others.collect();
         // Now and then it does not come about.
         if self.commits_at(history).is_none() || others.is_empty() || self.chance.once_in(5) {
@@ -446,7 +470,11 @@ impl World {
         let to = others[self.chance.below(others.len())];
         let length = self.histories[history].length;
         for machine in &mut self.machines {
-            if let Some(log) = machine.log.as_mut().filter(|log| log.history == history && log.id == to) {
+            if let Some(log) = machine
+                .log
+                .as_mut()
+                .filter(|log| log.history == history && log.id == to)
+            {
                 log.length = length;
             }
         }

@@ -3,11 +3,14 @@
 use super::call::{Call, Outcome, Why};
 use super::establish::names;
 use super::etcd::{Survey, Violation, World};
-use super::machine::{Process as Runs, Server, Servers};
+use super::history::Listed;
+use super::machine::{Machine, Process as Runs, Server, Servers};
 use super::turn::{Got, Process, Turn};
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
 
-const DEADLINE: usize = 300;
+const DEADLINE: usize = 600;
+/// How many looks for a quorum that is not there at first.
+const PATIENCE: usize = 40;
 
 /// A member that leaves.
 pub struct Leave {
@@ -18,6 +21,7 @@ pub struct Leave {
     turn: Turn,
     removing: Option<Survey>,
     polls: usize,
+    patience: Option<usize>,
 }
 
 fn name(server: Server) -> String {
@@ -33,6 +37,7 @@ impl Leave {
             turn: Turn::default(),
             removing: None,
             polls: 0,
+            patience: None,
         }
     }
 
@@ -65,17 +70,27 @@ impl Leave {
             },
         };
         let members = survey.as_ref().map(|survey| self.peers(survey));
-        let run = InThisRun {
-            servers: &names(&self.servers),
-            leaving: &names(&process.leaving),
-            coming: &names(&process.coming),
+        let decided = |gone: &Servers| {
+            let run = InThisRun {
+                servers: &names(&self.servers),
+                leaving: &names(&process.leaving),
+                coming: &names(&process.coming),
+                gone: &names(gone),
+            };
+            let others_run = { self.servers.iter() }
+                .any(|other| *other != self.server && !process.leaving.contains(other) && !gone.contains(other));
+            decide(&name(self.server), self.fate, &run, members.as_deref(), others_run)
         };
-        let others_run = survey.is_none() && self.others_run(process, world);
-        let decision = decide(&name(self.server), self.fate, &run, members.as_deref(), others_run);
+        let mut decision = decided(&Servers::new());
+        if let Leaving::Refuse(Refusal::Quorum { .. } | Refusal::NoQuorum) = decision {
+            decision = decided(&self.gone(process, world));
+        }
         world.tell(|| format!("s{} leaves: {decision:?}", self.server));
         match (decision, survey) {
-            (Leaving::Refuse(Refusal::Awaited { .. }), _) if self.polls < DEADLINE => {
-                world.note("waited for a successor");
+            (Leaving::Refuse(refusal), _) if refusal.may_pass() && self.polls < self.until(&refusal) => {
+                if let Refusal::Awaited { .. } = refusal {
+                    world.note("waited for a successor");
+                }
                 self.turn.end(process, world);
                 Ok(Outcome::Goes)
             }
@@ -87,6 +102,17 @@ impl Leave {
                     world.move_leader(survey.history, own);
                 }
                 self.remove_from_list(survey, world)
+            }
+            (Leaving::RemoveGivenUp, survey) => {
+                let left_over = |one: &Listed| one.voter && !one.started && !self.servers.contains(&one.server);
+                if let Some(survey) = survey
+                    && let Some((id, _)) = survey.list.iter().find(|(_, one)| left_over(one))
+                {
+                    world.may_remove(survey.history, *id, &survey, self.turn.is_locked())?;
+                    world.remove(survey.history, *id);
+                }
+                self.turn.end(process, world);
+                Ok(Outcome::Goes)
             }
             (Leaving::Rest, _) => {
                 world.note("left to rest");
@@ -110,21 +136,40 @@ impl Leave {
         borrowed.then(|| world.survey(&self.servers, self.server)).flatten()
     }
 
+    /// How long a refusal that may pass is waited for.
+    fn until(&mut self, refusal: &Refusal) -> usize {
+        match refusal {
+            Refusal::Awaited { .. } => DEADLINE,
+            _ => *self.patience.get_or_insert(self.polls + PATIENCE),
+        }
+    }
+
     fn peers(&self, survey: &Survey) -> Vec<Peer> {
         let known = |server: Server| self.servers.contains(&server);
-        let peer = |(id, one): (&u32, &super::history::Listed)| Peer {
-            name: if known(one.server) { name(one.server) } else { format!("{id:x}") },
+        let peer = |(id, one): (&u32, &Listed)| Peer {
+            name: if known(one.server) {
+                name(one.server)
+            } else {
+                format!("{id:x}")
+            },
             voter: one.voter,
             healthy: survey.healthy.contains_key(id),
+            given_up: !one.started && !known(one.server),
         };
         survey.list.iter().map(peer).collect()
     }
 
-    /// Whether any other server whose member is to stay runs it, holds its data, or can't be asked.
-    fn others_run(&self, process: &Process, world: &World) -> bool {
-        let others = self.servers.difference(&process.leaving).filter(|other| **other != self.server);
-        let mut others = others.map(|other| &world.machines[*other]);
-        others.any(|machine| !machine.up || machine.runs() || machine.log.is_some())
+    /// The other servers that hold no member, of those whose members nobody said are to leave.
+    fn gone(&self, process: &Process, world: &World) -> Servers {
+        let others = self
+            .servers
+            .difference(&process.leaving)
+            .filter(|other| **other != self.server);
+        let holds_none = |machine: &Machine| machine.up && !machine.runs() && machine.log.is_none();
+        others
+            .copied()
+            .filter(|other| holds_none(&world.machines[*other]))
+            .collect()
     }
 
     fn remove_from_list(&mut self, survey: Survey, world: &mut World) -> Result<Outcome, Violation> {
@@ -144,6 +189,9 @@ impl Leave {
 
     /// A server that can't be reached is left as it is, with a warning.
     fn off_the_server(&self, world: &mut World, all: bool) -> Result<Outcome, Violation> {
+        if !world.teardown && world.listed().contains(&self.server) {
+            return Err(format!("s{} has left, and is in the member list", self.server));
+        }
         if world.machines[self.server].up {
             world.may_take_data(self.server)?;
             world.machines[self.server].remove_member();

@@ -2,7 +2,7 @@
 
 use super::etcd::{Survey, Violation, World};
 use super::history::{Id, voters};
-use super::machine::Server;
+use super::machine::{Server, Servers};
 use crate::membership::quorum;
 
 impl World {
@@ -33,11 +33,16 @@ impl World {
         if !self.is_current(survey) {
             return Ok(());
         }
-        let others: Vec<Id> = voters(list).map(|(other, _)| other).filter(|other| *other != id).collect();
+        let others: Vec<Id> = voters(list)
+            .map(|(other, _)| other)
+            .filter(|other| *other != id)
+            .collect();
         let well = others.iter().filter(|other| self.is_well(history, **other)).count();
         let all = others.len() + 1;
         if well < quorum(all) && !(all <= 2 && well == others.len()) {
-            return Err(format!("s{server} is restarted, and {well} of {all} voters stay healthy"));
+            return Err(format!(
+                "s{server} is restarted, and {well} of {all} voters stay healthy"
+            ));
         }
         if self.histories[history].leader == Some(id) && well > 0 {
             self.note("leader restarted");
@@ -59,10 +64,17 @@ impl World {
             self.note("learner removed");
             return Ok(());
         }
-        let rest: Vec<Id> = voters(list).map(|(other, _)| other).filter(|other| *other != id).collect();
+        let rest: Vec<Id> = voters(list)
+            .map(|(other, _)| other)
+            .filter(|other| *other != id)
+            .collect();
         let well = rest.iter().filter(|other| self.is_well(history, **other)).count();
         if self.is_current(survey) && well < quorum(rest.len()) {
-            return Err(format!("s{} is taken out, and {well} of {} voters stay healthy", own.server, rest.len()));
+            return Err(format!(
+                "s{} is taken out, and {well} of {} voters stay healthy",
+                own.server,
+                rest.len()
+            ));
         }
         self.note("voter removed");
         Ok(())
@@ -80,14 +92,22 @@ impl World {
         Ok(())
     }
 
-    /// Before a member's data is moved away, or its service is stopped for good. `alone`: the whole cluster is not to end.
+    /// The servers of all members in the list of the cluster that lives.
+    pub fn listed(&self) -> Servers {
+        let lives = self.histories.iter().filter(|of| of.led && !of.over);
+        lives.flat_map(|of| of.list().values()).map(|one| one.server).collect()
+    }
+
+    /// Before a member's data is moved away.
     pub fn may_take_data(&mut self, server: Server) -> Result<(), Violation> {
         match self.standing(server) {
             Some((history, _)) if self.teardown => {
                 self.histories[history].over = true;
                 Ok(())
             }
-            Some(_) => Err(format!("the data of s{server} is moved away, and it is in the member list")),
+            Some(_) => Err(format!(
+                "the data of s{server} is moved away, and it is in the member list"
+            )),
             None => Ok(()),
         }
     }
@@ -101,7 +121,10 @@ impl World {
         let of = self.histories.iter().enumerate();
         let mut led = of.filter(|(history, of)| of.led && !of.over && held(*history));
         match led.next() {
-            Some((_, of)) => Err(format!("permits to found are left beside the cluster of {:?}", of.founders)),
+            Some((_, of)) => Err(format!(
+                "permits to found are left beside the cluster of {:?}",
+                of.founders
+            )),
             None => Ok(()),
         }
     }

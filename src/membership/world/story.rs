@@ -90,7 +90,13 @@ fn any_act() -> impl Strategy<Value = Act> {
     let replace = prop_oneof![4 => Just(0), 1 => some_servers()];
     let interrupted = || prop::option::weighted(0.2, when());
     (
-        (some_servers(), without, any::<bool>(), prop::bool::weighted(0.3), replace),
+        (
+            some_servers(),
+            without,
+            any::<bool>(),
+            prop::bool::weighted(0.3),
+            replace,
+        ),
         (1usize..=10, prop::bool::weighted(0.2), interrupted(), interrupted()),
         prop::collection::vec((when(), any_fault()), 0..5),
     )
@@ -112,14 +118,18 @@ fn any_act() -> impl Strategy<Value = Act> {
 
 /// Any story.
 pub fn any_story() -> impl Strategy<Value = Story> {
-    (any::<u64>(), 1usize..=SERVERS, 1usize..3, prop::collection::vec(any_act(), 1..5)).prop_map(
-        |(seed, founders, processes, acts)| Story {
+    (
+        any::<u64>(),
+        1usize..=SERVERS,
+        1usize..3,
+        prop::collection::vec(any_act(), 1..5),
+    )
+        .prop_map(|(seed, founders, processes, acts)| Story {
             seed,
             founders,
             processes,
             acts,
-        },
-    )
+        })
 }
 
 fn bits(mask: u16) -> Servers {
@@ -131,7 +141,9 @@ fn bits(mask: u16) -> Servers {
 pub enum End {
     /// Everything is as it was wished, and a second run finds nothing to do.
     Whole,
-    /// It was refused, for these reasons.
+    /// So it is after what was refused at first was tried again.
+    WholeAfter(Box<End>),
+    /// It was refused, for these reasons, and is so again.
     Refused(Vec<(Option<Server>, Why)>),
     /// The plan was refused.
     PlanRefused(PlanRefused),
@@ -144,6 +156,7 @@ pub struct Stage {
     config: Config,
     token: u32,
     processes: usize,
+    rounds: usize,
 }
 
 impl Stage {
@@ -159,6 +172,7 @@ impl Stage {
             },
             token: 0,
             processes: story.processes,
+            rounds: 0,
         }
     }
 
@@ -190,7 +204,11 @@ impl Stage {
         if first {
             return;
         }
-        let servers: Servers = config.servers.symmetric_difference(&bits(act.servers)).copied().collect();
+        let servers: Servers = config
+            .servers
+            .symmetric_difference(&bits(act.servers))
+            .copied()
+            .collect();
         if !servers.is_empty() {
             config.servers = servers;
         }
@@ -310,7 +328,12 @@ impl Stage {
 
     /// Whether nothing but the provider is needed for the cluster to live.
     fn can_live(&self) -> bool {
-        let mut led = self.world.histories.iter().enumerate().filter(|(_, of)| of.led && !of.over);
+        let mut led = self
+            .world
+            .histories
+            .iter()
+            .enumerate()
+            .filter(|(_, of)| of.led && !of.over);
         led.next().is_some_and(|(history, of)| {
             let with_data = voters(of.list()).filter(|(id, one)| {
                 let log = self.world.machines[one.server].log;
@@ -320,7 +343,8 @@ impl Stage {
         })
     }
 
-    /// All faults are gone, and the user applies until nothing changes any more.
+    /// All faults are gone, and the user applies until nothing changes any more. What was refused is tried again after everything that the
+    /// member list has was brought back, as the refusals advise.
     fn to_the_end(&mut self) -> Result<End, Violation> {
         for server in 0..SERVERS {
             self.world.machines[server].cut = false;
@@ -328,8 +352,30 @@ impl Stage {
             self.boot(server);
         }
         self.world.faults += 1;
-        let mut end = End::Whole;
-        for _ in 0..12 {
+        let end = self.converge()?;
+        if end == End::Whole || !self.can_live() {
+            return Ok(end);
+        }
+        let wish = self.config.clone();
+        let listed = self.world.listed();
+        self.config.servers.extend(&listed);
+        self.config.members.extend(&listed);
+        self.world.tell(|| format!("{end:?}; bringing back {listed:?}"));
+        for (what, wish) in [("brought back", None), ("brought to what is wished", Some(wish))] {
+            self.config = wish.unwrap_or_else(|| self.config.clone());
+            match self.converge()? {
+                End::Whole => {}
+                end if is_for_the_user(&end) => return Ok(end),
+                end => return Err(format!("the cluster could live, and is not {what}: {end:?}")),
+            }
+        }
+        Ok(End::WholeAfter(Box::new(end)))
+    }
+
+    /// The user applies the same until nothing changes any more.
+    fn converge(&mut self) -> Result<End, Violation> {
+        let mut before = None;
+        loop {
             for _ in 0..24 {
                 self.world.settle()?;
             }
@@ -347,14 +393,15 @@ impl Stage {
             if can_live && !self.can_live() {
                 return Err(format!("the cluster lived, and an apply ended it: {:?}", run.failed));
             }
-            end = End::Refused(run.failed);
-        }
-        match &end {
-            End::Refused(why) if why.is_empty() => Err("applies change something again and again".to_owned()),
-            End::Refused(why) if self.can_live() && !why.iter().any(|(_, why)| is_for_the_user(why)) => {
-                Err(format!("the cluster could live, and is not brought to what is wished: {why:?}"))
+            let end = End::Refused(run.failed);
+            if before.as_ref() == Some(&end) {
+                return Ok(end);
             }
-            _ => Ok(end),
+            self.rounds += 1;
+            if self.rounds > 60 {
+                return Err("applies change something again and again".to_owned());
+            }
+            before = Some(end);
         }
     }
 
@@ -374,13 +421,21 @@ impl Stage {
         let Some(of) = of else {
             return Err("nothing is to be done, and there is no cluster".to_owned());
         };
-        let listed: Servers = of.list().values().map(|one| one.server).collect();
-        if listed != self.config.members || of.list().values().any(|one| !one.voter) {
+        // A founder on a server that was given up while it could not be reached may be in the list: `etcd_cluster_status` tells of it.
+        let ours = of
+            .list()
+            .values()
+            .filter(|one| self.config.servers.contains(&one.server));
+        let listed: Servers = ours.clone().map(|one| one.server).collect();
+        if listed != self.config.members || ours.clone().any(|one| !one.voter) {
             return Err(format!("nothing is to be done, and the members are {:?}", of.list()));
         }
         let runs = |server: &Server| self.world.machines[*server].process == Runs::Running(self.config.wanted);
         if let Some(other) = self.config.members.iter().find(|server| !runs(server)) {
-            return Err(format!("nothing is to be done, and s{other} is {:?}", self.world.machines[*other].process));
+            return Err(format!(
+                "nothing is to be done, and s{other} is {:?}",
+                self.world.machines[*other].process
+            ));
         }
         Ok(())
     }
@@ -400,7 +455,13 @@ impl Stage {
             if self.state.is_empty() {
                 return Ok(());
             }
-            if run.failed.iter().any(|(_, why)| is_for_the_user(why)) {
+            // A founding that was cut off is brought to its end first.
+            let founded = self.world.histories.iter().any(|of| of.led);
+            let unfounded = |why: &Why| !founded && *why == Why::Leaving(leaving::Refusal::NoQuorum);
+            // And a member on a server that is none of the cluster's is the user's to take away.
+            let strangers = self.world.listed().difference(&self.config.servers).next().is_some();
+            let mut failed = run.failed.iter();
+            if strangers || failed.any(|(_, why)| needs_another_wish(why) || unfounded(why)) {
                 return Ok(());
             }
         }
@@ -408,8 +469,16 @@ impl Stage {
     }
 }
 
-/// What only the user can end.
-fn is_for_the_user(why: &Why) -> bool {
+/// Whether only another wish of the user's can end it.
+fn is_for_the_user(end: &End) -> bool {
+    match end {
+        End::Whole | End::WholeAfter(_) => false,
+        End::Refused(all) => all.iter().any(|(_, why)| needs_another_wish(why)),
+        End::PlanRefused(_) => true,
+    }
+}
+
+fn needs_another_wish(why: &Why) -> bool {
     match why {
         Why::StillInUse | Why::LastData => true,
         Why::Member(refusal) => matches!(refusal, member::Refusal::Skew { .. }),

@@ -93,7 +93,9 @@ impl State {
                 state.runs &= list.get(&log.id).is_some_and(|own| own.voter);
             }
             let stopped = !machine.runs() && log.is_some();
-            let survey = Some(()).filter(|()| stopped).and_then(|()| world.survey(&state.servers, *server));
+            let survey = Some(())
+                .filter(|()| stopped)
+                .and_then(|()| world.survey(&state.servers, *server));
             if survey.is_some_and(|survey| survey.own.is_none()) {
                 state.drift = true;
                 state.joins_anew = true;
@@ -101,7 +103,11 @@ impl State {
             true
         });
         let Some(cluster) = &mut self.cluster else { return };
-        let reached = cluster.servers.iter().map(|server| &world.machines[*server]).filter(|machine| machine.up);
+        let reached = cluster
+            .servers
+            .iter()
+            .map(|server| &world.machines[*server])
+            .filter(|machine| machine.up);
         cluster.views_differ |= { reached }.any(|machine| machine.view != cluster.servers);
         let founded = is_founded(&names(&cluster.founders), seen(world, &cluster.servers).iter());
         cluster.phase = if founded || cluster.phase == Phase::Founded {
@@ -165,7 +171,9 @@ impl Run {
             token: state.cluster.as_ref().map_or(token, |cluster| cluster.token),
             state,
             after: None,
-            processes: (0..processes).map(|number| Process::new(first + number as u32)).collect(),
+            processes: (0..processes)
+                .map(|number| Process::new(first + number as u32))
+                .collect(),
             parallelism,
             todo: Vec::new(),
             active: BTreeMap::new(),
@@ -181,10 +189,18 @@ impl Run {
 
     fn plan_destroy(&mut self) {
         let members = self.state.members.iter();
-        self.todo = members.map(|(server, one)| Planned::Delete(*server, Fate::Gone, one.servers.clone())).collect();
+        self.todo = members
+            .map(|(server, one)| Planned::Delete(*server, Fate::Gone, one.servers.clone()))
+            .collect();
         if let Some(cluster) = &self.state.cluster {
             let founded = cluster.phase == Phase::Founded;
-            let delete = Establish::new(Wish::Delete, founded, &cluster.servers, &Servers::new(), &Servers::new());
+            let delete = Establish::new(
+                Wish::Delete,
+                founded,
+                &cluster.servers,
+                &Servers::new(),
+                &Servers::new(),
+            );
             self.todo.push(Planned::Cluster(delete));
         }
     }
@@ -284,9 +300,15 @@ impl Run {
 
     fn may_begin(&self, planned: &Planned) -> bool {
         let deletes = |of: Option<Server>| {
-            let waits = self.todo.iter().any(|one| matches!(one, Planned::Delete(server, ..) if of.is_none_or(|of| of == *server)));
+            let waits = self
+                .todo
+                .iter()
+                .any(|one| matches!(one, Planned::Delete(server, ..) if of.is_none_or(|of| of == *server)));
             let goes = self.active.values();
-            waits || goes.map(|(_, one)| one).any(|one| matches!(one, Active::Delete(server, _) if of.is_none_or(|of| of == *server)))
+            waits
+                || goes
+                    .map(|(_, one)| one)
+                    .any(|one| matches!(one, Active::Delete(server, _) if of.is_none_or(|of| of == *server)))
         };
         let cluster = || {
             let goes = self.active.values().any(|(_, one)| matches!(one, Active::Cluster(_)));
@@ -315,7 +337,9 @@ impl Run {
 
     /// One step of any call. Returns whether the run is at its end.
     pub fn step(&mut self, world: &mut World) -> Result<bool, Violation> {
-        let ready: Vec<usize> = (0..self.todo.len()).filter(|at| self.may_begin(&self.todo[*at])).collect();
+        let ready: Vec<usize> = (0..self.todo.len())
+            .filter(|at| self.may_begin(&self.todo[*at]))
+            .collect();
         if !ready.is_empty() && self.active.len() < self.parallelism {
             let planned = self.todo.remove(ready[world.chance.below(ready.len())]);
             let (server, active) = match planned {
@@ -409,7 +433,12 @@ impl Run {
                 }
             }
         }
-        world.tell(|| format!("{}: {outcome:?}", server.map_or("cluster".to_owned(), |server| format!("s{server}"))));
+        world.tell(|| {
+            format!(
+                "{}: {outcome:?}",
+                server.map_or("cluster".to_owned(), |server| format!("s{server}"))
+            )
+        });
         self.failed.extend(failed.map(|why| (server, why)));
     }
 }

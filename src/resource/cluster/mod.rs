@@ -165,7 +165,14 @@ impl ClusterResource {
             state.set("founders", Value::List(founders.collect()));
         }
         if state.get("founding").is_unknown() {
-            state.set("founding", if established.founded { plan::FOUNDED } else { plan::PREPARED });
+            state.set(
+                "founding",
+                if established.founded {
+                    plan::FOUNDED
+                } else {
+                    plan::PREPARED
+                },
+            );
         }
         if !prior.is_null() {
             diagnostics.append(self.clear_removed(&prior, &cluster, within).await);

@@ -190,7 +190,9 @@ impl BringUp<'_> {
             script = script
                 .line(include_str!("../binaries.sh"))
                 .line("before=$(binaries_of \"$unit\")");
-            // Cut off between the files and the restart, the next run knows that it is still to come.
+        }
+        if start == Start::Restart || (start == Start::Resume && plan.is_some()) {
+            // Cut off between the files and the start, the next run knows that it is still to come.
             script = script.write_file(&root_file(self.layout.restart_pending().to_string(), ""));
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {

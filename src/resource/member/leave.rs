@@ -31,8 +31,10 @@ use crate::topology::Topology;
 /// changes of the member list, and decides nothing.
 const TOGETHER: Duration = Duration::from_millis(300);
 const QUESTION: Duration = Duration::from_secs(5);
-/// How often to look whether those that are awaited have joined.
-const AWAITED: Duration = Duration::from_secs(1);
+/// How long to wait for a quorum that is not there at first: the one that left last may have led.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to look again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A member that is to leave.
 pub struct Leave<'a> {
@@ -153,6 +155,7 @@ impl Leave<'_> {
     /// Takes the member out of the cluster, if it is in it and others stay. Says what was decided. The turn goes on until the member is
     /// off its server: another process may want one there.
     async fn out_of_cluster(&self, host: Option<&Host>) -> Result<(Leaving, Option<Turn>), String> {
+        let patience = Instant::now() + PATIENCE;
         loop {
             let mut turn = match self.way().await? {
                 Way::Together => return Ok((Leaving::StopAll, None)),
@@ -166,11 +169,18 @@ impl Leave<'_> {
                 }
                 Ok(Leaving::Refuse(refusal)) => {
                     turn.end().await;
-                    if !self.may_wait(&refusal) {
+                    // Those that are to join need turns of their own for that, and time.
+                    let until = match refusal {
+                        Refusal::Awaited { .. } => self.deadline,
+                        _ => self.deadline.min(patience),
+                    };
+                    if !refusal.may_pass() || Instant::now() + AGAIN >= until {
                         return Err(format!("Nothing was changed: {refusal}."));
                     }
-                    self.road.pause(AWAITED).await.map_err(|error| error.to_string())?;
+                    self.road.pause(AGAIN).await.map_err(|error| error.to_string())?;
                 }
+                // One less that counts: it is decided anew.
+                Ok(Leaving::RemoveGivenUp) => turn.end().await,
                 Ok(how) => return Ok((how, Some(turn))),
                 Err(detail) => {
                     turn.end().await;
@@ -178,11 +188,6 @@ impl Leave<'_> {
                 }
             }
         }
-    }
-
-    /// Those that are to join need turns of their own for that.
-    fn may_wait(&self, refusal: &Refusal) -> bool {
-        matches!(refusal, Refusal::Awaited { .. }) && Instant::now() + AWAITED < self.deadline
     }
 
     async fn alone(&self, host: Option<&Host>, turn: &mut Turn) -> Result<Leaving, String> {
@@ -220,14 +225,30 @@ impl Leave<'_> {
         }
         let token = self.member.cluster.token();
         let (leaving, coming) = (self.road.leaving(token), self.road.coming(token));
-        let others_run = survey.is_none() && self.others_run(&leaving).await;
-        let peers = survey.as_ref().map(peers);
-        let run = InThisRun {
-            servers: &self.member.cluster.servers.keys().cloned().collect(),
-            leaving: &leaving,
-            coming: &coming,
+        let servers = self.member.cluster.servers.keys().cloned().collect();
+        let peers = survey.as_ref().map(|survey| peers(survey, self.topology));
+        let decided = |gone: &BTreeSet<String>| {
+            let run = InThisRun {
+                servers: &servers,
+                leaving: &leaving,
+                coming: &coming,
+                gone,
+            };
+            let others_run = servers
+                .iter()
+                .any(|name| *name != self.member.server && !leaving.contains(name) && !gone.contains(name));
+            decide(&self.member.server, self.fate, &run, peers.as_deref(), others_run)
         };
-        let decision = decide(&self.member.server, self.fate, &run, peers.as_deref(), others_run);
+        let mut decision = decided(&BTreeSet::new());
+        if let Leaving::Refuse(Refusal::Quorum { .. } | Refusal::NoQuorum) = decision {
+            decision = decided(&self.gone(&leaving).await);
+        }
+        if let (Leaving::RemoveGivenUp, Some(survey)) = (&decision, &survey) {
+            if let Some(other) = survey.given_up(self.topology) {
+                self.remove_from_list(&survey.api, other.id).await?;
+            }
+            return Ok(decision);
+        }
         match (&decision, survey, talk.as_ref()) {
             (Leaving::Remove, Some(survey), Some(talk)) => {
                 if let Err(error) = hand_over(talk, &survey).await {
@@ -282,27 +303,27 @@ impl Leave<'_> {
         (None, None)
     }
 
-    /// Whether any other server whose member is to stay runs it, or can't be asked.
-    async fn others_run(&self, leaving: &BTreeSet<String>) -> bool {
+    /// The other servers that hold no member, of those whose members nobody said are to leave.
+    async fn gone(&self, leaving: &BTreeSet<String>) -> BTreeSet<String> {
         let others = self.member.cluster.servers.iter();
         let others = others.filter(|(name, _)| **name != self.member.server && !leaving.contains(*name));
-        let asked = others.map(|(_, server)| async move {
-            let Ok(host) = self.road.connect(server, QUESTION, false).await else {
-                return true;
-            };
-            match self.observe(&host, false).await {
-                // One that is stopped has its vote still.
-                Ok(seen) => seen.service == Service::Running || seen.data == Data::Member,
-                Err(_) => true,
-            }
+        let asked = others.map(|(name, server)| async move {
+            let host = self.road.connect(server, QUESTION, false).await.ok()?;
+            let seen = self.observe(&host, false).await.ok()?;
+            // One that is stopped has its vote still.
+            let holds = seen.service == Service::Running || seen.data == Data::Member;
+            (!holds).then(|| name.clone())
         });
-        join_all(asked).await.into_iter().any(|runs| runs)
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// What becomes of the member on its server.
     async fn off_the_server(&self, host: &Host, how: &Leaving) -> Result<Diagnostics, RunError> {
         if *how != Leaving::Rest {
-            return self.remove(host, *how == Leaving::StopAll).await.map(|()| Diagnostics::new());
+            return self
+                .remove(host, *how == Leaving::StopAll)
+                .await
+                .map(|()| Diagnostics::new());
         }
         self.rest(host).await?;
         let (name, cluster) = (&self.member.server, &self.member.cluster.name);
@@ -345,7 +366,7 @@ fn not_its_turn(error: &TurnError) -> String {
 }
 
 /// The members as the decision on leaving needs them.
-fn peers(survey: &Survey) -> Vec<Peer> {
+fn peers(survey: &Survey, topology: &Topology) -> Vec<Peer> {
     let peer = |one: &Member| Peer {
         name: survey
             .names
@@ -354,6 +375,7 @@ fn peers(survey: &Survey) -> Vec<Peer> {
             .unwrap_or_else(|| format!("{:x}", one.id)),
         voter: !one.is_learner,
         healthy: survey.healthy.contains_key(&one.id),
+        given_up: survey.is_left_over(topology, one),
     };
     survey.members.iter().map(peer).collect()
 }
