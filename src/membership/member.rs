@@ -58,6 +58,8 @@ pub struct Observed {
     pub others_wait: bool,
     /// Whether its log holds entries that the wanted version of etcd can't read.
     pub old_entries: bool,
+    /// The minor version of etcd that a member which does not run ran last, as far as that is known: its data was written by that.
+    pub last_minor: Option<u64>,
     /// How often it was tried to move the leadership away from this member.
     pub leader_moves: u8,
 }
@@ -148,6 +150,9 @@ pub enum Start {
     Join,
     /// With the data that it has.
     Resume,
+    /// With the data that it has, and as it is: its log holds what the wanted version can't read, which it can do something about
+    /// only while it runs.
+    AsItIs,
     /// Anew, with the data that it has: it runs, and what changes needs that.
     Restart,
     /// Anew, as it is, to write a raft snapshot: the log before it holds what the wanted version can't read.
@@ -217,7 +222,7 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
             return Step::Refuse(Refusal::PortTaken(*port, process.clone()));
         }
         return match observed.data {
-            Data::Member => resume(observed),
+            Data::Member => resume(observed, desired),
             // With other names than the others have started with it would be of another cluster. One that has a quorum takes it as the
             // voter that it lists.
             _ if permitted && desired.as_founded => Step::Install(Start::Found),
@@ -253,12 +258,16 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
 
 /// A member with data goes on with it, unless the cluster says that it was taken out: then it would end by itself, and
 /// joins anew.
-fn resume(observed: &Observed) -> Step {
-    match observed.cluster {
-        None => Step::LookAtCluster,
-        Some(Cluster::Lives(lives)) if lives.own == Listed::Not => Step::SetAside,
+fn resume(observed: &Observed, desired: &Desired) -> Step {
+    let minor = desired.minor;
+    let unfit = observed.last_minor.filter(|last| minor < *last || minor > last + 1);
+    match (observed.cluster, unfit) {
+        (None, _) => Step::LookAtCluster,
+        (Some(Cluster::Lives(lives)), _) if lives.own == Listed::Not => Step::SetAside,
+        (Some(_), Some(last)) => Step::Refuse(Refusal::Version { minor, last }),
+        (Some(_), None) if observed.old_entries => Step::Install(Start::AsItIs),
         // One that is listed as never started may have been cut off before it said its name: the data is its own.
-        Some(_) => Step::Install(Start::Resume),
+        (Some(_), None) => Step::Install(Start::Resume),
     }
 }
 

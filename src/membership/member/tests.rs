@@ -16,6 +16,7 @@ fn permitted() -> Observed {
         cluster: None,
         others_wait: false,
         old_entries: false,
+        last_minor: None,
         leader_moves: 0,
     }
 }
@@ -189,6 +190,26 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
 }
 
 #[test]
+fn a_stopped_member_goes_on_from_the_version_that_it_ran() {
+    let stopped = |last, old_entries| Observed {
+        permit: None,
+        data: Data::Member,
+        cluster: Some(Cluster::NoQuorum),
+        last_minor: Some(last),
+        old_entries,
+        ..permitted()
+    };
+    let step = |last, old_entries| next_step(&stopped(last, old_entries), &desired());
+    assert_eq!(step(5, false), Step::Install(Start::Resume));
+    assert_eq!(step(6, false), Step::Install(Start::Resume));
+    assert_eq!(step(6, true), Step::Install(Start::AsItIs));
+    assert_eq!(step(4, false), Step::Refuse(Refusal::Version { minor: 6, last: 4 }));
+    let newer = Refusal::Version { minor: 6, last: 7 };
+    assert!(newer.to_string().contains("Set its version to 3.7 again"));
+    assert_eq!(step(7, false), Step::Refuse(newer));
+}
+
+#[test]
 fn a_founder_that_was_given_up_makes_room() {
     let joins = |healthy, given_up| Observed {
         permit: None,
@@ -334,7 +355,7 @@ impl World {
                         );
                         observed.answers = None;
                     }
-                    Start::Snapshot => unreachable!("no world has old entries"),
+                    Start::Snapshot | Start::AsItIs => unreachable!("no world has old entries"),
                     Start::No => {}
                 }
                 if *start != Start::No {
@@ -448,6 +469,7 @@ fn any_world() -> impl Strategy<Value = World> {
             cluster: None,
             others_wait: false,
             old_entries: false,
+            last_minor: None,
             leader_moves: 0,
         },
     );

@@ -28,6 +28,8 @@ struct Seen {
     installed: bool,
     other_files: bool,
     running: Option<Wanted>,
+    /// Of the files that it was last started with.
+    last_minor: Option<u64>,
 }
 
 /// What is to be done once the cluster was asked for it, until its list shows it.
@@ -114,20 +116,14 @@ impl BringUp {
                 Runs::Running(wanted) => Some(wanted),
                 _ => None,
             },
+            last_minor: machine.last_minor(),
         }
     }
 
-    /// `others_wait` and the rest of `Restarting`: as long as the call lasts.
-    fn ready_for_restart(&mut self, process: &mut Process, world: &World) {
-        self.restarting = true;
-        process.waiting.insert(self.server);
-        if self.old_entries.is_none() {
-            let minor = self
-                .seen
-                .as_ref()
-                .and_then(|seen| seen.running)
-                .map(|running| running.minor);
-            let log = world.machines[self.server].log;
+    /// `has_old_entries`, of a member that has run 3.6.
+    fn look_for_old_entries(&mut self, minor: Option<u64>, world: &World) {
+        let log = world.machines[self.server].log;
+        if self.old_entries.is_none() && minor.is_some() {
             self.old_entries =
                 Some(self.wanted.minor >= 7 && minor == Some(6) && log.is_some_and(|log| log.old_entries));
         }
@@ -222,6 +218,7 @@ impl BringUp {
             cluster: self.cluster,
             others_wait,
             old_entries: self.old_entries == Some(true),
+            last_minor: seen.last_minor,
             leader_moves: self.leader_moves,
         }
     }
@@ -270,12 +267,18 @@ impl BringUp {
             });
         }
         if (seen.other_files || seen.restart_pending) && seen.service == Service::Running {
-            self.ready_for_restart(process, world);
+            self.restarting = true;
+            process.waiting.insert(self.server);
+            self.look_for_old_entries(seen.running.map(|running| running.minor), world);
+        } else if seen.service != Service::Running {
+            self.look_for_old_entries(seen.last_minor, world);
         }
         let desired = self.desired.clone().unwrap_or_else(|| self.desired(token));
         let step = next_step(&self.observed(&seen, process), &desired);
         self.desired = Some(desired);
-        world.tell(|| format!("s{}: {step:?}", self.server));
+        if step != Step::LookAtCluster {
+            world.tell(|| format!("s{}: {step:?}", self.server));
+        }
         self.perform(step, process, call, world)
     }
 
@@ -414,7 +417,7 @@ impl BringUp {
     fn install(&mut self, start: Start, process: &mut Process, world: &mut World) -> Result<Outcome, Violation> {
         let server = self.server;
         match start {
-            Start::Resume => self.give_turn_away(process, world),
+            Start::Resume | Start::AsItIs => self.give_turn_away(process, world),
             Start::Restart | Start::Snapshot => {
                 if process.failed.is_some() {
                     return Ok(Outcome::Failed(Why::Halted));
@@ -428,7 +431,9 @@ impl BringUp {
         }
         let survey = self.survey.take();
         let machine = &mut world.machines[server];
-        if start != Start::Snapshot {
+        if start == Start::AsItIs {
+            machine.resting = false;
+        } else if start != Start::Snapshot {
             if machine.permit.is_some() {
                 machine.founding = self.servers.clone();
             }
@@ -464,7 +469,7 @@ impl BringUp {
                 world.note("snapshot");
             }
             Start::Restart => world.restart(server)?,
-            Start::Found | Start::Join | Start::Resume => {
+            Start::Found | Start::Join | Start::Resume | Start::AsItIs => {
                 // systemd may have started it meanwhile, with the files that there were.
                 if !ran {
                     world.start(server)?;
@@ -479,6 +484,9 @@ impl BringUp {
             return Ok(Outcome::Failed(Why::NotStarted));
         }
         self.seen = Some(self.observe(machine));
+        if start == Start::AsItIs {
+            self.old_entries = None;
+        }
         if let Some(desired) = &mut self.desired {
             desired.verify |= start != Start::No;
             if matches!(start, Start::Restart | Start::Snapshot | Start::Join) {

@@ -70,7 +70,7 @@ impl World {
         if let Some(told) = &mut self.told {
             let what = what();
             // Who waits says the same again and again.
-            let recent = &told[told.len().saturating_sub(6)..];
+            let recent = &told[told.len().saturating_sub(16)..];
             if !recent.contains(&what) {
                 told.push(what);
             }

@@ -109,6 +109,14 @@ impl Machine {
         self.log.as_ref().filter(|_| self.runs())
     }
 
+    /// The minor version that it ran last, where it does not run (`last` in `observe.sh`).
+    pub fn last_minor(&self) -> Option<u64> {
+        let files = self
+            .files
+            .filter(|_| self.log.is_some() && !self.runs() && !self.restart_pending);
+        files.map(|files| files.minor)
+    }
+
     /// Its etcd ends.
     pub fn end(&mut self, process: Process) {
         self.process = process;

@@ -37,6 +37,7 @@ fn no_story_ends_badly() {
     let config = Config {
         cases: stories(),
         max_shrink_iters: 20_000,
+        max_shrink_time: 20_000,
         source_file: Some(file!()),
         ..Config::default()
     };

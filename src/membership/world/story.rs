@@ -393,7 +393,9 @@ impl Stage {
             if can_live && !self.can_live() {
                 return Err(format!("the cluster lived, and an apply ended it: {:?}", run.failed));
             }
-            let end = End::Refused(run.failed);
+            let mut failed = run.failed;
+            failed.sort_by_key(|(server, _)| *server);
+            let end = End::Refused(failed);
             if before.as_ref() == Some(&end) {
                 return Ok(end);
             }
@@ -421,13 +423,9 @@ impl Stage {
         let Some(of) = of else {
             return Err("nothing is to be done, and there is no cluster".to_owned());
         };
-        // A founder on a server that was given up while it could not be reached may be in the list: `etcd_cluster_status` tells of it.
-        let ours = of
-            .list()
-            .values()
-            .filter(|one| self.config.servers.contains(&one.server));
-        let listed: Servers = ours.clone().map(|one| one.server).collect();
-        if listed != self.config.members || ours.clone().any(|one| !one.voter) {
+        // There may be others: members whose create failed when they ran already, on servers that are to have none.
+        let vote: Servers = voters(of.list()).map(|(_, one)| one.server).collect();
+        if !self.config.members.is_subset(&vote) {
             return Err(format!("nothing is to be done, and the members are {:?}", of.list()));
         }
         let runs = |server: &Server| self.world.machines[*server].process == Runs::Running(self.config.wanted);
@@ -481,7 +479,7 @@ fn is_for_the_user(end: &End) -> bool {
 fn needs_another_wish(why: &Why) -> bool {
     match why {
         Why::StillInUse | Why::LastData => true,
-        Why::Member(refusal) => matches!(refusal, member::Refusal::Skew { .. }),
+        Why::Member(refusal) => matches!(refusal, member::Refusal::Skew { .. } | member::Refusal::Version { .. }),
         Why::Leaving(refusal) => matches!(refusal, leaving::Refusal::LastOne),
         Why::Founding(refusals) => refusals.contains(&founding::Refusal::PermitLost),
         _ => false,

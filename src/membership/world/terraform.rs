@@ -92,6 +92,9 @@ impl State {
                 let list = world.histories[log.history].list_at(log.length);
                 state.runs &= list.get(&log.id).is_some_and(|own| own.voter);
             }
+            if let Some(last) = machine.last_minor() {
+                state.running_minor = last;
+            }
             let stopped = !machine.runs() && log.is_some();
             let survey = Some(())
                 .filter(|()| stopped)
