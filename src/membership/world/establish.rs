@@ -147,11 +147,12 @@ impl Establish {
         if !machine.up || machine.token.is_some_and(|other| other != token) {
             return Ok(None);
         }
-        if self.founded && machine.runs() {
+        let founded = self.founded || self.was_founded();
+        if founded && machine.runs() {
             return Ok(Some(Why::StillInUse));
         }
-        if self.wish != Wish::Delete && self.founded && machine.resting {
-            return Ok(Some(Why::LastData));
+        if founded && self.wish != Wish::Delete && machine.log.is_some() {
+            return Ok(Some(Why::HoldsData));
         }
         world.may_take_data(server)?;
         world.machines[server].clear();

@@ -478,7 +478,7 @@ fn is_for_the_user(end: &End) -> bool {
 
 fn needs_another_wish(why: &Why) -> bool {
     match why {
-        Why::StillInUse | Why::LastData => true,
+        Why::StillInUse | Why::HoldsData => true,
         Why::Member(refusal) => matches!(refusal, member::Refusal::Skew { .. } | member::Refusal::Version { .. }),
         Why::Leaving(refusal) => matches!(refusal, leaving::Refusal::LastOne),
         Why::Founding(refusals) => refusals.contains(&founding::Refusal::PermitLost),

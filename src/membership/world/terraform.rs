@@ -347,7 +347,10 @@ impl Run {
             let planned = self.todo.remove(ready[world.chance.below(ready.len())]);
             let (server, active) = match planned {
                 Planned::Delete(server, fate, servers) => {
-                    (Some(server), Active::Delete(server, Leave::new(server, &servers, fate)))
+                    // Only the process that planned the cluster knows that it stays.
+                    let stays = self.after.is_some() && self.process_of(Some(server)) == 0;
+                    let leave = Leave::new(server, &servers, fate, stays);
+                    (Some(server), Active::Delete(server, leave))
                 }
                 Planned::Cluster(establish) => (None, Active::Cluster(establish)),
                 Planned::Up(server, mut up, mut planned) => {

@@ -24,6 +24,8 @@ pub struct Seen {
     pub service: Service,
     /// Whether it was to be restarted for files that are in place, and the run was cut off before.
     pub restart_pending: bool,
+    /// Whether it was stopped when nobody of its cluster was left, with its data in place.
+    pub resting: bool,
     /// Whether the service starts at boot.
     pub enabled: bool,
     /// The file that the running process was started from.
@@ -142,6 +144,7 @@ pub fn seen(output: &Output) -> Seen {
         },
         service,
         restart_pending: output.value("restart-pending").is_some(),
+        resting: output.value("resting").is_some(),
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
         running: text("running").filter(|version| !version.is_empty()),

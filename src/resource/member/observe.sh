@@ -5,6 +5,7 @@ await_start "$unit" "$etc" "$data"
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; printf 'token=%s\n' "$line"; fi
 if [ -f "$etc/founding-permit" ]; then read -r line <"$etc/founding-permit" || true; printf 'permit=%s\n' "$line"; fi
 if [ -f "$etc/restart-pending" ]; then echo restart-pending=yes; fi
+if [ -f "$etc/resting" ]; then echo resting=yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.
 content=empty

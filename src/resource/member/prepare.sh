@@ -10,3 +10,4 @@ chmod 0750 "$directory" "$pki"
 if [ ! -d "$data" ]; then mkdir "$data"; fi
 chown "$user:$user" "$data"
 chmod 0700 "$data"
+rm -f "$directory/resting"
