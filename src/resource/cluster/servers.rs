@@ -142,7 +142,7 @@ pub fn seen(observations: &Each<Observation>) -> BTreeMap<String, Seen> {
 /// Writes one server's view into its hosts file and, where it is to found, leaves the permit.
 ///
 /// # Errors
-/// If the script fails: the hosts file can't be edited, or the disk is full.
+/// If the script fails: the hosts file can't be edited, the disk is full, or another run has founded the cluster meanwhile.
 pub async fn prepare(
     host: &Host,
     topology: &Topology,
@@ -162,10 +162,12 @@ pub async fn prepare(
         .set("end_mark", hosts_block::end_mark(cluster))
         .set("block", hosts_block::render(cluster, &lines))
         .set("directory", &directory)
+        .set("data", format!("/var/lib/etcd/{cluster}"))
         .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
     if permit {
         // The token first: a permit never stands without it.
         script = script
+            .line(include_str!("not_founded.sh"))
             .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             .line("sync \"$directory\"")
