@@ -36,6 +36,8 @@ pub struct Observed {
     pub permit: Option<String>,
     /// The token that is written down on the server.
     pub token: Option<String>,
+    /// Whether no member was ever installed there: a token, and perhaps a permit, is all that an interrupted create of a cluster leaves.
+    pub bare: bool,
     /// Its data directory.
     pub data: Data,
     /// Its service.
@@ -204,7 +206,7 @@ pub enum Step {
 /// Decides.
 pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     let ours = observed.token.as_deref() == Some(desired.token.as_str());
-    if let (false, Some(other)) = (ours, &observed.token) {
+    if let (false, false, Some(other)) = (ours, observed.bare, &observed.token) {
         return Step::Refuse(Refusal::OtherCluster(other.clone()));
     }
     // A permit is consumed before etcd first runs: data beside an unused permit was there before.

@@ -5,6 +5,7 @@ fn permitted() -> Observed {
     Observed {
         permit: Some("t".into()),
         token: Some("t".into()),
+        bare: false,
         data: Data::Empty,
         service: Service::Stopped,
         installed: false,
@@ -187,6 +188,21 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
     assert_eq!(step(&runs(lives(0, 0, true))), Step::Install(Start::Restart));
     assert_eq!(step(&runs(lives(1, 1, false))), Step::Install(Start::Restart));
     assert!(matches!(step(&runs(lives(1, 0, false))), Step::Refuse(_)));
+}
+
+#[test]
+fn a_token_that_an_interrupted_create_left_is_in_nobodys_way() {
+    let other = |bare| Observed {
+        permit: Some("other".into()),
+        token: Some("other".into()),
+        bare,
+        ..permitted()
+    };
+    assert_eq!(
+        next_step(&other(false), &desired()),
+        Step::Refuse(Refusal::OtherCluster("other".into()))
+    );
+    assert_eq!(next_step(&other(true), &desired()), Step::LookAtCluster, "it joins");
 }
 
 #[test]
@@ -458,6 +474,7 @@ fn any_world() -> impl Strategy<Value = World> {
         |(permit, token, data, service, (installed, restart_needed, peers_moved), port_taken)| Observed {
             permit,
             token,
+            bare: false,
             data,
             service,
             installed,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::call::Why;
 use super::etcd::{Violation, World};
 use super::history::voters;
-use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
+use super::machine::{Process as Runs, Server, Servers, Wanted};
 use super::terraform::{Config, PlanRefused, Run, State};
 use crate::membership::{founding, leaving, member, quorum};
 
@@ -217,9 +217,13 @@ impl Stage {
             config.members.clone_from(&config.servers);
         }
         config.wanted.options += u32::from(act.roll);
-        // The plan knows what members of the state run. What no state knows of and can't be reached, the user has to look after.
-        let behind = |machine: &Machine| machine.log.is_some_and(|log| log.minor < config.wanted.minor) && !machine.up;
-        if act.upgrade && !self.world.machines.iter().any(behind) {
+        // Versions are changed where the plan knows what all members run. Those that no state knows of, or that could not be reached since
+        // an upgrade, the user has to look after.
+        let known = self.state.members();
+        let installed = self.world.machines.iter().enumerate();
+        let mut installed = installed.filter_map(|(server, machine)| Some((server, machine.files?)));
+        let all_fit = installed.all(|(server, files)| known.contains(&server) && files.minor == config.wanted.minor);
+        if act.upgrade && all_fit {
             config.wanted.minor = (config.wanted.minor + 1).min(7);
         }
     }
@@ -355,7 +359,10 @@ impl Stage {
             return Ok(end);
         }
         let wish = self.config.clone();
-        let listed = self.world.listed();
+        // Those that founded it too: a founding that is not seen to be over goes by them.
+        let lives = self.world.histories.iter().filter(|of| of.led && !of.over);
+        let founders: Servers = lives.flat_map(|of| of.founders.iter().copied()).collect();
+        let listed: Servers = self.world.listed().union(&founders).copied().collect();
         self.config.servers.extend(&listed);
         self.config.members.extend(&listed);
         self.world.tell(|| format!("{end:?}; bringing back {listed:?}"));
