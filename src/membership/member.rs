@@ -213,6 +213,7 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     let permitted = observed.permit.as_deref() == Some(desired.token.as_str());
     match observed.data {
         Data::Other => return Step::Refuse(Refusal::ForeignData),
+        Data::Member if observed.token.is_none() && !permitted => return Step::Refuse(Refusal::TokenGone),
         Data::Member if permitted || !ours => return Step::Refuse(Refusal::ForeignData),
         Data::Member | Data::Empty => {}
     }

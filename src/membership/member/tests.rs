@@ -206,6 +206,23 @@ fn a_token_that_an_interrupted_create_left_is_in_nobodys_way() {
 }
 
 #[test]
+fn data_without_a_token_is_said_to_be_that() {
+    let observed = |token: Option<&str>| Observed {
+        permit: None,
+        token: token.map(str::to_owned),
+        data: Data::Member,
+        ..permitted()
+    };
+    let said = Refusal::TokenGone.to_string();
+    assert!(
+        said.contains("no file `token`") && said.contains("write it again"),
+        "{said}"
+    );
+    assert_eq!(next_step(&observed(None), &desired()), Step::Refuse(Refusal::TokenGone));
+    assert_eq!(next_step(&observed(Some("t")), &desired()), Step::LookAtCluster);
+}
+
+#[test]
 fn a_stopped_member_goes_on_from_the_version_that_it_ran() {
     let stopped = |last, old_entries| Observed {
         permit: None,

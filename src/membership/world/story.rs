@@ -276,6 +276,17 @@ impl Stage {
         Err("a run has no end".to_owned())
     }
 
+    /// Long enough for everything that comes about by itself.
+    fn wait(&mut self) -> Result<(), Violation> {
+        for _ in 0..4 {
+            self.world.settle()?;
+        }
+        for of in &mut self.world.histories {
+            of.lock = of.lock.filter(|lock| !self.world.killed.contains(lock));
+        }
+        Ok(())
+    }
+
     fn pass_time(&mut self) -> Result<(), Violation> {
         if self.world.chance.once_in(6) {
             self.world.settle()?;
@@ -363,10 +374,15 @@ impl Stage {
         let lives = self.world.histories.iter().filter(|of| of.led && !of.over);
         let founders: Servers = lives.flat_map(|of| of.founders.iter().copied()).collect();
         let listed: Servers = self.world.listed().union(&founders).copied().collect();
-        self.config.servers.extend(&listed);
-        self.config.members.extend(&listed);
+        self.config.servers.clone_from(&listed);
+        self.config.members.clone_from(&listed);
         self.world.tell(|| format!("{end:?}; bringing back {listed:?}"));
+        // All members in the place of others at once take two applies, as the refusal says.
+        let once = !wish.members.is_disjoint(&listed);
         for (what, wish) in [("brought back", None), ("brought to what is wished", Some(wish))] {
+            if wish.is_some() && !once {
+                return Ok(end);
+            }
             self.config = wish.unwrap_or_else(|| self.config.clone());
             match self.converge()? {
                 End::Whole => {}
@@ -381,9 +397,7 @@ impl Stage {
     fn converge(&mut self) -> Result<End, Violation> {
         let mut before = None;
         loop {
-            for _ in 0..24 {
-                self.world.settle()?;
-            }
+            self.wait()?;
             let can_live = self.can_live();
             let run = match self.plan(&Servers::new(), 10, false) {
                 Ok(run) if run.is_nothing() => {
@@ -455,9 +469,7 @@ impl Stage {
         let known = self.state.members();
         let lived = self.can_live();
         for _ in 0..4 {
-            for _ in 0..24 {
-                self.world.settle()?;
-            }
+            self.wait()?;
             let Ok(run) = self.plan(&Servers::new(), 1 + self.world.faults % 10, true) else {
                 return Err("a destroy was refused".to_owned());
             };
