@@ -415,7 +415,7 @@ impl Stage {
             let mut failed = run.failed;
             failed.sort_by_key(|(server, _)| *server);
             let end = End::Refused(failed);
-            if before.as_ref() == Some(&end) {
+            if end != End::Refused(Vec::new()) && before.as_ref() == Some(&end) {
                 return Ok(end);
             }
             self.rounds += 1;
