@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::binary;
@@ -54,6 +55,8 @@ pub struct BringUp<'a> {
     pub deadline: Instant,
     /// Who talks to the members, once that is needed.
     pub talk: OnceLock<Talk<'a>>,
+    /// Says that the member is about to start with the other founders.
+    pub founding: Notify,
 }
 
 /// A member that is up.
@@ -116,7 +119,14 @@ impl BringUp<'_> {
             old_entries: None,
         };
         self.borrow_certificate(&host).await?;
-        let outcome = self.take_course(&host, &mut course).await;
+        let outcome = {
+            let course = self.take_course(&host, &mut course);
+            tokio::pin!(course);
+            tokio::select! {
+                outcome = &mut course => outcome,
+                () = self.connect_early() => course.await,
+            }
+        };
         if let (Err(_), true, Some(restarting)) = (&outcome, course.restarted, &course.restarting) {
             restarting.fail();
         }
@@ -296,7 +306,8 @@ impl BringUp<'_> {
                 }
                 course.restarted = true;
             }
-            Start::Found | Start::Join | Start::No => {}
+            Start::Found => self.founding.notify_one(),
+            Start::Join | Start::No => {}
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::etcd::certificates::{PrivateKeyPem, parse};
@@ -117,6 +118,7 @@ impl MemberResource {
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
             talk: OnceLock::new(),
+            founding: Notify::new(),
         };
         match bring_up.run().await {
             Ok(up) => ApplyResponse {

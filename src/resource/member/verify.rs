@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::bring_up::BringUp;
@@ -31,6 +32,16 @@ enum Lacks {
 }
 
 impl BringUp<'_> {
+    /// Connects to the founders while they start, which takes them seconds: what verifies them then waits for their answers only.
+    pub(super) async fn connect_early(&self) {
+        self.founding.notified().await;
+        let Ok(talk) = self.talk() else { return };
+        let own = talk.connect_early(&self.member.server, true);
+        let founders = self.member.remaining_founders();
+        let all = founders.iter().map(|name| talk.connect_early(name, false));
+        tokio::join!(own, join_all(all));
+    }
+
     /// How many founding members run, as far as their servers can be reached.
     pub(super) async fn count_founders(&self) -> usize {
         let founders = self.member.remaining_founders();
