@@ -148,10 +148,13 @@ impl BringUp<'_> {
                     if missing.is_empty() {
                         return Ok(outside);
                     }
-                    let lines = missing
+                    let mut lines: Vec<String> = missing
                         .iter()
-                        .map(|(from, to)| self.describe_link(from, to, reached.contains_key(from)));
-                    Lacks::Links(lines.collect())
+                        .map(|(from, to)| self.describe_link(from, to, reached.contains_key(from)))
+                        .collect();
+                    // Who was not asked is said once, and not for each of the others.
+                    lines.dedup();
+                    Lacks::Links(lines)
                 }
             };
             if Instant::now() >= until {
@@ -175,7 +178,7 @@ impl BringUp<'_> {
 
     pub(super) fn describe_link(&self, from: &str, to: &str, asked: bool) -> String {
         if !asked {
-            return format!("  {from} could not be asked whether it reaches {to}");
+            return format!("  {from} does not answer, so it is not known whom it reaches");
         }
         match self.topology.dials(from, to) {
             Ok(to_address) => format!(
