@@ -141,6 +141,7 @@ impl BringUp<'_> {
             token: self.member.cluster.token().to_owned(),
             founders: self.member.remaining_founders().len(),
             founder: self.member.is_founder(),
+            as_founded: self.member.has_its_founders(),
             verify: self.verify,
             minor: self.version.number().1,
         };
@@ -156,6 +157,8 @@ impl BringUp<'_> {
             let plan = self.plan(&course.seen)?;
             if plan.restart_needed && course.seen.service == Service::Running {
                 self.ready_for_restart(host, course).await?;
+            } else if course.seen.last.is_some() && course.old_entries.is_none() {
+                course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
             }
             let observed = Observed {
                 permit: course.seen.permit.clone(),
@@ -171,6 +174,7 @@ impl BringUp<'_> {
                 cluster,
                 others_wait: course.restarting.as_ref().is_some_and(Restarting::others_wait),
                 old_entries: course.old_entries == Some(true),
+                last_minor: course.seen.last_minor(),
                 leader_moves,
             };
             let step = next_step(&observed, &desired);
@@ -184,6 +188,10 @@ impl BringUp<'_> {
                     } else {
                         let survey = course.survey.as_ref();
                         course.seen = self.install(host, &plan, &course.seen, start, survey).await?;
+                    }
+                    if start == Start::AsItIs {
+                        // The same entries are looked for again, now that it can be made to write a snapshot.
+                        course.old_entries = None;
                     }
                     // What the state says of it was said of another start, and perhaps of another machine.
                     desired.verify |= start != Start::No;
@@ -290,7 +298,7 @@ impl BringUp<'_> {
             course.seen = self.observe(host).await?;
         }
         if course.old_entries.is_none() {
-            course.old_entries = Some(self.has_old_entries(host).await?);
+            course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
         }
         Ok(())
     }
@@ -298,7 +306,7 @@ impl BringUp<'_> {
     async fn before_install(&self, course: &mut Course, start: Start) -> Result<(), BringUpError> {
         match start {
             // It changes no list, and others that are to make the quorum may wait for their turn.
-            Start::Resume => Self::give_turn_away(course).await,
+            Start::Resume | Start::AsItIs => Self::give_turn_away(course).await,
             Start::Restart | Start::Snapshot => {
                 if let Some(failed) = course.restarting.as_ref().and_then(Restarting::failed) {
                     let server = self.member.server.clone();

@@ -239,6 +239,10 @@ impl MemberResource {
                 .map(|(kind, file)| (kind, Value::from(end(file))));
             state.set("certificate_expiry", Value::object(expiry));
         }
+        // What a stopped member goes on from.
+        if let Some(last) = &seen.last {
+            state.set("running_version", last.as_str());
+        }
         let drift = drift::drift(whole, &seen);
         state.set("drift", as_map(drift.clone()));
         let key = seen.key.take();
@@ -389,7 +393,7 @@ fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
         BringUpError::Wanted(_) => Path::of("cluster").attribute("certificate_authorities"),
         BringUpError::Refused { refusal, .. } => match refusal {
             Refusal::ForeignData => Path::of("data_dir"),
-            Refusal::Skew { .. } => Path::of("version"),
+            Refusal::Skew { .. } | Refusal::Version { .. } => Path::of("version"),
             _ => Path::of("server"),
         },
         _ => Path::of("server"),

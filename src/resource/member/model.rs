@@ -1,6 +1,6 @@
 //! What a configuration says about a member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -79,15 +79,17 @@ impl MemberModel {
     }
 
     /// The servers that found the cluster.
-    pub fn founders(&self) -> Vec<String> {
-        self.cluster
-            .founders
-            .clone()
-            .unwrap_or_else(|| self.cluster.servers.keys().cloned().collect())
+    pub fn founders(&self) -> BTreeSet<String> {
+        self.cluster.founders()
+    }
+
+    /// Whether the cluster's servers are those that found it.
+    pub fn has_its_founders(&self) -> bool {
+        self.cluster.servers.keys().eq(&self.founders())
     }
 
     /// The founders whose servers are the cluster's still.
-    pub fn remaining_founders(&self) -> Vec<String> {
+    pub fn remaining_founders(&self) -> BTreeSet<String> {
         let mut founders = self.founders();
         founders.retain(|founder| self.cluster.servers.contains_key(founder));
         founders

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::model::MemberModel;
 use crate::etcd::layout::Layout;
+use crate::etcd::version::Version;
 use crate::host::{Host, Output, RunError, Script, Secret};
 use crate::membership::member::{Data, Service};
 
@@ -29,6 +30,8 @@ pub struct Seen {
     pub executable: Option<String>,
     /// The version that runs, where its file was replaced since it was started.
     pub running: Option<String>,
+    /// The version that a member which does not run ran last.
+    pub last: Option<String>,
     /// Another process that has one of the member's ports.
     pub port_taken: Option<(u16, String)>,
     /// SHA-256 of the files that were asked for, by path.
@@ -60,6 +63,12 @@ impl Seen {
     /// Whether nothing of the member is there.
     pub fn is_nothing(&self) -> bool {
         self.data == Data::Empty && self.configuration.is_none() && self.service == Service::Stopped
+    }
+
+    /// The minor version of etcd that a member which does not run ran last.
+    pub fn last_minor(&self) -> Option<u64> {
+        let last = Version::parse(self.last.as_deref()?).ok()?;
+        Some(last.number().1)
     }
 
     /// The file that the process was started from, if that is not `wanted`. One that was replaced since is it still.
@@ -136,6 +145,7 @@ pub fn seen(output: &Output) -> Seen {
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
         running: text("running").filter(|version| !version.is_empty()),
+        last: text("last").filter(|version| !version.is_empty()),
         port_taken: output.value("port").and_then(|line| {
             let (port, process) = line.split_once(' ')?;
             Some((port.parse().ok()?, process.to_owned()))

@@ -26,6 +26,11 @@ case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) && prin
 case $started in
   *' (deleted)') printf 'running=%s\n' "$("/proc/$main/exe" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')" ;;
 esac
+# What a member that does not run ran last; files that it was not started with yet say nothing of that.
+if [ "$main" = 0 ] && [ $content = member ] && [ ! -f "$etc/restart-pending" ]; then
+  last=$(sed -n 's|^ExecStart=.* ||p' "/etc/systemd/system/$unit" 2>/dev/null | head -n 1)
+  if [ -x "$last" ]; then printf 'last=%s\n' "$("$last" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"; fi
+fi
 report_ports "$ports" "$main"
 if [ -n "$files" ]; then
   # shellcheck disable=SC2086 # a list
