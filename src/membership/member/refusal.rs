@@ -40,6 +40,8 @@ pub enum Refusal {
     NoQuorum,
     /// It runs, and the member list does not have it.
     Unlisted,
+    /// It is to be taken over from a service that does not run it.
+    FormerStopped,
     /// It would be too far from the minor version of another member.
     Skew {
         /// The minor version that is wanted.
@@ -112,6 +114,11 @@ impl fmt::Display for Refusal {
             Refusal::Unlisted => f.write_str(
                 "it runs, and the cluster's member list does not have it: it was removed and has not ended yet. Stop its service \
                  and apply again: it joins anew then",
+            ),
+            Refusal::FormerStopped => f.write_str(
+                "the service that ran the member before this provider does not run, and the member was not taken over from it yet. \
+                 Nothing was changed on this server. Start that service (systemctl start), see that the member is healthy, and \
+                 apply again. If its data is lost, replace it: terraform apply -replace of this resource",
             ),
             Refusal::Skew { minor, other } => write!(
                 f,
