@@ -64,8 +64,7 @@ pub async fn look(road: &Road, given: &Given, service: &str) -> Result<Found, Di
     }
     let seen = on_servers(road, name, &models, service).await?;
     let tls = seen.values().any(|one| one.former.tls);
-    if let Some(other) = seen.values().find(|one| one.former.tls != tls) {
-        let _ = other;
+    if seen.values().any(|one| one.former.tls != tls) {
         return Err(whole(
             "Some of its members use TLS, and others don't. Bring all of them to one first.".to_owned(),
         ));
