@@ -6,9 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::etcd::former::{Former, StartedWith};
+use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::host::{Host, Output, RunError, Script};
 use crate::resource::server::model::ServerModel;
+use crate::topology::ClusterName;
 
 /// What a server says of it.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Sight {
     pub data: Option<String>,
     /// Whether its data can be renamed to where the provider would have it.
     pub movable: bool,
+    /// Folders above it that another user can't pass through, and that are not the member's to open.
+    pub closed: Vec<String>,
     /// Whether the service of this provider's runs it.
     pub ours: bool,
 }
@@ -58,6 +62,7 @@ pub async fn look(host: &Host, cluster: &str, service: &str) -> Result<Sight, Ru
     let output = host.run_checked(&script).await?;
     sight.data = output.value("data").map(str::to_owned);
     sight.movable = output.value("movable").is_some();
+    sight.closed = output.values("closed").map(str::to_owned).collect();
     Ok(sight)
 }
 
@@ -77,6 +82,7 @@ fn sight(output: &Output) -> Sight {
         },
         data: None,
         movable: false,
+        closed: Vec::new(),
         ours: output.value("ours").is_some(),
     }
 }
@@ -110,6 +116,31 @@ impl Sight {
         } else {
             Err(obstacles)
         }
+    }
+}
+
+impl Sight {
+    /// Where its data is to be: where it is, or where the provider would have it. In words why neither will do.
+    ///
+    /// # Errors
+    /// If it can't stay and can't be renamed.
+    pub fn data_dir(&self, cluster: &ClusterName) -> Result<String, String> {
+        let data = self
+            .data
+            .as_deref()
+            .ok_or("its data directory holds no write-ahead log")?;
+        let why = match (Layout::new(cluster, Some(data)), self.closed.first()) {
+            (Ok(layout), None) => return Ok(layout.data_dir().to_string()),
+            (Err(error), _) => error.to_string(),
+            (Ok(_), Some(closed)) => format!("{data:?} is below {closed}, which no other user may pass through"),
+        };
+        if self.movable {
+            return Ok(format!("/var/lib/etcd/{cluster}"));
+        }
+        Err(format!(
+            "its data can't stay where it is ({why}), and can't be renamed to /var/lib/etcd/{cluster}, which is on another file system \
+             or holds something already. Move it by hand first, with that member stopped"
+        ))
     }
 }
 

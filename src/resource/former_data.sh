@@ -10,6 +10,17 @@ data=$(readlink -f "$data")
 for segment in "$data"/member/wal/*.wal; do
   if [ -e "$segment" ]; then printf 'data=%s\n' "$data"; break; fi
 done
+# What only the former user may pass through is opened for the new one; what is somebody else's is not.
+owner=$(stat -c %u "/proc/$main" 2>/dev/null)
+above=$(dirname "$data")
+while [ "$above" != / ]; do
+  case $(stat -c '%A %u' "$above") in
+    *[xt]\ *) ;;
+    *" $owner") if [ "$owner" = 0 ]; then printf 'closed=%s\n' "$above"; fi ;;
+    *) printf 'closed=%s\n' "$above" ;;
+  esac
+  above=$(dirname "$above")
+done
 place=/var/lib/etcd/$cluster
 if [ -z "$(ls -A "$place" 2>/dev/null)" ]; then
   while [ ! -d "$place" ]; do place=$(dirname "$place"); done

@@ -12,7 +12,6 @@ use super::{Found, FoundMember, refused};
 use crate::etcd::api::{Api, Member, Status, TlsMaterial};
 use crate::etcd::certificates::{PrivateKeyPem, parse};
 use crate::etcd::former::Former;
-use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::host::{Script, Secret};
 use crate::plugin::diagnostics::Diagnostics;
@@ -364,22 +363,9 @@ fn found_member(
     status: Option<&Status>,
     members: &[Member],
 ) -> Result<FoundMember, String> {
-    let data = one
-        .sight
-        .data
-        .ok_or_else(|| format!("Server {server}: its data directory holds no write-ahead log."))?;
     let name = ClusterName::parse(cluster).map_err(|error| error.to_string())?;
-    // What the service unit can't see, or shares with others, is renamed to the provider's own place.
-    let data_dir = match Layout::new(&name, Some(&data)) {
-        Ok(layout) => layout.data_dir().to_string(),
-        Err(_) if one.sight.movable => format!("/var/lib/etcd/{cluster}"),
-        Err(error) => {
-            return Err(format!(
-                "Server {server}: its data can't stay where it is ({error}), and can't be renamed to /var/lib/etcd/{cluster}, which \
-                 is on another file system or holds something already. Move it by hand first, with that member stopped."
-            ));
-        }
-    };
+    let data_dir = one.sight.data_dir(&name);
+    let data_dir = data_dir.map_err(|why| format!("Server {server}: {why}."))?;
     let listed = members
         .iter()
         .find(|member| Some(member.id) == status.map(|status| status.member_id));

@@ -113,16 +113,14 @@ impl BringUp<'_> {
                 self.version
             )));
         }
-        let data = sight
-            .data
-            .ok_or_else(|| refuse("its data directory holds no write-ahead log".to_owned()))?;
-        if data != self.layout.data_dir().as_str() && !sight.movable {
+        let place = sight.data_dir(self.layout.cluster()).map_err(refuse)?;
+        if place != self.layout.data_dir().as_str() {
             return Err(refuse(format!(
-                "its data is in {data}, and can't be renamed to {}: that is on another file system, or holds something already",
+                "its data_dir was to be {}, and would be {place} now. Import it anew",
                 self.layout.data_dir()
             )));
         }
-        Ok(data)
+        Ok(sight.data.unwrap_or_default())
     }
 
     /// Makes the member's name its peer URL, when every other server can dial it so, and sees that they do.

@@ -19,3 +19,9 @@ systemctl stop "$former"
 if [ "$from" != "$data" ] && [ ! -e "$data/member" ]; then mv "$from/member" "$data/member"; fi
 chown -R "$user:$user" "$data"
 chmod 0700 "$data"
+# The way there may have been for the former user alone.
+above=$(dirname "$data")
+while [ "$above" != / ]; do
+  case $(stat -c %A "$above") in *[xt]) ;; *) chmod o+x "$above" ;; esac
+  above=$(dirname "$above")
+done
