@@ -23,6 +23,7 @@ mod modules;
 mod moves;
 mod outside;
 mod plain;
+mod plain_faults;
 mod refusals;
 mod rolling;
 mod scaling;

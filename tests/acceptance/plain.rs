@@ -19,10 +19,11 @@ use crate::prefix;
 use crate::terraform::Terraform;
 use crate::writer::Writer;
 
-const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
+/// Where the members are.
+pub const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 /// How a cluster was set up.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// As Debian's package does, but for where its program lies: options in the environment, no TLS.
     Debian,
     /// A unit and a configuration file of somebody's own, TLS, and the data right in `/var/lib/etcd`.
@@ -134,7 +135,7 @@ fn issue(lab: &Lab, host: &str, folder: &Path, authority: &str) -> Result<(Strin
 
 /// A cluster of members named `n-<host>` on these hosts, with the addresses that all of them are reached by. The authorities lie in
 /// `folder`.
-fn make(lab: &Lab, hosts: &[&str], version: &str, kind: Kind, folder: &Path) -> Result<()> {
+pub fn make(lab: &Lab, hosts: &[&str], version: &str, kind: Kind, folder: &Path) -> Result<()> {
     let initial: Result<Vec<String>> = hosts
         .iter()
         .map(|host| Ok(format!("n-{host}={}://{}:2380", kind.scheme(), public(lab, host)?)))
@@ -176,7 +177,7 @@ fn make(lab: &Lab, hosts: &[&str], version: &str, kind: Kind, folder: &Path) -> 
 }
 
 /// Import blocks for everything, by identity or by ID.
-fn imports(lab: &Lab, hosts: &[&str], kind: Kind, by_id: bool) -> Result<String> {
+pub fn imports(lab: &Lab, hosts: &[&str], kind: Kind, by_id: bool) -> Result<String> {
     let mut text = String::from("locals {\n  existing = {\n");
     for host in hosts {
         let (network, private) = (lab.spec().site_of(host)?, lab.private_address(host)?);
@@ -213,7 +214,7 @@ fn imports(lab: &Lab, hosts: &[&str], kind: Kind, by_id: bool) -> Result<String>
 }
 
 /// All members vote, under their old IDs, and by their names as peer URLs; and nothing runs under the old service or would at a boot.
-fn by_names(lab: &Lab, hosts: &[&str], ids: &BTreeSet<u64>, kind: Kind) -> Result<()> {
+pub fn by_names(lab: &Lab, hosts: &[&str], ids: &BTreeSet<u64>, kind: Kind) -> Result<()> {
     let listed = member_list(lab, hosts[0])?;
     ensure!(
         listed.iter().map(|one| one.id).collect::<BTreeSet<_>>() == *ids,
@@ -238,7 +239,7 @@ fn by_names(lab: &Lab, hosts: &[&str], ids: &BTreeSet<u64>, kind: Kind) -> Resul
 }
 
 /// The configuration that takes such a cluster over; the authorities lie in Terraform's folder.
-fn configuration(lab: &Lab, hosts: &[&str], version: &str, kind: Kind) -> Result<Configuration> {
+pub fn configuration(lab: &Lab, hosts: &[&str], version: &str, kind: Kind) -> Result<Configuration> {
     let configuration = Configuration::new(lab, hosts, version)?.member("config", "{ \"snapshot-count\" = \"20000\" }");
     Ok(match kind {
         Kind::Debian => configuration.cluster("tls", "{ enabled = false }"),

@@ -28,7 +28,6 @@ use crate::topology::{ClusterName, Domain};
 
 /// How long a server or a member may take to answer.
 const READ: Duration = Duration::from_secs(20);
-const QUESTION: Duration = Duration::from_secs(5);
 
 /// What one server says of the member on it.
 struct Seen {
@@ -269,8 +268,8 @@ async fn ask(
     let asked = model.servers.keys().map(|server| {
         let talk = &talk;
         async move {
-            let api = talk.to(server, QUESTION).await?;
-            let status = api.status(QUESTION).await?;
+            let api = talk.to(server, READ).await?;
+            let status = api.status(READ).await?;
             Ok::<_, crate::resource::talk::TalkError>((server.clone(), Answer { api, status }))
         }
     });
@@ -296,8 +295,8 @@ async fn listed(answers: &BTreeMap<String, Answer>) -> Result<Vec<Member>, Strin
     let Some(answer) = answers.values().find(|answer| !answer.status.is_learner) else {
         return Err("None of its members votes.".to_owned());
     };
-    let asked = match answer.api.confirm_quorum(QUESTION).await {
-        Ok(()) => answer.api.members(QUESTION).await,
+    let asked = match answer.api.confirm_quorum(READ).await {
+        Ok(()) => answer.api.members(READ).await,
         Err(error) => Err(error),
     };
     asked.map_err(|error| {
