@@ -42,6 +42,8 @@ pub struct Talk<'a> {
     topology: &'a Topology,
     tls: Option<TlsMaterial>,
     open: Mutex<BTreeMap<String, Arc<Connections>>>,
+    /// The names of the servers by the IDs that their members gave themselves.
+    known: Mutex<BTreeMap<u64, String>>,
 }
 
 /// What there is to one member. Whoever wants what another is just connecting waits for that.
@@ -60,6 +62,7 @@ impl<'a> Talk<'a> {
             topology,
             tls,
             open: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -140,6 +143,11 @@ impl<'a> Talk<'a> {
             port: place.client_port,
             tls: self.tls.clone(),
             server_name: self.topology.domain().stable_name(server),
+            // A member that was not taken over yet listens where it was told to, and shows the certificate that it was given.
+            other_addresses: match &self.cluster.adopted_from {
+                Some(_) => vec![place.private_address],
+                None => Vec::new(),
+            },
         };
         Ok((host, target))
     }
@@ -182,7 +190,26 @@ impl<'a> Talk<'a> {
 
     /// The names of the servers by the IDs of their members.
     pub fn names_of(&self, members: &[Member]) -> BTreeMap<u64, String> {
-        names_of(self.topology, members)
+        let mut names = names_of(self.topology, members);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, name) in &*known {
+            if members.iter().any(|member| member.id == *id) {
+                names.entry(*id).or_insert_with(|| name.clone());
+            }
+        }
+        names
+    }
+
+    /// Keeps what the members on these servers said of themselves: in a cluster that was made by other means the member list does not
+    /// have their names yet.
+    pub fn know<'n>(&self, members: impl IntoIterator<Item = (u64, &'n String)>) {
+        if self.cluster.adopted_from.is_some() {
+            let members = members.into_iter().map(|(id, name)| (id, name.clone()));
+            self.known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(members);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ mod modules;
 mod moves;
 mod outside;
 mod partitions;
+mod plain;
+mod plain_faults;
 mod refusals;
 mod rolling;
 mod scaling;

@@ -133,6 +133,7 @@ impl Etcd {
             port: self.client_port,
             tls,
             server_name: "a1.main.test".to_owned(),
+            other_addresses: Vec::new(),
         }
     }
 }

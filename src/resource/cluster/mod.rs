@@ -323,7 +323,11 @@ impl Resource for ClusterResource {
             Attribute::list("founders", Type::String)
                 .computed()
                 .use_state()
-                .describe("The servers that found the cluster together."),
+                .describe("The servers that found the cluster together. None for a cluster that was made by other means."),
+            Attribute::string("adopted_from").computed().use_state().describe(
+                "The service that ran its members before this provider took them over, such as `etcd.service`. Null for a cluster \
+                 that this provider made.",
+            ),
             Attribute::string("founding").computed().use_state().describe(
                 "How far founding has come: `prepared` (every server has a permit or data), `founded` (a quorum holds \
                  data), or `stranded` (the permits are gone and nobody holds data: the next apply issues them anew).",

@@ -39,6 +39,9 @@ pub struct ClusterModel {
     /// Its certificate authorities; none without TLS.
     #[serde(default)]
     pub certificate_authorities: Option<Authorities>,
+    /// The service that ran its members before this provider did.
+    #[serde(default)]
+    pub adopted_from: Option<String>,
 }
 
 /// The attribute `tls`.

@@ -92,6 +92,7 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
             .collect::<Vec<_>>()
     });
     let names = names.map_or(Value::Unknown, Value::List);
+    planned.set("adopted_from", prior.get("adopted_from").clone());
     if prior.is_null() {
         planned.set("founders", names);
         planned.set("founding", PREPARED);

@@ -94,6 +94,30 @@ pub enum BringUpError {
         /// The server of the member that failed.
         failed: String,
     },
+    /// It can't be taken over from the service that runs it.
+    #[error(
+        "the member can't be taken over from {service} on server {server}: {why}. Nothing was changed on this server"
+    )]
+    Adoption {
+        /// Its server.
+        server: String,
+        /// The service.
+        service: String,
+        /// Why.
+        why: String,
+    },
+    /// Others can't dial it by its name.
+    #[error(
+        "the member of server {server} was taken over, and its peer URL stays {url} for now: {why}. Mend that, and apply again"
+    )]
+    Rename {
+        /// Its server.
+        server: String,
+        /// The peer URL that it has.
+        url: String,
+        /// Why.
+        why: String,
+    },
     /// No certificate to talk to the members with.
     #[error(transparent)]
     Talk(Box<TalkError>),

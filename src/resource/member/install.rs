@@ -73,8 +73,14 @@ impl BringUp<'_> {
 
     /// What is to be on the server, compared with what was seen.
     pub(super) fn plan(&self, seen: &Seen) -> Result<Plan, BringUpError> {
+        self.plan_for(seen, &[])
+    }
+
+    /// The same for a member that is dialled at these hosts too: its certificate for peers carries them.
+    pub(super) fn plan_for(&self, seen: &Seen, hosts: &[String]) -> Result<Plan, BringUpError> {
         let texts = configurations(self.member, self.topology, self.layout, self.version)?;
-        let certificates = certificates(self.member, self.topology, self.layout, self.version, self.keys, seen)?;
+        let (member, topology, layout) = (self.member, self.topology, self.layout);
+        let certificates = certificates(member, topology, layout, self.version, self.keys, seen, hosts)?;
         let executable = binary::executable(self.member, self.version, seen)?;
         let mut files = vec![WantedFile {
             path: self.layout.config_file().to_string(),
@@ -188,7 +194,8 @@ impl BringUp<'_> {
             .set("directory", self.layout.etc_dir().as_str())
             .set("pki", self.layout.pki_dir().as_str())
             .set("unit", self.layout.unit_name())
-            .line(include_str!("prepare.sh"));
+            .line(include_str!("prepare.sh"))
+            .line(include_str!("prepare_data.sh"));
         if start == Start::Restart {
             script = script
                 .line(include_str!("../binaries.sh"))

@@ -39,6 +39,9 @@ pub struct MemberModel {
     /// How long before their end certificates are issued anew.
     #[serde(default)]
     pub renew_before: Option<String>,
+    /// etcd's ID of it, in hexadecimal; none where it may have another one by now.
+    #[serde(default)]
+    pub member_id: Option<String>,
 }
 
 /// The attribute `binary`.
@@ -59,6 +62,12 @@ impl MemberModel {
     /// Its server.
     pub fn server(&self) -> Option<&ServerModel> {
         self.cluster.servers.get(&self.server)
+    }
+
+    /// etcd's ID of it, where it is known and matters: where the member list may not have its name.
+    pub fn id(&self) -> Option<u64> {
+        self.cluster.adopted_from.as_ref()?;
+        u64::from_str_radix(self.member_id.as_deref()?, 16).ok()
     }
 
     /// Its data directory.
@@ -123,6 +132,7 @@ pub fn schema() -> Schema {
         Attribute::number("heartbeat_interval").describe("etcd's heartbeat interval in ms."),
         Attribute::number("election_timeout").describe("etcd's election timeout in ms."),
         Attribute::list("founders", Type::String).describe("The servers that found the cluster."),
+        Attribute::string("adopted_from").describe("The service that ran its members before this provider did."),
         Attribute::object("certificate_authorities", cluster::authority_attributes(true))
             .describe("Its certificate authorities. Private keys are write-only: never in this resource's state."),
     ]);
