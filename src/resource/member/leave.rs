@@ -354,6 +354,7 @@ impl Leave<'_> {
             .set("stamp", stamp())
             .set("mode", self.member.on_destroy.as_deref().unwrap_or("keep_data"))
             .line(include_str!("../binaries.sh"))
+            .line(include_str!("../forget_retries.sh"))
             .line(include_str!("../remove_member.sh"))
             .set("all", if all { "all" } else { "" })
             .line("remove_member \"$cluster\" \"$stamp\" \"$mode\" \"$all\"");

@@ -222,6 +222,7 @@ impl MemberResource {
 
     async fn seen_state(&self, mut state: Value, whole: &Whole, mut seen: Seen) -> Value {
         state.set("configuration", seen.configuration.clone());
+        state.set("tcp_retries2", seen.tcp_retries2);
         state.set(
             "service",
             match seen.service {

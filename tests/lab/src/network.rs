@@ -293,6 +293,15 @@ impl Builder {
         must(in_namespace(&router, "nft").args(["-f", "-"]), &rules).map(drop)
     }
 
+    /// Makes the router of the site forget the connections that there are: their packets are dropped without a word, those of new ones
+    /// pass.
+    pub(crate) fn forget_connections(&self, site: &Site) -> Result<()> {
+        let router = namespace(&self.prefix, &router_of(site));
+        let rules = "table ip forgotten\ndelete table ip forgotten\ntable ip forgotten {\n\
+                     chain through { type filter hook forward priority filter - 2;\nct state new ct mark set 1;\nct mark != 1 drop;\n}\n}\n";
+        must(in_namespace(&router, "nft").args(["-f", "-"]), rules).map(drop)
+    }
+
     /// Opens everything again that was closed at the router of the host's site.
     pub(crate) fn open_ports(&self, host: &HostSpec) -> Result<()> {
         let router = namespace(&self.prefix, &router_of(self.site_named(&host.site)?));

@@ -120,6 +120,12 @@ impl Lab {
         self.spec.close_port(from, to, port)
     }
 
+    /// Makes a site's NAT forget its connections, as one does that was restarted, or that saw no packet of them for too long. Both ends
+    /// go on believing in them. Once for each lab: connections that were made after the first time are not forgotten.
+    pub fn forget_connections(&self, site: &str) -> Result<()> {
+        self.spec.forget_connections(self.spec.site_named(site)?)
+    }
+
     /// Opens all ports again that were closed at the site of this host.
     pub fn open_ports(&self, host: &str) -> Result<()> {
         self.spec.open_ports(self.spec.host_named(host)?)
