@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::model::ClusterModel;
+use super::preflight::Preflight;
 use super::servers::{Each, StepError, observe, on_each, prepare, seen};
 use crate::membership::founding::{Founding, Refusal, found, found_again};
+use crate::membership::preflight::{Findings, judge};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::road::{Road, RoadError};
@@ -30,43 +32,67 @@ pub struct Established {
     pub wrote: bool,
     /// Servers that were not reached, and don't have their view yet.
     pub unwritten: BTreeSet<String>,
+    /// What the preflight found.
+    pub findings: Findings,
     /// Errors and warnings.
     pub diagnostics: Diagnostics,
 }
 
-/// Observes all servers, decides, and only then writes: views, and permits where it is to found. Where only views are to be written
-/// a server that can't be reached does not keep the others from theirs.
+/// Observes all servers, decides, tries the network and the disks of those that are `fresh`, and only then writes: views, and permits
+/// where it is to found. Where only views are to be written a server that can't be reached does not keep the others from theirs.
 pub async fn establish(
     road: &Road,
     cluster: &ClusterModel,
     topology: &Topology,
     wish: Wish,
+    fresh: BTreeSet<String>,
     within: Duration,
 ) -> Established {
     let mut established = Established::default();
     let mut permits = false;
-    if wish != Wish::Views {
-        let observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
-            observe(&host, topology, name).await
+    let mut preflight = match Preflight::new(road, cluster, topology, fresh) {
+        Ok(preflight) => preflight,
+        Err(diagnostic) => {
+            established.diagnostics.push(diagnostic);
+            return established;
+        }
+    };
+    let looks = wish != Wish::Views || preflight.is_due();
+    if looks {
+        let flight = &preflight;
+        let mut observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
+            observe(&host, topology, name, Some(flight)).await
         })
         .await;
+        preflight.forget(&mut observed);
         let seen = seen(&observed);
-        let decision = if wish == Wish::Found {
-            found(cluster.token(), &seen)
-        } else {
-            found_again(cluster.token(), &seen)
+        let decision = match wish {
+            Wish::Found => found(cluster.token(), &seen),
+            Wish::FoundAgain => found_again(cluster.token(), &seen),
+            Wish::Views => Founding::Underway,
         };
         match decision {
             Founding::Permit(_) => permits = true,
             Founding::Underway => {}
             Founding::Refused(reasons) => {
                 established.diagnostics = refusals(&cluster.name, &reasons);
+                preflight.end(&observed, within).await;
+                return established;
+            }
+        }
+        preflight.keep_clean(&observed);
+        if preflight.is_due() {
+            established.findings = preflight.run(&observed, within).await;
+            established.diagnostics = preflight.diagnostics(&judge(&established.findings));
+            if established.diagnostics.has_errors() {
+                preflight.end(&observed, within).await;
                 return established;
             }
         }
     }
+    let preflight = looks.then_some(&preflight);
     let written = on_each(road, &cluster.servers, within, false, |name, host| async move {
-        prepare(&host, topology, name, cluster.token(), permits).await
+        prepare(&host, topology, name, cluster.token(), permits, preflight).await
     })
     .await;
     established.wrote = true;

@@ -88,6 +88,14 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
         "initial_cluster",
         topology.view(&name).ok().map(|view| view.initial_cluster),
     );
+    // What is measured when servers come is not known before.
+    if ["heartbeat_interval", "election_timeout"]
+        .iter()
+        .any(|name| planned.at(&["cluster", name]).is_unknown())
+    {
+        planned.set("configuration", Value::Unknown);
+        return;
+    }
     let layout = layout(planned, topology.cluster());
     let layout = match layout {
         Ok(layout) => layout,
