@@ -22,6 +22,7 @@ mod interruption;
 mod modules;
 mod moves;
 mod outside;
+mod preflight;
 mod refusals;
 mod rolling;
 mod scaling;
