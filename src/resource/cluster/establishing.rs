@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::model::ClusterModel;
 use super::preflight::Preflight;
@@ -60,6 +60,7 @@ pub async fn establish(
     let looks = wish != Wish::Views || preflight.is_due();
     if looks {
         let flight = &preflight;
+        let started = Instant::now();
         let mut observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
             observe(&host, topology, name, Some(flight)).await
         })
@@ -84,6 +85,8 @@ pub async fn establish(
         if preflight.is_due() {
             established.findings = preflight.run(&observed, within).await;
             established.diagnostics = preflight.diagnostics(&judge(&established.findings));
+            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(millis, servers = cluster.servers.len(), "preflight");
             if established.diagnostics.has_errors() {
                 preflight.end(&observed, within).await;
                 return established;

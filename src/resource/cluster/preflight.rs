@@ -377,7 +377,7 @@ impl<'a> Preflight<'a> {
         script.line(include_str!("preflight/end.sh")).line(end(self.topology.cluster()))
     }
 
-    /// Puts what stands in the way into words, as one error; warnings each by itself.
+    /// Puts what stands in the way into words, as one error, and what may be lived with as one warning.
     pub fn diagnostics(&self, verdict: &Verdict) -> Diagnostics {
         let mut diagnostics = Diagnostics::new();
         if !verdict.refusals.is_empty() {
@@ -385,11 +385,12 @@ impl<'a> Preflight<'a> {
             let at = Path::of("servers");
             diagnostics.push(Diagnostic::error(summary, explain(&verdict.refusals)).at(at));
         }
-        for warning in &verdict.warnings {
-            diagnostics.push(
-                Diagnostic::warning("The preflight has seen what may be trouble", format!("{warning}."))
-                    .at(Path::of("servers")),
-            );
+        if !verdict.warnings.is_empty() {
+            // One for all: Terraform shows only the first of several with the same summary.
+            let lines: Vec<String> = verdict.warnings.iter().map(|warning| format!("{warning}.")).collect();
+            let summary = format!("The preflight of cluster {} saw what may be trouble", self.cluster.name);
+            let at = Path::of("servers");
+            diagnostics.push(Diagnostic::warning(summary, lines.join("\n\n")).at(at));
         }
         diagnostics
     }
@@ -464,7 +465,9 @@ fn probed<'a>(lines: impl Iterator<Item = &'a str>, to: &str, machine: &str) -> 
                 // A handshake that had to be repeated is no round trip.
                 let fastest = number("minrtt:");
                 connected = [connected, fastest].into_iter().flatten().min_by(f64::total_cmp);
-                trip.packets = number("data_segs_out:").map(|sent| (whole(sent), whole(number("retrans:").unwrap_or(0.0))));
+                // What was sent again and had arrived all the same was not lost: the other end says so.
+                let lost = number("retrans:").unwrap_or(0.0) - number("dsack_dups:").unwrap_or(0.0);
+                trip.packets = number("data_segs_out:").map(|sent| (whole(sent), whole(lost.max(0.0))));
             }
             _ => {}
         }
