@@ -195,14 +195,19 @@ pub fn judge(findings: &Findings) -> Verdict {
         judge_disk(name, disk, &mut verdict);
     }
     verdict.warnings.extend(slow_links(findings));
-    let unexpected: BTreeMap<String, BTreeSet<IpAddr>> = findings.pairs.iter().fold(BTreeMap::new(), |mut all, pair| {
-        if let Outcome::Open(Trip { source: Some(source), .. }) = pair.outcome
-            && !pair.expected_sources.contains(&source)
-        {
-            all.entry(pair.from.clone()).or_insert_with(BTreeSet::new).insert(source);
-        }
-        all
-    });
+    let unexpected: BTreeMap<String, BTreeSet<IpAddr>> =
+        findings.pairs.iter().fold(BTreeMap::new(), |mut all, pair| {
+            if let Outcome::Open(Trip {
+                source: Some(source), ..
+            }) = pair.outcome
+                && !pair.expected_sources.contains(&source)
+            {
+                all.entry(pair.from.clone())
+                    .or_insert_with(BTreeSet::new)
+                    .insert(source);
+            }
+            all
+        });
     verdict.sources = unexpected;
     verdict
 }
@@ -218,22 +223,40 @@ fn judge_pair(pair: &Pair, verdict: &mut Verdict) {
     let leads_elsewhere = || format!("let {} lead to {}", pair.address, pair.to);
     match &pair.outcome {
         Outcome::Closed(why) => {
-            let source = pair.expected_sources.first().map(|source| format!(" ({source})")).unwrap_or_default();
-            let remedy = format!("TCP from {}{source} to {} port {}", pair.from, pair.to, pair.address.port());
+            let source = pair
+                .expected_sources
+                .first()
+                .map(|source| format!(" ({source})"))
+                .unwrap_or_default();
+            let remedy = format!(
+                "TCP from {}{source} to {} port {}",
+                pair.from,
+                pair.to,
+                pair.address.port()
+            );
             verdict.refusals.push(refuse(why.clone(), remedy));
         }
         Outcome::Stranger => verdict
             .refusals
             .push(refuse("something else answers there".to_owned(), leads_elsewhere())),
-        Outcome::Other(name) => verdict.refusals.push(refuse(format!("{name} answers there"), leads_elsewhere())),
-        Outcome::Untried(why) => verdict
-            .warnings
-            .push(Warning::Untried(pair.from.clone(), pair.to.clone(), why.clone())),
+        Outcome::Other(name) => verdict
+            .refusals
+            .push(refuse(format!("{name} answers there"), leads_elsewhere())),
+        Outcome::Untried(why) => {
+            verdict
+                .warnings
+                .push(Warning::Untried(pair.from.clone(), pair.to.clone(), why.clone()))
+        }
         Outcome::Open(trip) => {
-            let longest = [verdict.longest_round_trip_ms, trip.round_trip_ms].into_iter().flatten();
+            let longest = [verdict.longest_round_trip_ms, trip.round_trip_ms]
+                .into_iter()
+                .flatten();
             verdict.longest_round_trip_ms = longest.max_by(f64::total_cmp);
             let ways = [(&trip.out, &pair.from, &pair.to), (&trip.back, &pair.to, &pair.from)];
-            for (bulk, from, to) in ways.into_iter().filter_map(|(bulk, from, to)| Some(((*bulk)?, from, to))) {
+            for (bulk, from, to) in ways
+                .into_iter()
+                .filter_map(|(bulk, from, to)| Some(((*bulk)?, from, to)))
+            {
                 if bulk.arrived == 0 {
                     let what = format!("open, but larger messages from {from} don't arrive");
                     let remedy = format!("ICMP \"fragmentation needed\" to {from}, or a smaller MTU there");
@@ -265,7 +288,10 @@ fn judge_clocks(servers: &BTreeMap<String, Server>, verdict: &mut Verdict) {
     };
     for (name, ms, uncertain) in clocks {
         let off = ms.saturating_sub(middle);
-        let least = off.saturating_abs().saturating_sub(uncertain).saturating_sub(middle_uncertain);
+        let least = off
+            .saturating_abs()
+            .saturating_sub(uncertain)
+            .saturating_sub(middle_uncertain);
         // Ours only has to do with when certificates begin, and these begin an hour before; one of a member that runs is old news.
         if least > CLOCK_REFUSED_MS && servers.get(name).is_some_and(|server| server.new) {
             verdict.refusals.push(Refusal::Clock(name.to_owned(), off));
@@ -339,8 +365,17 @@ fn seconds(ms: i64) -> String {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pair { from, to, address, what, remedy } => {
-                write!(f, "{from} does not reach {to} at {address}: {what}; let through or mend: {remedy}")
+            Self::Pair {
+                from,
+                to,
+                address,
+                what,
+                remedy,
+            } => {
+                write!(
+                    f,
+                    "{from} does not reach {to} at {address}: {what}; let through or mend: {remedy}"
+                )
             }
             Self::Port(server, port, process) => write!(
                 f,
@@ -375,7 +410,10 @@ impl fmt::Display for Warning {
                     write!(f, "Between the networks {one} and {other}")?;
                 }
                 match (round_trip, loss) {
-                    (Some(ms), Some(loss)) => write!(f, " a round trip takes up to {ms:.0} ms, and {loss:.1}% of the packets are lost"),
+                    (Some(ms), Some(loss)) => write!(
+                        f,
+                        " a round trip takes up to {ms:.0} ms, and {loss:.1}% of the packets are lost"
+                    ),
                     (Some(ms), None) => write!(f, " a round trip takes up to {ms:.0} ms"),
                     (None, loss) => write!(f, " {:.1}% of the packets are lost", loss.unwrap_or_default()),
                 }?;

@@ -26,7 +26,11 @@ impl Timing {
     pub fn for_round_trip(longest_ms: f64) -> Self {
         let limit = f64::from(LONGEST_ELECTION_MS / HEARTBEATS_IN_ELECTION);
         // A measurement that makes no sense is none.
-        let longest = if longest_ms.is_finite() { longest_ms.clamp(0.0, limit) } else { 0.0 };
+        let longest = if longest_ms.is_finite() {
+            longest_ms.clamp(0.0, limit)
+        } else {
+            0.0
+        };
         let heartbeat = rounded(longest, 10);
         let election = rounded_up(10.0 * longest, 100);
         Self {

@@ -1,7 +1,6 @@
 //! The preflight: what would keep a cluster from working is found and named before anything is changed, and what is no trouble is
 //! let pass.
 
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +21,9 @@ const THREE: [&str; 3] = ["a1", "b1", "c1"];
 fn link(cluster: &Value, from: &str, to: &str) -> Result<Value> {
     let links = cluster["measured"]["links"].as_array().context("no links")?;
     let found = links.iter().find(|link| link["from"] == from && link["to"] == to);
-    found.cloned().with_context(|| format!("no link from {from} to {to} in {cluster:#}"))
+    found
+        .cloned()
+        .with_context(|| format!("no link from {from} to {to} in {cluster:#}"))
 }
 
 #[test]
@@ -61,24 +62,53 @@ fn a_nat_that_goes_out_by_another_address_is_seen_and_works() -> Result<()> {
     ensure!(!said.contains("preflight"), "nothing is wrong: {said}");
     one_cluster(&lab, &THREE)?;
     let cluster = terraform.attributes(CLUSTER)?;
-    assert_eq!(cluster["source_addresses"], serde_json::json!({ "b1": ["203.0.113.29"] }));
+    assert_eq!(
+        cluster["source_addresses"],
+        serde_json::json!({ "b1": ["203.0.113.29"] })
+    );
     let seen = link(&cluster, "b1", "a1")?;
-    assert_eq!((&seen["address"], &seen["source_address"]), (&"203.0.113.11:2380".into(), &"203.0.113.29".into()));
+    assert_eq!(
+        (&seen["address"], &seen["source_address"]),
+        (&"203.0.113.11:2380".into(), &"203.0.113.29".into())
+    );
     let other = link(&cluster, "a1", "b1")?;
     assert_eq!(other["source_address"], "203.0.113.11");
     ensure!(
-        other["round_trip_ms"].as_f64().is_some_and(|ms| (19.0..60.0).contains(&ms)),
+        other["round_trip_ms"]
+            .as_f64()
+            .is_some_and(|ms| (19.0..60.0).contains(&ms)),
         "{other:#}"
     );
-    assert_eq!((&cluster["heartbeat_interval"], &cluster["election_timeout"]), (&100.into(), &1000.into()));
+    assert_eq!(
+        (&cluster["heartbeat_interval"], &cluster["election_timeout"]),
+        (&100.into(), &1000.into())
+    );
+    terraform.nothing_to_do()
+}
+
+#[test]
+fn etcd_3_4_is_told_of_the_address_that_it_would_reject() -> Result<()> {
+    let mut lab = Builder::standard(&prefix("pre-egress34")).only(&THREE).up()?;
+    lab.egress("b1", Some([203, 0, 113, 29].into()))?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    let configuration = Configuration::new(&lab, &THREE, "3.4.23")?;
+    terraform.configure(&configuration.render())?;
+    let said = terraform.apply_fails()?;
+    ensure!(
+        said.contains("see b1 come from 203.0.113.29")
+            && said.contains("egress_addresses = [\"203.0.113.29\"] of the server b1"),
+        "{said}"
+    );
+    let told = configuration.server("b1", "egress_addresses", "[\"203.0.113.29\"]");
+    terraform.write("main.tf", &told.render())?;
+    terraform.apply()?;
+    one_cluster(&lab, &THREE)?;
     terraform.nothing_to_do()
 }
 
 /// Makes the machine's own `date` say what it is not.
 fn set_clock(lab: &Lab, host: &str, ahead: &str) -> Result<()> {
-    let text = format!(
-        "#!/bin/sh\n[ \"$1\" = +%s.%N ] && exec /bin/date -d '{ahead}' +%s.%N\nexec /bin/date \"$@\"\n"
-    );
+    let text = format!("#!/bin/sh\n[ \"$1\" = +%s.%N ] && exec /bin/date -d '{ahead}' +%s.%N\nexec /bin/date \"$@\"\n");
     lab.write_file(host, "/usr/local/bin/date", text.as_bytes())?;
     lab.exec(host, "chmod 755 /usr/local/bin/date")?.ok().map(drop)
 }
@@ -94,7 +124,13 @@ fn what_is_wrong_with_a_server_is_named() -> Result<()> {
     wrong.refused("a clock that is off", &good, CLUSTER, "servers", &words)?;
     let off = good.clone().cluster("preflight", "{ clock = false }");
     wrong.terraform.write("main.tf", &off.render())?;
-    let only_cluster = ["apply", "-auto-approve", "-input=false", "-no-color", "-target=etcd_cluster.main"];
+    let only_cluster = [
+        "apply",
+        "-auto-approve",
+        "-input=false",
+        "-no-color",
+        "-target=etcd_cluster.main",
+    ];
     wrong.terraform.run(&only_cluster)?.ok().context("the check is off")?;
     wrong.terraform.destroy()?;
     lab.exec("c1", "rm /usr/local/bin/date")?.ok()?;
@@ -122,7 +158,10 @@ fn what_is_wrong_with_a_server_is_named() -> Result<()> {
     taker.wait()?;
 
     lab.slow_disk("b1", "/var/lib/etcd", 20)?;
-    let words = ["Server b1: every second synchronous write to /var/lib/etcd takes 1", "a quicker disk"];
+    let words = [
+        "Server b1: every second synchronous write to /var/lib/etcd takes 1",
+        "a quicker disk",
+    ];
     wrong.refused("a slow disk", &good, CLUSTER, "servers", &words)
 }
 
@@ -142,8 +181,17 @@ fn another_server_that_answers_is_named() -> Result<()> {
         .server("c2", "client_port", "2389")
         .server("c2", "ssh", "{ port = 2222 }");
     let wrong = Wrong::new(&lab, &configuration)?;
-    let words = ["a1    c2  203.0.113.30:2390  c1 answers there", "let 203.0.113.30:2390 lead to c2"];
-    wrong.refused("a port that leads elsewhere", &configuration, CLUSTER, "servers", &words)
+    let words = [
+        "a1    c2  203.0.113.30:2390  c1 answers there",
+        "let 203.0.113.30:2390 lead to c2",
+    ];
+    wrong.refused(
+        "a port that leads elsewhere",
+        &configuration,
+        CLUSTER,
+        "servers",
+        &words,
+    )
 }
 
 #[test]
@@ -159,19 +207,32 @@ fn a_distant_site_that_loses_packets_is_warned_of_and_timed_for() -> Result<()> 
     let terraform = Terraform::new(&lab, "1.15")?;
     terraform.configure(&Configuration::new(&lab, &THREE, "3.6.16")?.render())?;
     let said = terraform
-        .run(&["apply", "-auto-approve", "-input=false", "-no-color", "-target=etcd_cluster.main"])?
+        .run(&[
+            "apply",
+            "-auto-approve",
+            "-input=false",
+            "-no-color",
+            "-target=etcd_cluster.main",
+        ])?
         .ok()?;
     // Terraform breaks lines.
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     ensure!(
-        ["A", "B"].iter().any(|site| said.contains(&format!(
-            "Between the networks {site} and C a round trip takes up to 2"
-        ))) && said.contains("% of the packets are lost"),
+        ["A", "B"]
+            .iter()
+            .any(|site| said.contains(&format!("Between the networks {site} and C a round trip takes up to 2")))
+            && said.contains("% of the packets are lost"),
         "{said}"
     );
-    ensure!(!said.contains("networks A and B"), "nothing is wrong between these: {said}");
+    ensure!(
+        !said.contains("networks A and B"),
+        "nothing is wrong between these: {said}"
+    );
     let cluster = terraform.attributes(CLUSTER)?;
-    let (heartbeat, election) = (cluster["heartbeat_interval"].as_i64(), cluster["election_timeout"].as_i64());
+    let (heartbeat, election) = (
+        cluster["heartbeat_interval"].as_i64(),
+        cluster["election_timeout"].as_i64(),
+    );
     ensure!(
         heartbeat.is_some_and(|ms| (200..=250).contains(&ms)) && election.is_some_and(|ms| (2000..=2500).contains(&ms)),
         "{heartbeat:?}, {election:?}"
@@ -201,7 +262,10 @@ fn a_preflight_that_is_cut_off_leaves_nothing() -> Result<()> {
     })?;
     running.kill_provider()?;
     ensure!(!running.wait()?.success(), "it was killed");
-    ensure!(lab.exec("b1", listens)?.success(), "what listens ends by itself, and is there yet");
+    ensure!(
+        lab.exec("b1", listens)?.success(),
+        "what listens ends by itself, and is there yet"
+    );
     // Another one takes over, and says what it would have said.
     let said = terraform.apply_fails()?;
     ensure!(said.contains("no answer within 5 s"), "{said}");
@@ -224,7 +288,13 @@ fn took(lab: &Lab, hosts: &[&str], rounds: usize) -> Result<Vec<Duration>> {
     terraform.configure(&Configuration::new(lab, hosts, "3.6.16")?.render())?;
     for _ in 0..rounds {
         terraform
-            .run(&["apply", "-auto-approve", "-input=false", "-no-color", "-target=etcd_cluster.main"])?
+            .run(&[
+                "apply",
+                "-auto-approve",
+                "-input=false",
+                "-no-color",
+                "-target=etcd_cluster.main",
+            ])?
             .ok()?;
         terraform.destroy()?;
     }
@@ -245,7 +315,12 @@ fn how_long_it_takes() -> Result<()> {
         .host(HostSpec::new("b3", "B", [10, 0, 0, 13]).one_to_one([203, 0, 113, 23]))
         .up()?;
     let seven = ["a1", "a2", "a3", "b1", "b2", "b3", "c1"];
-    for (hosts, ms, limit) in [(&THREE[..], 0.0, 1000), (&THREE[..], 50.0, 2000), (&seven[..], 0.0, 5000), (&seven[..], 50.0, 5000)] {
+    for (hosts, ms, limit) in [
+        (&THREE[..], 0.0, 1000),
+        (&THREE[..], 50.0, 2000),
+        (&seven[..], 0.0, 5000),
+        (&seven[..], 50.0, 5000),
+    ] {
         lab.wan_everywhere(Delay::ms(ms))?;
         let mut times = took(&lab, hosts, 5)?;
         times.sort();

@@ -11,9 +11,19 @@ pub fn table(refusals: &[Refusal]) -> String {
     let rows: Vec<[String; 5]> = refusals
         .iter()
         .filter_map(|refusal| match refusal {
-            Refusal::Pair { from, to, address, what, remedy } => {
-                Some([from.clone(), to.clone(), address.to_string(), what.clone(), remedy.clone()])
-            }
+            Refusal::Pair {
+                from,
+                to,
+                address,
+                what,
+                remedy,
+            } => Some([
+                from.clone(),
+                to.clone(),
+                address.to_string(),
+                what.clone(),
+                remedy.clone(),
+            ]),
             _ => None,
         })
         .collect();

@@ -43,7 +43,10 @@ fn warned(findings: &Findings) -> Vec<String> {
 
 #[test]
 fn open_pairs_are_no_trouble() {
-    let verdict = judge(&findings(vec![pair("a1", "b1", open(25.0)), pair("b1", "a1", open(26.5))]));
+    let verdict = judge(&findings(vec![
+        pair("a1", "b1", open(25.0)),
+        pair("b1", "a1", open(26.5)),
+    ]));
     assert!(verdict.refusals.is_empty() && verdict.warnings.is_empty() && verdict.sources.is_empty());
     assert_eq!(verdict.longest_round_trip_ms, Some(26.5));
 }
@@ -59,8 +62,14 @@ fn pairs_that_are_closed_make_a_table() {
             "a1",
             "c1",
             Outcome::Open(Trip {
-                out: Some(Bulk { sent: 65536, arrived: 0 }),
-                back: Some(Bulk { sent: 65536, arrived: 65536 }),
+                out: Some(Bulk {
+                    sent: 65536,
+                    arrived: 0,
+                }),
+                back: Some(Bulk {
+                    sent: 65536,
+                    arrived: 65536,
+                }),
                 ..Trip::default()
             }),
         ),
@@ -78,7 +87,9 @@ fn pairs_that_are_closed_make_a_table() {
 fn a_clock_that_is_off_is_named_and_not_the_others() {
     let clocks = |clocks: &[(&str, i64, i64)]| {
         let mut findings = findings(Vec::new());
-        findings.servers.retain(|name, _| clocks.iter().any(|(other, ..)| name == other));
+        findings
+            .servers
+            .retain(|name, _| clocks.iter().any(|(other, ..)| name == other));
         for (name, ms, uncertain) in clocks {
             if let Some(server) = findings.servers.get_mut(*name) {
                 server.clock = Some((*ms, *uncertain));
@@ -148,17 +159,32 @@ fn slow_and_lossy_networks_are_named() {
     ]);
     assert_eq!(
         warned(&found),
-        ["Between the networks A and C a round trip takes up to 201 ms, and 1.9% of the packets are lost: writes wait for that"]
+        [
+            "Between the networks A and C a round trip takes up to 201 ms, and 1.9% of the packets are lost: writes wait for that"
+        ]
     );
-    let stray = findings(vec![pair("a1", "b1", Outcome::Open(Trip { packets: Some((100, 2)), ..Trip::default() }))]);
+    let stray = findings(vec![pair(
+        "a1",
+        "b1",
+        Outcome::Open(Trip {
+            packets: Some((100, 2)),
+            ..Trip::default()
+        }),
+    )]);
     assert!(warned(&stray).is_empty());
 }
 
 #[test]
 fn another_source_address_is_kept_and_refuses_nothing() {
     let source = "203.0.113.29".parse().unwrap();
-    let outcome = Outcome::Open(Trip { source: Some(source), ..Trip::default() });
+    let outcome = Outcome::Open(Trip {
+        source: Some(source),
+        ..Trip::default()
+    });
     let verdict = judge(&findings(vec![pair("a1", "b1", outcome)]));
     assert!(verdict.refusals.is_empty() && verdict.warnings.is_empty());
-    assert_eq!(verdict.sources, BTreeMap::from([("a1".to_owned(), BTreeSet::from([source]))]));
+    assert_eq!(
+        verdict.sources,
+        BTreeMap::from([("a1".to_owned(), BTreeSet::from([source]))])
+    );
 }

@@ -52,7 +52,13 @@ pub fn attributes() -> Vec<Attribute> {
 }
 
 /// Plans both, and the timing: unknown as far as a preflight will tell.
-pub fn refine(prior: &Value, planned: &mut Value, config: &Value, topology: Option<&Topology>, diagnostics: &mut Diagnostics) {
+pub fn refine(
+    prior: &Value,
+    planned: &mut Value,
+    config: &Value,
+    topology: Option<&Topology>,
+    diagnostics: &mut Diagnostics,
+) {
     let checks = PreflightModel::of(planned);
     let fresh = fresh(prior, planned);
     let alone = planned.get("servers").as_map().is_some_and(|servers| servers.len() < 2);
@@ -66,7 +72,8 @@ pub fn refine(prior: &Value, planned: &mut Value, config: &Value, topology: Opti
     }
     let new_networks = new_networks(prior, planned);
     let before = before(prior);
-    let measures = dials && checks.times() && (before.is_none() || new_networks.as_ref().is_none_or(|new| !new.is_empty()));
+    let measures =
+        dials && checks.times() && (before.is_none() || new_networks.as_ref().is_none_or(|new| !new.is_empty()));
     let open = ["heartbeat_interval", "election_timeout"].map(|name| config.get(name).is_null());
     if measures && before.is_some() && open.contains(&true) {
         let names = new_networks.map_or_else(
@@ -180,7 +187,13 @@ fn source_addresses(links: &[Value], topology: &Topology) -> Value {
 }
 
 /// Puts what was found into the state, and the timing that follows where the plan left it open.
-pub fn complete(state: &mut Value, prior: &Value, findings: &Findings, topology: &Topology, config: &Value) -> Diagnostics {
+pub fn complete(
+    state: &mut Value,
+    prior: &Value,
+    findings: &Findings,
+    topology: &Topology,
+    config: &Value,
+) -> Diagnostics {
     let mut diagnostics = Diagnostics::new();
     let mut all = links(prior, topology);
     let found: Vec<Value> = findings.pairs.iter().filter_map(link).collect();
@@ -192,12 +205,18 @@ pub fn complete(state: &mut Value, prior: &Value, findings: &Findings, topology:
         (text("from"), text("to"))
     });
     let longest = longest(&all);
-    if ["measured", "source_addresses"].iter().any(|name| !state.get(name).is_wholly_known()) {
+    if ["measured", "source_addresses"]
+        .iter()
+        .any(|name| !state.get(name).is_wholly_known())
+    {
         put(state, all, topology);
     }
     let rule = Timing::for_round_trip(longest.unwrap_or(0.0));
     let before = before(prior);
-    if ["heartbeat_interval", "election_timeout"].iter().any(|name| state.get(name).is_unknown()) {
+    if ["heartbeat_interval", "election_timeout"]
+        .iter()
+        .any(|name| state.get(name).is_unknown())
+    {
         set_timing(state, before.map_or(rule, |before| before.or_longer(rule)), config);
     }
     let chosen = config.get("election_timeout").as_i64();

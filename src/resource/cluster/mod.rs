@@ -337,13 +337,11 @@ impl Resource for ClusterResource {
             ),
         ]);
         attributes.extend(measured::attributes());
-        attributes.extend([
-            timeouts::attribute(&[
-                ("create", "How long to wait for servers. Default: `1m`."),
-                ("update", "How long to wait for servers. Default: `1m`."),
-                ("delete", "How long to wait for servers. Default: `20s`."),
-            ]),
-        ]);
+        attributes.extend([timeouts::attribute(&[
+            ("create", "How long to wait for servers. Default: `1m`."),
+            ("update", "How long to wait for servers. Default: `1m`."),
+            ("delete", "How long to wait for servers. Default: `20s`."),
+        ])]);
         Schema {
             version: 0,
             description: "An etcd cluster whose servers may stand in different networks. It computes by which address \

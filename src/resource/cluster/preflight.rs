@@ -153,10 +153,16 @@ impl<'a> Preflight<'a> {
     /// Appends to the observation of a server that it listens, if it is to.
     pub fn listen(&self, script: Script, server: &str) -> Script {
         let place = self.topology.find(server).ok().map(|(_, place)| place.peer_listener());
-        let Some(place) = place.filter(|_| self.checks.dials() && self.fresh.contains(server) && self.topology.servers().len() > 1) else {
+        let Some(place) =
+            place.filter(|_| self.checks.dials() && self.fresh.contains(server) && self.topology.servers().len() > 1)
+        else {
             return script;
         };
-        let answer = format!("nonce={} name={server}\n{}", self.nonce, include_str!("preflight/answer.sh"));
+        let answer = format!(
+            "nonce={} name={server}\n{}",
+            self.nonce,
+            include_str!("preflight/answer.sh")
+        );
         script
             .set("preflight_unit", unit(self.topology.cluster()))
             .set("listen", place.to_string())
@@ -188,7 +194,9 @@ impl<'a> Preflight<'a> {
         let mut scripts = BTreeMap::new();
         for (name, outcome) in observed {
             let Ok(observation) = outcome else { continue };
-            let Ok((_, place)) = self.topology.find(name) else { continue };
+            let Ok((_, place)) = self.topology.find(name) else {
+                continue;
+            };
             let is_fresh = self.fresh.contains(name);
             let server = Server {
                 network: place.network.to_string(),
@@ -214,7 +222,11 @@ impl<'a> Preflight<'a> {
                 scripts.insert(name.clone(), self.script(disk, &probes, &plain));
             }
         }
-        let servers = self.cluster.servers.iter().filter(|(name, _)| scripts.contains_key(*name));
+        let servers = self
+            .cluster
+            .servers
+            .iter()
+            .filter(|(name, _)| scripts.contains_key(*name));
         let servers = servers.map(|(name, model)| (name.clone(), model.clone())).collect();
         let scripts = &scripts;
         let outputs = on_each(self.road, &servers, within, false, |name, host| async move {
@@ -250,7 +262,9 @@ impl<'a> Preflight<'a> {
             if !self.fresh.contains(from) && !self.fresh.contains(to) {
                 continue;
             }
-            let Ok(address) = self.topology.dials(from, to) else { continue };
+            let Ok(address) = self.topology.dials(from, to) else {
+                continue;
+            };
             let outcome = match (&there.listening, there.runs) {
                 (Some(Ok(_)), _) | (None, true) => Outcome::Untried("there is no answer".to_owned()),
                 (Some(Err(why)), _) => Outcome::Untried(format!("nothing can listen on {to}: {why}")),
@@ -374,7 +388,9 @@ impl<'a> Preflight<'a> {
 
     /// Appends the end of what listens to a script.
     pub fn ending(&self, script: Script) -> Script {
-        script.line(include_str!("preflight/end.sh")).line(end(self.topology.cluster()))
+        script
+            .line(include_str!("preflight/end.sh"))
+            .line(end(self.topology.cluster()))
     }
 
     /// Puts what stands in the way into words, as one error, and what may be lived with as one warning.
@@ -408,10 +424,15 @@ fn explain(refusals: &[Refusal]) -> String {
              public_address from the others.\n"
         );
     }
-    for refusal in refusals.iter().filter(|refusal| !matches!(refusal, Refusal::Pair { .. })) {
+    for refusal in refusals
+        .iter()
+        .filter(|refusal| !matches!(refusal, Refusal::Pair { .. }))
+    {
         let _ = write!(text, "\nServer {refusal}.\n");
     }
-    text.push_str("\nA check that is wrong about your servers can be switched off: see the cluster's attribute preflight.");
+    text.push_str(
+        "\nA check that is wrong about your servers can be switched off: see the cluster's attribute preflight.",
+    );
     text
 }
 

@@ -98,7 +98,9 @@ pub async fn observe(
     if let Some(preflight) = preflight {
         script = preflight.listen(script, server);
     }
-    let output = host.run_checked(&script.line("echo \"date_last=$(date +%s.%N)\"")).await?;
+    let output = host
+        .run_checked(&script.line("echo \"date_last=$(date +%s.%N)\""))
+        .await?;
     Ok(observation(&output, topology, SystemTime::now()))
 }
 

@@ -96,10 +96,7 @@ fn standing(
             .cluster
             .heartbeat_interval
             .unwrap_or(timing::DEFAULT.heartbeat_ms),
-        election_timeout_ms: member
-            .cluster
-            .election_timeout
-            .unwrap_or(timing::DEFAULT.election_ms),
+        election_timeout_ms: member.cluster.election_timeout.unwrap_or(timing::DEFAULT.election_ms),
         extra: member.config.clone().unwrap_or_default(),
     })
 }

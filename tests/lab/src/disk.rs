@@ -49,7 +49,10 @@ impl Lab {
 fn limit(cgroup: &Cgroup, prefix: &str, host: &str, device: &str, writes_per_second: u32) -> Result<()> {
     if !Path::new(OLD).join("cgroup.procs").exists() {
         let mut above = mount_point()?;
-        let inner = cgroup.0.strip_prefix(&above).context("the host's cgroup is not below the mount")?;
+        let inner = cgroup
+            .0
+            .strip_prefix(&above)
+            .context("the host's cgroup is not below the mount")?;
         for part in inner {
             let control = above.join("cgroup.subtree_control");
             fs::write(&control, "+io").with_context(|| format!("writing {}", control.display()))?;

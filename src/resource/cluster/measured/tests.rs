@@ -66,7 +66,13 @@ fn found(topology: &Topology, from: &str, to: &str, ms: f64, source: &str) -> Fi
 fn applied(prior: &Value, config: &Value, ms: f64, source: &str) -> Value {
     let (mut state, _) = planned(prior, config);
     let topology = topology(config);
-    complete(&mut state, prior, &found(&topology, "b1", "a1", ms, source), &topology, config);
+    complete(
+        &mut state,
+        prior,
+        &found(&topology, "b1", "a1", ms, source),
+        &topology,
+        config,
+    );
     assert!(state.is_wholly_known(), "{state:?}");
     state
 }
@@ -97,7 +103,10 @@ fn nobody_to_dial_means_the_defaults_at_once() {
     assert_eq!(timing_of(&plan), [Some(100), Some(1000)]);
     assert!(plan.is_wholly_known());
     let off = Value::object([("peer_ports", false.into())]);
-    let (plan, _) = planned(&Value::Null, &with(cluster(&[("a1", "A"), ("b1", "B")]), &[("preflight", off)]));
+    let (plan, _) = planned(
+        &Value::Null,
+        &with(cluster(&[("a1", "A"), ("b1", "B")]), &[("preflight", off)]),
+    );
     assert_eq!(timing_of(&plan), [Some(100), Some(1000)]);
     let untimed = Value::object([("round_trips", false.into())]);
     let config = with(cluster(&[("a1", "A"), ("b1", "B")]), &[("preflight", untimed)]);
@@ -113,19 +122,41 @@ fn what_the_user_chose_is_known_in_the_plan() {
     let (plan, _) = planned(&Value::Null, &config);
     assert_eq!(plan.get("heartbeat_interval").as_i64(), Some(300));
     assert!(plan.get("election_timeout").is_unknown());
-    assert_eq!(timing_of(&applied(&Value::Null, &config, 20.0, "")), [Some(300), Some(3000)]);
-    let config = with(cluster(&servers), &[("heartbeat_interval", 100.into()), ("election_timeout", 1000.into())]);
+    assert_eq!(
+        timing_of(&applied(&Value::Null, &config, 20.0, "")),
+        [Some(300), Some(3000)]
+    );
+    let config = with(
+        cluster(&servers),
+        &[("heartbeat_interval", 100.into()), ("election_timeout", 1000.into())],
+    );
     let (mut state, _) = planned(&Value::Null, &config);
     let topology = topology(&config);
-    let warnings = complete(&mut state, &Value::Null, &found(&topology, "b1", "a1", 180.0, ""), &topology, &config);
+    let warnings = complete(
+        &mut state,
+        &Value::Null,
+        &found(&topology, "b1", "a1", 180.0, ""),
+        &topology,
+        &config,
+    );
     assert_eq!(timing_of(&state), [Some(100), Some(1000)]);
-    assert!(warnings.iter().next().unwrap().detail.contains("1800 ms is ten round trips"));
+    assert!(
+        warnings
+            .iter()
+            .next()
+            .unwrap()
+            .detail
+            .contains("1800 ms is ten round trips")
+    );
 }
 
 #[test]
 fn servers_of_a_known_network_change_no_timing_and_those_of_a_new_one_only_raise_it() {
     let two = cluster(&[("a1", "A"), ("b1", "B")]);
-    let state = with(applied(&Value::Null, &two, 212.0, ""), &[("founding", "founded".into())]);
+    let state = with(
+        applied(&Value::Null, &two, 212.0, ""),
+        &[("founding", "founded".into())],
+    );
     let (plan, warnings) = planned(&state, &cluster(&[("a1", "A"), ("b1", "B"), ("b2", "B")]));
     assert_eq!(timing_of(&plan), [Some(210), Some(2200)]);
     assert!(plan.get("measured").is_unknown() && warnings.is_empty());
@@ -136,9 +167,19 @@ fn servers_of_a_known_network_change_no_timing_and_those_of_a_new_one_only_raise
     let topology = topology(&three);
     for (ms, expected) in [(5.0, [Some(210), Some(2200)]), (400.0, [Some(400), Some(4000)])] {
         let (mut after, _) = planned(&state, &three);
-        complete(&mut after, &state, &found(&topology, "c1", "a1", ms, ""), &topology, &three);
+        complete(
+            &mut after,
+            &state,
+            &found(&topology, "c1", "a1", ms, ""),
+            &topology,
+            &three,
+        );
         assert_eq!(timing_of(&after), expected);
-        assert_eq!(after.at(&["measured", "links"]).as_list().unwrap().len(), 2, "earlier ones stay");
+        assert_eq!(
+            after.at(&["measured", "links"]).as_list().unwrap().len(),
+            2,
+            "earlier ones stay"
+        );
     }
 }
 

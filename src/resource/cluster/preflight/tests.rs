@@ -13,7 +13,10 @@ fn a_whole_probe_is_read() {
     let Some(Outcome::Open(trip)) = lines(text, "b1") else {
         panic!("{:?}", lines(text, "b1"));
     };
-    let whole = Some(Bulk { sent: 28672, arrived: 28672 });
+    let whole = Some(Bulk {
+        sent: 28672,
+        arrived: 28672,
+    });
     assert_eq!((trip.out, trip.back), (whole, whole));
     assert_eq!(trip.round_trip_ms, Some(25.1));
     assert_eq!(trip.source, Some("203.0.113.21".parse().unwrap()));
@@ -33,7 +36,16 @@ fn what_goes_wrong_is_told_apart() {
     let Some(Outcome::Open(trip)) = lines("open 1.0\nhello b1 x y\nback 0 65536", "b1") else {
         panic!("not open");
     };
-    assert_eq!((trip.back, trip.out), (Some(Bulk { sent: 65536, arrived: 0 }), None));
+    assert_eq!(
+        (trip.back, trip.out),
+        (
+            Some(Bulk {
+                sent: 65536,
+                arrived: 0
+            }),
+            None
+        )
+    );
     assert!(lines("", "b1").is_none());
 }
 
@@ -46,12 +58,22 @@ fn disks_are_measured_in_every_shell_and_nothing_is_left() {
             continue;
         }
         let text = format!("data='{}'\n{}measure_disk", data.display(), include_str!("disk.sh"));
-        let ran = Command::new(shell[0]).args(&shell[1..]).arg("-euc").arg(text).output().expect("it runs");
+        let ran = Command::new(shell[0])
+            .args(&shell[1..])
+            .arg("-euc")
+            .arg(text)
+            .output()
+            .expect("it runs");
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         let place = format!("disk={}\n", folder.path().display());
-        assert!(ran.status.success() && said.starts_with(&place), "{shell:?}: {said} {ran:?}");
+        assert!(
+            ran.status.success() && said.starts_with(&place),
+            "{shell:?}: {said} {ran:?}"
+        );
         assert!(said.contains("disk_free_kib="), "{shell:?}: {said}");
-        let writes = said.lines().filter_map(|line| line.strip_prefix("write=")?.parse::<f64>().ok());
+        let writes = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("write=")?.parse::<f64>().ok());
         assert!(writes.count() >= 5, "{shell:?}: {said}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0);
     }
