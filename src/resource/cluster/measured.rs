@@ -40,7 +40,7 @@ pub fn attributes() -> Vec<Attribute> {
         )
         .computed()
         .use_state()
-        .describe("What the preflight measured when servers came."),
+        .describe("What the preflight measured when servers came. Null where nothing was."),
         Attribute::map("source_addresses", Type::List(Box::new(Type::String)))
             .computed()
             .use_state()
@@ -64,7 +64,18 @@ pub fn refine(
     let alone = planned.get("servers").as_map().is_some_and(|servers| servers.len() < 2);
     let dials = checks.dials() && !alone && fresh.as_ref().is_none_or(|fresh| !fresh.is_empty());
     match topology {
-        Some(topology) if !dials => put(planned, links(prior, topology), topology),
+        Some(topology) if !dials => {
+            let links = links(prior, topology);
+            let before = prior.at(&["measured", "links"]).as_list().unwrap_or_default();
+            if links == before {
+                // As it is, to the last digit.
+                for name in ["measured", "source_addresses"] {
+                    planned.set(name, prior.get(name).clone());
+                }
+            } else {
+                put(planned, links, topology);
+            }
+        }
         _ => {
             planned.set("measured", Value::Unknown);
             planned.set("source_addresses", Value::Unknown);
@@ -149,6 +160,11 @@ fn links(prior: &Value, topology: &Topology) -> Vec<Value> {
 }
 
 fn put(block: &mut Value, links: Vec<Value>, topology: &Topology) {
+    if links.is_empty() {
+        block.set("measured", Value::Null);
+        block.set("source_addresses", Value::Null);
+        return;
+    }
     block.set("source_addresses", source_addresses(&links, topology));
     let longest = longest(&links).map(|ms| Value::Number(Number::Float(ms)));
     let measured = [("longest_round_trip_ms", longest.into()), ("links", Value::List(links))];

@@ -1,121 +1,31 @@
 //! The preflight: servers listen where their members will, dial each other, and measure their disks, before anything is changed. What listens
 //! ends with the step that follows, or by itself.
 
+mod checks;
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
+pub use checks::{PreflightModel, attribute, fresh};
+use reading::{disk, probed};
 
 use super::model::ClusterModel;
 use super::servers::{Each, Observation, on_each};
 use crate::host::{Output, RunError, Script};
-use crate::membership::preflight::{Bulk, Disk, Findings, Outcome, Pair, Refusal, Server, Trip, Verdict, table};
-use crate::membership::sockets::Socket;
+use crate::membership::preflight::{Findings, Outcome, Pair, Refusal, Server, Trip, Verdict, table};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
-use crate::plugin::schema::Attribute;
-use crate::plugin::value::{Value, from_value};
 use crate::resource::dialling::{self, Target};
 use crate::resource::road::Road;
-use crate::resource::server::model::is_elsewhere;
 use crate::topology::{ClusterName, Dialled, Topology};
 
 /// How long opening a connection may take, in seconds: time for a first packet that was lost to be sent again twice.
 const DIALLING: u64 = 5;
 /// How long everything that is done on one server may take.
 const ON_ONE: Duration = Duration::from_secs(60);
-
-/// The attribute `preflight`: what is looked at.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct PreflightModel {
-    /// Whether servers dial each other.
-    pub peer_ports: Option<bool>,
-    /// Whether the ports of members have to be free.
-    pub ports: Option<bool>,
-    /// Whether clocks are compared.
-    pub clock: Option<bool>,
-    /// Whether disks are measured.
-    pub disk: Option<bool>,
-    /// Whether larger messages have to arrive.
-    pub mtu: Option<bool>,
-    /// Whether round trips and losses are judged, and etcd's timing follows from them.
-    pub round_trips: Option<bool>,
-    /// Where the data will be.
-    pub data_dir: Option<String>,
-}
-
-/// Its schema.
-pub fn attribute() -> Attribute {
-    let check = |name, description| Attribute::bool(name).describe(description);
-    Attribute::object(
-        "preflight",
-        vec![
-            check(
-                "peer_ports",
-                "Whether every server tries to reach every other one's peer port, as its member will. Without it `mtu` and \
-                 `round_trips` are not looked at either. Default: true.",
-            ),
-            check(
-                "ports",
-                "Whether the peer port and the client port have to be free. Default: true.",
-            ),
-            check(
-                "clock",
-                "Whether clocks are compared: more than 1 s off is a warning, more than 10 s an error. Default: true.",
-            ),
-            check(
-                "disk",
-                "Whether the disk of the data is looked at: less than 256 MiB free or synchronous writes above 100 ms are errors, less \
-                 than 2 GiB or above 10 ms warnings. Default: true.",
-            ),
-            check(
-                "mtu",
-                "Whether larger messages have to get through in both directions. Default: true.",
-            ),
-            check(
-                "round_trips",
-                "Whether long round trips (150 ms) and lost packets (0.5%) are warned about, and `heartbeat_interval` and \
-                 `election_timeout` follow from what is measured. Default: true.",
-            ),
-            Attribute::string("data_dir").describe(
-                "Where the members' data will be, if they have a `data_dir` of their own. Default: `/var/lib/etcd/<cluster>`.",
-            ),
-        ],
-    )
-    .describe("What is looked at on new servers before anything is changed; every check can be switched off.")
-}
-
-impl PreflightModel {
-    /// What a configuration or a plan says of it.
-    pub fn of(block: &Value) -> Self {
-        from_value(&block.get("preflight").unknown_as_null()).unwrap_or_default()
-    }
-
-    /// Whether servers dial each other.
-    pub fn dials(&self) -> bool {
-        self.peer_ports.unwrap_or(true)
-    }
-
-    /// Whether what is measured decides on etcd's timing.
-    pub fn times(&self) -> bool {
-        self.dials() && self.round_trips.unwrap_or(true)
-    }
-}
-
-/// The servers that a plan needs a preflight for: all of them where the cluster is to be founded, else those that come. `None` while
-/// that is not known.
-pub fn fresh(prior: &Value, planned: &Value) -> Option<BTreeSet<String>> {
-    let servers = planned.get("servers").as_map()?;
-    let founds = prior.is_null() || prior.get("founding").as_str() == Some(super::plan::STRANDED);
-    let fresh = servers.iter().filter(|(name, server)| {
-        let before = prior.at(&["servers", name]);
-        founds || before.is_null() || is_elsewhere(before, server)
-    });
-    Some(fresh.map(|(name, _)| name.clone()).collect())
-}
 
 /// One preflight.
 pub struct Preflight<'a> {
@@ -325,18 +235,7 @@ impl<'a> Preflight<'a> {
 
     fn read(&self, name: &str, output: &Output, observed: &Each<Observation>, findings: &mut Findings) {
         if let Some(server) = findings.servers.get_mut(name) {
-            server.disk = output.value("disk").map(|place| Disk {
-                place: place.to_owned(),
-                free_mib: output
-                    .value("disk_free_kib")
-                    .and_then(|kib| kib.parse::<u64>().ok())
-                    .map(|kib| kib / 1024),
-                writes_ms: output
-                    .values("write")
-                    .filter_map(|seconds| seconds.parse::<f64>().ok())
-                    .map(|seconds| seconds * 1000.0)
-                    .collect(),
-            });
+            server.disk = disk(output);
         }
         let dialled = dialling::outcomes(output, DIALLING);
         let mtu = self.checks.mtu.unwrap_or(true);
@@ -443,64 +342,6 @@ fn unit(cluster: &ClusterName) -> String {
 
 fn end(cluster: &ClusterName) -> String {
     format!("end_preflight {}", unit(cluster))
-}
-
-/// What the lines of one probe amount to; `None` if there are none.
-fn probed<'a>(lines: impl Iterator<Item = &'a str>, to: &str, machine: &str) -> Option<Outcome> {
-    let big_endian = matches!(machine, "s390x" | "ppc64" | "mips" | "mips64");
-    let mut outcome = None;
-    let mut trip = Trip::default();
-    let mut connected: Option<f64> = None;
-    for line in lines {
-        let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let words: Vec<&str> = rest.split_whitespace().collect();
-        let bulk = || {
-            Some(Bulk {
-                arrived: words.first()?.parse().ok()?,
-                sent: words.get(1)?.parse().ok()?,
-            })
-        };
-        match what {
-            "code" => match Dialled::parse(rest, DIALLING)? {
-                Dialled::Open(_) => {}
-                closed => outcome = Some(Outcome::Closed(closed.to_string())),
-            },
-            "open" => connected = rest.parse().ok(),
-            "stranger" => outcome = Some(Outcome::Stranger),
-            "hello" => {
-                let name = words.first().copied().unwrap_or_default();
-                if name != to {
-                    outcome = Some(Outcome::Other(name.to_owned()));
-                }
-                let ends = words.get(1..3).map(|ends| ends.join(" "));
-                let socket = ends.and_then(|ends| Socket::parse(&ends, big_endian));
-                trip.source = socket.map(|socket| socket.remote.ip());
-            }
-            "back" => trip.back = bulk(),
-            "out" => trip.out = bulk(),
-            "kernel" => {
-                let number = |key: &str| {
-                    let word = words.iter().find_map(|word| word.strip_prefix(key))?;
-                    word.rsplit('/').next()?.parse::<f64>().ok()
-                };
-                // A handshake that had to be repeated is no round trip.
-                let fastest = number("minrtt:");
-                connected = [connected, fastest].into_iter().flatten().min_by(f64::total_cmp);
-                // What was sent again and had arrived all the same was not lost: the other end says so.
-                let lost = number("retrans:").unwrap_or(0.0) - number("dsack_dups:").unwrap_or(0.0);
-                trip.packets = number("data_segs_out:").map(|sent| (whole(sent), whole(lost.max(0.0))));
-            }
-            _ => {}
-        }
-    }
-    trip.round_trip_ms = connected;
-    outcome.or_else(|| connected.map(|_| Outcome::Open(trip)))
-}
-
-/// Of a count.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn whole(count: f64) -> u64 {
-    count as u64
 }
 
 #[cfg(test)]

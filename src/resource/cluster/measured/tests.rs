@@ -188,7 +188,27 @@ fn links_of_servers_that_went_or_moved_are_dropped() {
     let two = cluster(&[("a1", "A"), ("b1", "B")]);
     let state = with(applied(&Value::Null, &two, 20.0, ""), &[("founding", "founded".into())]);
     let (plan, _) = planned(&state, &cluster(&[("a1", "A")]));
-    assert_eq!(plan.at(&["measured", "links"]), &Value::List(Vec::new()));
-    assert!(plan.at(&["measured", "longest_round_trip_ms"]).is_null());
+    assert!(plan.get("measured").is_null() && plan.get("source_addresses").is_null());
     assert_eq!(timing_of(&plan), [Some(100), Some(1000)]);
+    let moved = with(two, &[("founding", "founded".into())]);
+    let mut servers = moved.get("servers").clone();
+    let mut server = servers.get("a1").clone();
+    server.set("public_address", "203.0.113.99");
+    servers.set("a1", server);
+    let moved = with(moved, &[("servers", servers)]);
+    assert!(links(&state, &topology(&moved)).is_empty());
+}
+
+#[test]
+fn a_state_without_measurements_stays_without() {
+    let two = cluster(&[("a1", "A"), ("b1", "B")]);
+    let entries = [
+        ("founding", "founded".into()),
+        ("heartbeat_interval", 150.into()),
+        ("election_timeout", 1500.into()),
+    ];
+    let imported = with(two.clone(), &entries);
+    let (plan, warnings) = planned(&imported, &two);
+    assert!(plan.get("measured").is_null() && plan.get("source_addresses").is_null() && warnings.is_empty());
+    assert_eq!(timing_of(&plan), [Some(150), Some(1500)]);
 }

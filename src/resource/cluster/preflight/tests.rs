@@ -1,6 +1,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::membership::preflight::Bulk;
 
 fn lines(text: &str, to: &str) -> Option<Outcome> {
     probed(text.lines(), to, "x86_64")
