@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::configuration::Configuration;
 use crate::fingerprint::Fingerprint;
-use crate::outside::{etcd_configuration, eventually, one_cluster};
+use crate::outside::{etcd_configuration, eventually, hosts_block, leftovers, one_cluster};
 use crate::prefix;
 use crate::refusals::Wrong;
 use crate::terraform::Terraform;
@@ -243,6 +243,63 @@ fn a_distant_site_that_loses_packets_is_warned_of_and_timed_for() -> Result<()> 
         assert_eq!(configuration["heartbeat-interval"].as_i64(), heartbeat);
         assert_eq!(configuration["election-timeout"].as_i64(), election);
     }
+    terraform.nothing_to_do()
+}
+
+#[test]
+fn a_server_that_comes_is_tried_first_and_may_slow_the_timing() -> Result<()> {
+    let hosts = ["a1", "a2", "b1", "c1"];
+    let lab = Builder::standard(&prefix("pre-joins")).only(&hosts).up()?;
+    lab.wan_everywhere(Delay::ms(5.0))?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    terraform.configure(&Configuration::new(&lab, &hosts[..3], "3.6.16")?.render())?;
+    terraform.apply()?;
+    let cluster = one_cluster(&lab, &hosts[..3])?;
+
+    lab.wan("A", "C", Delay::ms(100.0))?;
+    lab.wan("B", "C", Delay::ms(100.0))?;
+    // The member on a1 runs: its own port is tried.
+    lab.close_port("c1", "a1", 2380)?;
+    terraform.write("main.tf", &Configuration::new(&lab, &hosts, "3.6.16")?.render())?;
+    let said = terraform.apply_fails()?;
+    ensure!(
+        said.contains("c1 a1 203.0.113.11:2380 no answer within 5 s")
+            || said.contains("c1    a1  203.0.113.11:2380  no answer within 5 s"),
+        "{said}"
+    );
+    for host in &hosts[..3] {
+        assert_eq!(hosts_block(&lab, host)?.len(), 3, "{host} was changed");
+    }
+    ensure!(leftovers(&lab, "c1")?.is_empty(), "c1 was changed");
+
+    lab.open_ports("a1")?;
+    let said = terraform.apply()?;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(said.contains("Network C is new to the cluster"), "{said}");
+    ensure!(
+        said.contains("Between the networks A and C a round trip takes up to 2"),
+        "{said}"
+    );
+    let timing = terraform.attributes(CLUSTER)?;
+    let (heartbeat, election) = (
+        timing["heartbeat_interval"].as_i64(),
+        timing["election_timeout"].as_i64(),
+    );
+    ensure!(
+        heartbeat.is_some_and(|ms| (200..=250).contains(&ms)) && election.is_some_and(|ms| (2000..=2500).contains(&ms)),
+        "{timing:#}"
+    );
+    for host in hosts {
+        let (_, configuration) = etcd_configuration(&lab, host)?;
+        assert_eq!(configuration["heartbeat-interval"].as_i64(), heartbeat, "{host}");
+        let flag = format!("\"heartbeat-interval\":\"{}ms\"", heartbeat.unwrap_or_default());
+        let log = lab.exec(
+            host,
+            "journalctl -u etcd-main -o cat --no-pager | grep heartbeat-interval | tail -n 1",
+        )?;
+        ensure!(log.stdout.contains(&flag), "{host} runs with {}", log.stdout);
+    }
+    assert_eq!(one_cluster(&lab, &hosts)?, cluster);
     terraform.nothing_to_do()
 }
 
