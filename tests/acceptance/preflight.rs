@@ -120,7 +120,7 @@ fn what_is_wrong_with_a_server_is_named() -> Result<()> {
     let wrong = Wrong::new(&lab, &good)?;
 
     set_clock(&lab, "c1", "20 seconds")?;
-    let words = ["Server c1: its clock is 20.", "s ahead of the others", "chrony"];
+    let words = ["Server c1: its clock is ", "s ahead of the others", "chrony"];
     wrong.refused("a clock that is off", &good, CLUSTER, "servers", &words)?;
     let off = good.clone().cluster("preflight", "{ clock = false }");
     wrong.terraform.write("main.tf", &off.render())?;
@@ -333,7 +333,7 @@ fn a_preflight_that_is_cut_off_leaves_nothing() -> Result<()> {
     })?;
     running.kill_provider()?;
     running.wait()?;
-    eventually("it ends by itself", Duration::from_secs(45), || {
+    eventually("it ends by itself", Duration::from_secs(70), || {
         Ok(before.unchanged(&lab).is_ok())
     })
 }

@@ -68,10 +68,14 @@ pub fn refine(
             let links = links(prior, topology);
             let before = prior.at(&["measured", "links"]).as_list().unwrap_or_default();
             if links == before {
-                // As it is, to the last digit.
-                for name in ["measured", "source_addresses"] {
-                    planned.set(name, prior.get(name).clone());
-                }
+                // As it is, to the last digit; but an address may have been given meanwhile.
+                let sources = if links.is_empty() {
+                    Value::Null
+                } else {
+                    source_addresses(&links, topology)
+                };
+                planned.set("source_addresses", sources);
+                planned.set("measured", prior.get("measured").clone());
             } else {
                 put(planned, links, topology);
             }

@@ -90,6 +90,13 @@ fn a_new_cluster_is_timed_by_what_is_measured() {
     assert_eq!(link.get("address").as_str(), Some("203.0.113.11:2380"));
     let sources = Value::object([("b1", Value::List(vec!["203.0.113.29".into()]))]);
     assert_eq!(state.get("source_addresses"), &sources);
+    let mut servers = config.get("servers").clone();
+    let mut server = servers.get("b1").clone();
+    server.set("egress_addresses", vec!["203.0.113.29".into()]);
+    servers.set("b1", server);
+    let (told, _) = planned(&state, &with(config.clone(), &[("servers", servers)]));
+    assert_eq!(told.get("source_addresses"), &Value::object([]));
+    assert_eq!(told.get("measured"), state.get("measured"));
     let (again, warnings) = planned(&state, &config);
     for name in ["heartbeat_interval", "election_timeout", "measured", "source_addresses"] {
         assert_eq!(again.get(name), state.get(name), "nothing is measured anew: {name}");

@@ -5,13 +5,15 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 inode=$(readlink /proc/self/fd/0)
 inode=${inode#*:?}
 seen=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep " ${inode%?} ")
-while read -r word bytes; do
+# A line says how many bytes follow it, and how many are wanted.
+while read -r word come go; do
   if [ "$word" != "$nonce" ]; then exit 0; fi
-  case $bytes in '' | *[!0-9]*) exit 0 ;; esac
+  case $come$go in '' | *[!0-9]*) exit 0 ;; esac
   set -- $seen
   echo "$nonce $name $2 $3"
-  if [ "$bytes" -lt 16384 ]; then printf "%*s" "$bytes" ""; else timeout 9 head -c "$bytes" /dev/zero & fi
-  got=$(timeout 8 head -c "$bytes" | wc -c)
+  if [ "$go" -lt 16384 ]; then printf "%*s" "$go" ""; else timeout 8 head -c "$go" /dev/zero & fi
+  got=0
+  if [ "$come" != 0 ]; then got=$(timeout 7 head -c "$come" | wc -c); fi
   wait
   echo "got $got"
 done

@@ -1,4 +1,4 @@
-# Listens where the member will, until it is ended or half a minute has passed; leaves no file. Only where nothing of a member is and
+# Listens where the member will, until it is ended or three quarters of a minute have passed; leaves no file. Only where nothing of a member is and
 # the port is free. Given: preflight_unit, listen (ADDRESS:PORT), port, answer (a script), and what the observation knows: main, held.
 is_listening() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$1 0*:0000 0A "; }
 start_preflight() {
@@ -9,7 +9,7 @@ start_preflight() {
   if [ "$port" -lt 1024 ]; then privilege=CAP_NET_BIND_SERVICE; else privilege=; fi
   # A dollar sign would be systemd's.
   said=$(systemd-run --quiet --collect --unit="$preflight_unit" --description='Answers the preflight of an etcd cluster' \
-    --property=RuntimeMaxSec=30 --property=TimeoutStopSec=1 --property=DynamicUser=yes --property=AmbientCapabilities="$privilege" \
+    --property=RuntimeMaxSec=45 --property=TimeoutStopSec=1 --property=DynamicUser=yes --property=AmbientCapabilities="$privilege" \
     --property=TasksMax=500 --property=StandardError=null \
     systemd-socket-activate --accept --inetd --listen="$listen" \
     /bin/sh -c "$(printf '%s' "$answer" | sed 's/\$/$$/g')" 2>&1) || { printf 'not-listening=%s\n' "$(printf %s "$said" | tail -n 1)"; return 0; }

@@ -1,4 +1,6 @@
-use std::process::Command;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
 
 use super::*;
 use crate::membership::preflight::Bulk;
@@ -93,4 +95,81 @@ fn the_error_is_a_table_and_words() {
         Refusal::Clock("c1".to_owned(), 20_000),
     ];
     insta::assert_snapshot!(explain(&refusals));
+}
+
+/// Answers one connection as a server does, or as a stranger; the port.
+fn answered_by(text: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let (socket, _) = listener.accept().expect("a connection");
+        let output: OwnedFd = socket.try_clone().expect("a copy").into();
+        let mut answer = Command::new("sh");
+        answer
+            .arg("-c")
+            .arg(text)
+            .stdin(OwnedFd::from(socket))
+            .stdout(Stdio::from(output));
+        answer.status().expect("the shell runs");
+    });
+    port
+}
+
+#[test]
+fn probes_and_answers_understand_each_other() {
+    let answer = |name: &str| format!("nonce=n1 name={name}\n{}", include_str!("answer.sh"));
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("an address").port()
+    };
+    let ports = [
+        ("b1", answered_by(answer("b1"))),
+        ("c1", answered_by(answer("d1"))),
+        ("e1", answered_by("echo HTTP/1.1 400 Bad Request; sleep 1".to_owned())),
+        ("f1", closed),
+    ];
+    let targets: Vec<String> = ports
+        .iter()
+        .map(|(name, port)| format!("{name} 127.0.0.1 {port}"))
+        .collect();
+    let text = format!(
+        "probes='{}' seconds=5 nonce=n1\n{}\nwait",
+        targets.join(" "),
+        include_str!("probe.sh")
+    );
+    let ran = Command::new("sh")
+        .arg("-euc")
+        .arg(text)
+        .output()
+        .expect("the shell runs");
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let outcome = |to: &str| {
+        let prefix = format!("probe={to} ");
+        lines(
+            &said
+                .lines()
+                .filter_map(|line| line.strip_prefix(&prefix))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            to,
+        )
+    };
+    let Some(Outcome::Open(trip)) = outcome("b1") else {
+        panic!("{said}");
+    };
+    let whole = Some(Bulk {
+        sent: 65536,
+        arrived: 65536,
+    });
+    assert_eq!((trip.out, trip.back), (whole, whole), "{said}");
+    assert_eq!(trip.source, Some("127.0.0.1".parse().unwrap()), "{said}");
+    assert!(
+        matches!(outcome("c1"), Some(Outcome::Other(name)) if name == "d1"),
+        "{said}"
+    );
+    assert!(matches!(outcome("e1"), Some(Outcome::Stranger)), "{said}");
+    assert!(
+        matches!(outcome("f1"), Some(Outcome::Closed(why)) if why == "connection refused"),
+        "{said}"
+    );
 }
