@@ -45,6 +45,15 @@ impl Fingerprint {
         self.unchanged_but_for(lab, |_| false)
     }
 
+    /// The same without the lines that `is_theirs` says yes to: what is no business of the provider's goes on meanwhile.
+    pub fn without(self, is_theirs: impl Fn(&str) -> bool) -> Self {
+        let hosts = self.0.into_iter().map(|(host, lines)| {
+            let lines = lines.into_iter().filter(|line| !is_theirs(line)).collect();
+            (host, lines)
+        });
+        Self(hosts.collect())
+    }
+
     /// Wants the hosts to be as they were, but for new lines that `may_be_new` says yes to.
     pub fn unchanged_but_for(&self, lab: &Lab, may_be_new: impl Fn(&str) -> bool) -> Result<()> {
         let now = Self::take(lab)?;

@@ -16,7 +16,9 @@ fn permitted() -> Observed {
         cluster: None,
         others_wait: false,
         old_entries: false,
+        last_minor: None,
         leader_moves: 0,
+        adoption: None,
     }
 }
 
@@ -25,6 +27,7 @@ fn desired() -> Desired {
         token: "t".into(),
         founders: 3,
         founder: true,
+        as_founded: true,
         verify: true,
         minor: 6,
     }
@@ -33,6 +36,32 @@ fn desired() -> Desired {
 #[test]
 fn a_permit_founds() {
     assert_eq!(next_step(&permitted(), &desired()), Step::Install(Start::Found));
+}
+
+#[test]
+fn a_permit_is_void_once_the_servers_are_others() {
+    let desired = Desired {
+        as_founded: false,
+        ..desired()
+    };
+    let looked = |cluster| Observed {
+        cluster: Some(cluster),
+        ..permitted()
+    };
+    assert_eq!(next_step(&permitted(), &desired), Step::LookAtCluster);
+    let step = next_step(&looked(Cluster::NoQuorum), &desired);
+    assert_eq!(step, Step::Refuse(Refusal::NoCluster));
+    // It founded nothing, and is listed as a voter: it starts as that.
+    let lives = Cluster::Lives(Lives {
+        own: Listed::Unstarted,
+        others: 2,
+        healthy: 2,
+        leads: false,
+        minors: Some((6, 6)),
+        learner: None,
+        given_up: false,
+    });
+    assert_eq!(next_step(&looked(lives), &desired), Step::Install(Start::Join));
 }
 
 #[test]
@@ -78,6 +107,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
             leads: false,
             minors: Some((6, 6)),
             learner: None,
+            given_up: false,
         }))
     };
     let wiped = Observed {
@@ -105,6 +135,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
         leads: false,
         minors: Some((6, 6)),
         learner: None,
+        given_up: false,
     }));
     assert_eq!(looked(weak), Step::Refuse(Refusal::Quorum { others: 2, healthy: 1 }));
 }
@@ -127,6 +158,7 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
             leads,
             minors: (others > 0).then_some((6, 6)),
             learner: None,
+            given_up: false,
         }))
     };
     let step = |observed: &Observed| next_step(observed, &desired());
@@ -159,6 +191,65 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
 }
 
 #[test]
+fn a_stopped_member_goes_on_from_the_version_that_it_ran() {
+    let stopped = |last, old_entries| Observed {
+        permit: None,
+        data: Data::Member,
+        cluster: Some(Cluster::NoQuorum),
+        last_minor: Some(last),
+        old_entries,
+        ..permitted()
+    };
+    let step = |last, old_entries| next_step(&stopped(last, old_entries), &desired());
+    assert_eq!(step(5, false), Step::Install(Start::Resume));
+    assert_eq!(step(6, false), Step::Install(Start::Resume));
+    assert_eq!(step(6, true), Step::Install(Start::AsItIs));
+    assert_eq!(step(4, false), Step::Refuse(Refusal::Version { minor: 6, last: 4 }));
+    let newer = Refusal::Version { minor: 6, last: 7 };
+    assert!(newer.to_string().contains("Set its version to 3.7 again"));
+    assert_eq!(step(7, false), Step::Refuse(newer));
+}
+
+#[test]
+fn a_founder_that_was_given_up_makes_room() {
+    let joins = |healthy, given_up| Observed {
+        permit: None,
+        cluster: Some(Cluster::Lives(Lives {
+            own: Listed::Not,
+            others: 3,
+            healthy,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up,
+        })),
+        ..permitted()
+    };
+    let no_room = |healthy| Step::Refuse(Refusal::NoRoom { voters: 3, healthy });
+    assert_eq!(next_step(&joins(2, false), &desired()), no_room(2));
+    assert_eq!(next_step(&joins(2, true), &desired()), Step::RemoveOther);
+    assert_eq!(next_step(&joins(1, true), &desired()), no_room(1), "two have to agree");
+    let runs = |given_up| Observed {
+        data: Data::Member,
+        service: Service::Running,
+        restart_needed: true,
+        cluster: Some(Cluster::Lives(Lives {
+            own: Listed::Voter,
+            others: 2,
+            healthy: 1,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up,
+        })),
+        ..joins(0, false)
+    };
+    let refused = Step::Refuse(Refusal::Restart { voters: 3, healthy: 1 });
+    assert_eq!(next_step(&runs(false), &desired()), refused);
+    assert_eq!(next_step(&runs(true), &desired()), Step::RemoveOther);
+}
+
+#[test]
 fn members_stay_within_one_minor_version() {
     let lives = |own, minors| {
         Some(Cluster::Lives(Lives {
@@ -168,6 +259,7 @@ fn members_stay_within_one_minor_version() {
             leads: false,
             minors: Some(minors),
             learner: None,
+            given_up: false,
         }))
     };
     let joins = |minors| Observed {
@@ -199,6 +291,48 @@ fn members_stay_within_one_minor_version() {
         ..runs
     };
     assert_eq!(next_step(&runs, &desired()), skew(4));
+}
+
+#[test]
+fn a_member_is_taken_over_when_a_quorum_stays_without_it() {
+    let at = |adoption, cluster| Observed {
+        token: None,
+        permit: None,
+        data: Data::Member,
+        adoption: Some(adoption),
+        port_taken: Some((2380, "etcd".to_owned())),
+        cluster,
+        ..permitted()
+    };
+    let lives = |own, healthy, leads| {
+        Some(Cluster::Lives(Lives {
+            own,
+            others: 2,
+            healthy,
+            leads,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up: false,
+        }))
+    };
+    let step = |observed: &Observed| next_step(observed, &desired());
+    let runs = |cluster| step(&at(Adoption::Runs, cluster));
+    assert_eq!(runs(None), Step::LookAtCluster);
+    assert_eq!(runs(lives(Listed::Voter, 2, false)), Step::Adopt);
+    assert_eq!(runs(lives(Listed::Voter, 2, true)), Step::MoveLeader);
+    assert!(matches!(runs(lives(Listed::Voter, 1, false)), Step::Refuse(_)));
+    assert_eq!(runs(lives(Listed::Not, 2, false)), Step::Refuse(Refusal::Unlisted));
+    // Its data is neither set aside nor its member removed, whatever the cluster says.
+    let stopped = at(Adoption::Stopped, lives(Listed::Not, 2, false));
+    assert_eq!(step(&stopped), Step::Refuse(Refusal::FormerStopped));
+    assert_eq!(step(&at(Adoption::Begun, None)), Step::Adopt);
+    let started = at(Adoption::Renaming, None);
+    assert_eq!(step(&started), Step::AwaitHealth);
+    let answers = Observed {
+        answers: Some(Answer::Voter),
+        ..started
+    };
+    assert_eq!(step(&answers), Step::Rename);
 }
 
 /// A world of one member and what the others see of it. Performs a step as it would go where nothing fails, and
@@ -264,7 +398,7 @@ impl World {
                         );
                         observed.answers = None;
                     }
-                    Start::Snapshot => unreachable!("no world has old entries"),
+                    Start::Snapshot | Start::AsItIs => unreachable!("no world has old entries"),
                     Start::No => {}
                 }
                 if *start != Start::No {
@@ -283,6 +417,7 @@ impl World {
                         leads: self.leads,
                         minors: (self.others > 0).then_some((6, 6)),
                         learner: None,
+                        given_up: false,
                     })
                 } else {
                     Cluster::NoQuorum
@@ -327,6 +462,34 @@ impl World {
                 self.listed = Listed::Voter;
                 observed.answers = None;
             }
+            Step::Adopt => {
+                let voters = self.others + 1;
+                let alone = voters <= 2 && self.healthy == self.others;
+                prop_assert!(
+                    observed.adoption == Some(Adoption::Begun)
+                        || self.listed != Listed::Voter
+                        || self.healthy >= quorum(voters)
+                        || alone,
+                    "a quorum stays healthy without it"
+                );
+                prop_assert!(
+                    !self.leads
+                        || self.healthy == 0
+                        || observed.leader_moves == 3
+                        || observed.adoption == Some(Adoption::Begun),
+                    "the leader hands over first"
+                );
+                observed.adoption = Some(Adoption::Renaming);
+                (observed.data, observed.service) = (Data::Member, Service::Running);
+                observed.token = Some("t".to_owned());
+                (observed.cluster, observed.answers, observed.port_taken) = (None, None, None);
+                self.leads = false;
+            }
+            Step::Rename => {
+                prop_assert!(observed.adoption == Some(Adoption::Renaming) && observed.service == Service::Running);
+                observed.adoption = None;
+                observed.cluster = None;
+            }
             Step::Redial => {
                 prop_assert!(observed.service == Service::Running, "without a restart");
                 observed.peers_moved = false;
@@ -347,6 +510,31 @@ impl World {
         self.observed.answers = None;
         self.observed.cluster = None;
         self.observed.leader_moves = 0;
+    }
+}
+
+/// As a server is in this state of an adoption.
+fn adopting(observed: Observed) -> Observed {
+    match observed.adoption {
+        None => observed,
+        Some(Adoption::Runs | Adoption::Stopped) => Observed {
+            token: None,
+            permit: None,
+            service: Service::Stopped,
+            ..observed
+        },
+        Some(stage) => Observed {
+            token: Some("t".to_owned()),
+            permit: None,
+            data: Data::Member,
+            service: if stage == Adoption::Renaming {
+                Service::Running
+            } else {
+                Service::Stopped
+            },
+            port_taken: None,
+            ..observed
+        },
     }
 }
 
@@ -377,9 +565,18 @@ fn any_world() -> impl Strategy<Value = World> {
             cluster: None,
             others_wait: false,
             old_entries: false,
+            last_minor: None,
             leader_moves: 0,
+            adoption: None,
         },
     );
+    let adoption = prop_oneof![
+        8 => Just(None),
+        1 => Just(Some(Adoption::Runs)),
+        1 => Just(Some(Adoption::Stopped)),
+        1 => Just(Some(Adoption::Begun)),
+        1 => Just(Some(Adoption::Renaming)),
+    ];
     (
         observed,
         listed,
@@ -388,14 +585,16 @@ fn any_world() -> impl Strategy<Value = World> {
         0usize..5,
         any::<bool>(),
         any::<bool>(),
+        adoption,
     )
         .prop_map(
-            |(observed, listed, others, healthy, elsewhere, leads, others_wait)| World {
+            |(observed, listed, others, healthy, elsewhere, leads, others_wait, adoption)| World {
                 leads: leads && listed == Listed::Voter,
-                observed: Observed {
+                observed: adopting(Observed {
                     others_wait,
+                    adoption,
                     ..observed
-                },
+                }),
                 listed,
                 others,
                 healthy: healthy.min(others),
@@ -416,10 +615,10 @@ proptest! {
     /// Interrupted after any steps and begun again, it ends, founds once at most, and a second run changes nothing.
     #[test]
     fn it_ends_wherever_it_is_interrupted(
-        mut world in any_world(), founder in any::<bool>(), verify in any::<bool>(), founders in 1usize..6,
+        mut world in any_world(), founder in any::<bool>(), as_founded in any::<bool>(), verify in any::<bool>(), founders in 1usize..6,
         interruptions in prop::collection::vec(1usize..4, 0..6)
     ) {
-        let desired = Desired { token: "t".into(), founders, founder, verify, minor: 6 };
+        let desired = Desired { token: "t".into(), founders, founder, as_founded, verify, minor: 6 };
         let mut interruptions = interruptions.into_iter();
         let mut left = interruptions.next();
         for _ in 0..64 {
@@ -457,8 +656,8 @@ proptest! {
 
     #[test]
     fn foreign_data_is_never_touched(world in any_world(), founder in any::<bool>()) {
-        let desired = Desired { token: "t".into(), founders: 3, founder, verify: true, minor: 6 };
-        let observed = world.observed;
+        let desired = Desired { token: "t".into(), founders: 3, founder, as_founded: true, verify: true, minor: 6 };
+        let observed = Observed { adoption: None, ..world.observed };
         if observed.data == Data::Other || (observed.data == Data::Member && observed.token.as_deref() != Some("t")) {
             prop_assert!(matches!(next_step(&observed, &desired), Step::Refuse(_)));
         }

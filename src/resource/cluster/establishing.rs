@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::model::ClusterModel;
 use super::preflight::Preflight;
 use super::servers::{Each, StepError, observe, on_each, prepare, seen};
-use crate::membership::founding::{Founding, Refusal, found, found_again};
+use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
 use crate::membership::preflight::{Findings, judge};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -15,12 +15,11 @@ use crate::resource::road::{Road, RoadError};
 use crate::topology::Topology;
 
 /// What is to be done on the servers.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// A new cluster.
     Found,
-    /// A cluster whose founding was interrupted.
-    FoundAgain,
+    /// A cluster that was not seen to be founded yet, as its state has it.
+    FoundAgain(Box<ClusterModel>),
     /// Only the views.
     Views,
 }
@@ -30,6 +29,10 @@ pub enum Wish {
 pub struct Established {
     /// Whether anything was written on any server.
     pub wrote: bool,
+    /// The servers that found it together, where that was decided.
+    pub founders: Option<BTreeSet<String>>,
+    /// Whether it was seen to be founded, by other servers than it has now.
+    pub founded: bool,
     /// Servers that were not reached, and don't have their view yet.
     pub unwritten: BTreeSet<String>,
     /// What the preflight found.
@@ -44,7 +47,7 @@ pub async fn establish(
     road: &Road,
     cluster: &ClusterModel,
     topology: &Topology,
-    wish: Wish,
+    wish: &Wish,
     fresh: BTreeSet<String>,
     within: Duration,
 ) -> Established {
@@ -57,23 +60,43 @@ pub async fn establish(
             return established;
         }
     };
-    let looks = wish != Wish::Views || preflight.is_due();
+    let looks = !matches!(wish, Wish::Views) || preflight.is_due();
     if looks {
-        let flight = &preflight;
         let started = Instant::now();
-        let mut observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
-            observe(&host, topology, name, Some(flight)).await
-        })
-        .await;
+        let look = async |servers, flight: Option<&Preflight<'_>>| {
+            on_each(road, servers, within, false, |name, host| async move {
+                observe(&host, topology, name, flight).await
+            })
+            .await
+        };
+        let (mut observed, gone) = match wish {
+            Wish::FoundAgain(before) => {
+                let founders = before.founders();
+                let mut removed = before.servers.clone();
+                removed.retain(|name, _| founders.contains(name) && !cluster.servers.contains_key(name));
+                let looks = tokio::join!(look(&cluster.servers, Some(&preflight)), look(&removed, None));
+                (looks.0, Some((founders, seen(&looks.1))))
+            }
+            Wish::Found | Wish::Views => (look(&cluster.servers, Some(&preflight)).await, None),
+        };
         preflight.forget(&mut observed);
-        let seen = seen(&observed);
-        let decision = match wish {
-            Wish::Found => found(cluster.token(), &seen),
-            Wish::FoundAgain => found_again(cluster.token(), &seen),
-            Wish::Views => Founding::Underway,
+        let servers: BTreeMap<String, Seen> = seen(&observed);
+        let decision = match (wish, gone) {
+            (Wish::Views, _) => Founding::Underway,
+            (_, None) => found(cluster.token(), &servers),
+            (_, Some((founders, removed))) => {
+                let decision = found_again(cluster.token(), &founders, &servers, &removed);
+                let names: BTreeSet<String> = cluster.servers.keys().cloned().collect();
+                established.founded = decision == Founding::Underway && names != founders;
+                established.founders = Some(founders);
+                decision
+            }
         };
         match decision {
-            Founding::Permit(_) => permits = true,
+            Founding::Permit(_) => {
+                permits = true;
+                established.founders = Some(cluster.servers.keys().cloned().collect());
+            }
             Founding::Underway => {}
             Founding::Refused(reasons) => {
                 established.diagnostics = refusals(&cluster.name, &reasons);
@@ -104,12 +127,12 @@ pub async fn establish(
 }
 
 impl Established {
-    fn note(&mut self, outcomes: Each<()>, wish: Wish) {
+    fn note(&mut self, outcomes: Each<()>, wish: &Wish) {
         for (name, outcome) in outcomes {
             let at = Path::of("servers").key(&name);
             match outcome {
                 Ok(()) => {}
-                Err(StepError::Road(error @ RoadError::Connect(_))) if wish == Wish::Views => {
+                Err(StepError::Road(error @ RoadError::Connect(_))) if matches!(wish, Wish::Views) => {
                     let detail = format!(
                         "Its /etc/hosts is as it was, and so are the addresses by which it reaches the others; a later apply brings \
                          them up to date. All the same, if it is gone for good, take it out of the configuration or give it its new \

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::membership::founding::{Founding, found_again};
+use crate::membership::founding::{Founding, found_again, is_founded};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
     ReadResponse, Resource,
@@ -139,7 +139,7 @@ impl ClusterResource {
         let wish = match prior.get("founding").as_str() {
             _ if prior.is_null() => Wish::Found,
             Some(plan::FOUNDED) => Wish::Views,
-            _ => Wish::FoundAgain,
+            _ => Wish::FoundAgain(Box::new(to_model(&prior).unwrap_or_else(|_| cluster.clone()))),
         };
         let mut state = match complete(planned, &mut cluster) {
             Ok(state) => state,
@@ -154,7 +154,7 @@ impl ClusterResource {
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
         let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
-        let established = establish(&self.road, &cluster, &topology, wish, fresh, within).await;
+        let established = establish(&self.road, &cluster, &topology, &wish, fresh, within).await;
         diagnostics.append(established.diagnostics);
         if established.wrote {
             let found = &established.findings;
@@ -166,7 +166,21 @@ impl ClusterResource {
                 diagnostics,
             };
         }
-        if wish != Wish::Found {
+        if state.get("founders").is_unknown() {
+            let founders = established.founders.iter().flatten().map(|name| name.as_str().into());
+            state.set("founders", Value::List(founders.collect()));
+        }
+        if state.get("founding").is_unknown() {
+            state.set(
+                "founding",
+                if established.founded {
+                    plan::FOUNDED
+                } else {
+                    plan::PREPARED
+                },
+            );
+        }
+        if !prior.is_null() {
             diagnostics.append(self.clear_removed(&prior, &cluster, within).await);
         }
         ApplyResponse {
@@ -224,17 +238,13 @@ impl ClusterResource {
         }
         state.set("members", members);
         state.set("failure_domains", failure_domains::value(topology));
-        let with_data = observed
-            .values()
-            .flatten()
-            .filter(|observation| observation.holding.data.is_some())
-            .count();
-        let founding = if with_data >= crate::membership::quorum(cluster.servers.len()) {
+        let (founders, servers) = (cluster.founders(), seen(&observed));
+        let founding = if is_founded(&founders, servers.iter()) {
             plan::FOUNDED
         } else if state.get("founding").as_str() == Some(plan::FOUNDED) {
             // Data that was there once: never founded again, whatever has become of it.
             plan::FOUNDED
-        } else if matches!(found_again(cluster.token(), &seen(&observed)), Founding::Permit(_)) {
+        } else if let Founding::Permit(_) = found_again(cluster.token(), &founders, &servers, &BTreeMap::new()) {
             plan::STRANDED
         } else {
             plan::PREPARED
@@ -322,7 +332,11 @@ impl Resource for ClusterResource {
             Attribute::list("founders", Type::String)
                 .computed()
                 .use_state()
-                .describe("The servers that found the cluster together."),
+                .describe("The servers that found the cluster together. None for a cluster that was made by other means."),
+            Attribute::string("adopted_from").computed().use_state().describe(
+                "The service that ran its members before this provider took them over, such as `etcd.service`. Null for a cluster \
+                 that this provider made.",
+            ),
             Attribute::string("founding").computed().use_state().describe(
                 "How far founding has come: `prepared` (every server has a permit or data), `founded` (a quorum holds \
                  data), or `stranded` (the permits are gone and nobody holds data: the next apply issues them anew).",

@@ -93,6 +93,7 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
             .collect::<Vec<_>>()
     });
     let names = names.map_or(Value::Unknown, Value::List);
+    planned.set("adopted_from", prior.get("adopted_from").clone());
     if prior.is_null() {
         planned.set("founders", names);
         planned.set("founding", PREPARED);
@@ -116,8 +117,9 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
         }
     }
     if !founded && before != after {
-        planned.set("founders", names);
-        planned.set("founding", PREPARED);
+        // Whether it was founded by now, and permits are issued for others, only its servers know.
+        planned.set("founders", Value::Unknown);
+        planned.set("founding", Value::Unknown);
     } else {
         planned.set("founders", prior.get("founders").clone());
         let state = prior.get("founding").as_str();

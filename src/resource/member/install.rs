@@ -73,8 +73,14 @@ impl BringUp<'_> {
 
     /// What is to be on the server, compared with what was seen.
     pub(super) fn plan(&self, seen: &Seen) -> Result<Plan, BringUpError> {
+        self.plan_for(seen, &[])
+    }
+
+    /// The same for a member that is dialled at these hosts too: its certificate for peers carries them.
+    pub(super) fn plan_for(&self, seen: &Seen, hosts: &[String]) -> Result<Plan, BringUpError> {
         let texts = configurations(self.member, self.topology, self.layout, self.version)?;
-        let certificates = certificates(self.member, self.topology, self.layout, self.version, self.keys, seen)?;
+        let (member, topology, layout) = (self.member, self.topology, self.layout);
+        let certificates = certificates(member, topology, layout, self.version, self.keys, seen, hosts)?;
         let executable = binary::executable(self.member, self.version, seen)?;
         let mut files = vec![WantedFile {
             path: self.layout.config_file().to_string(),
@@ -123,13 +129,14 @@ impl BringUp<'_> {
     /// Whether the member's log holds entries that the wanted version of etcd can't read: 3.7 knows nothing of the
     /// requests of etcd's second API that a member up to 3.5 wrote when it started (its `apply.Apply` panics:
     /// "unmarshal should never fail").
-    pub(super) async fn has_old_entries(&self, host: &Host) -> Result<bool, BringUpError> {
+    pub(super) async fn has_old_entries(&self, host: &Host, seen: &Seen) -> Result<bool, BringUpError> {
         if self.version.minor() < Minor::V3_7 {
             return Ok(false);
         }
         let script = Script::new("looking for old entries in the member's log")
             .set("unit", self.layout.unit_name())
             .set("data", self.layout.data_dir().as_str())
+            .set("last", seen.last.as_deref().unwrap_or_default())
             .line(include_str!("old_entries.sh"));
         Ok(host.run_checked(&script).await?.value("old-entries").is_some())
     }
@@ -168,7 +175,8 @@ impl BringUp<'_> {
         start: Start,
         survey: Option<&Survey>,
     ) -> Result<Seen, BringUpError> {
-        if seen.binary.as_deref() != Some(&self.version.to_string()) {
+        let as_it_is = start == Start::AsItIs;
+        if !as_it_is && seen.binary.as_deref() != Some(&self.version.to_string()) {
             binary::provide(host, self.member, self.version, seen, self.remaining()).await?;
         }
         // The unit names the executable, whose place may only be known now.
@@ -177,7 +185,8 @@ impl BringUp<'_> {
         } else {
             seen
         };
-        let plan = if plan.installed { None } else { Some(self.plan(seen)?) };
+        let unchanged = plan.installed || as_it_is;
+        let plan = if unchanged { None } else { Some(self.plan(seen)?) };
         let mut script = Script::new("installing the member").timeout(self.remaining().min(Duration::from_secs(60)));
         script = script
             .set("data", self.layout.data_dir().as_str())
@@ -185,12 +194,15 @@ impl BringUp<'_> {
             .set("directory", self.layout.etc_dir().as_str())
             .set("pki", self.layout.pki_dir().as_str())
             .set("unit", self.layout.unit_name())
-            .line(include_str!("prepare.sh"));
+            .line(include_str!("prepare.sh"))
+            .line(include_str!("prepare_data.sh"));
         if start == Start::Restart {
             script = script
                 .line(include_str!("../binaries.sh"))
                 .line("before=$(binaries_of \"$unit\")");
-            // Cut off between the files and the restart, the next run knows that it is still to come.
+        }
+        if start == Start::Restart || (start == Start::Resume && plan.is_some()) {
+            // Cut off between the files and the start, the next run knows that it is still to come.
             script = script.write_file(&root_file(self.layout.restart_pending().to_string(), ""));
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {

@@ -1,5 +1,6 @@
 //! `etcd_member`: the etcd that runs on one server.
 
+mod adopt;
 mod binary;
 mod bring_up;
 mod drift;
@@ -17,7 +18,7 @@ mod redial;
 mod survey;
 mod turn;
 mod verify;
-mod wanted;
+pub(super) mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -26,6 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::etcd::certificates::{PrivateKeyPem, parse};
@@ -114,9 +116,11 @@ impl MemberResource {
             version: &whole.version,
             keys: &keys,
             verify,
+            existed: !prior.is_null(),
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
             talk: OnceLock::new(),
+            founding: Notify::new(),
         };
         match bring_up.run().await {
             Ok(up) => ApplyResponse {
@@ -221,6 +225,7 @@ impl MemberResource {
         state.set(
             "service",
             match seen.service {
+                _ if seen.token.is_none() && seen.former_runs() => "running",
                 Service::Running => "running",
                 Service::Stopped => "stopped",
                 Service::Failed => "failed",
@@ -236,6 +241,10 @@ impl MemberResource {
             let expiry = [("peer", "peer"), ("peer_client", "peer-client"), ("client", "server")]
                 .map(|(kind, file)| (kind, Value::from(end(file))));
             state.set("certificate_expiry", Value::object(expiry));
+        }
+        // What a stopped member goes on from.
+        if let Some(last) = &seen.last {
+            state.set("running_version", last.as_str());
         }
         let drift = drift::drift(whole, &seen);
         state.set("drift", as_map(drift.clone()));
@@ -355,6 +364,17 @@ fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
 
+/// What this provider did not take over is not its to take away.
+fn not_ours(member: &MemberModel) -> Diagnostic {
+    let service = member.cluster.adopted_from.as_deref().unwrap_or_default();
+    let detail = format!(
+        "It was imported, and {service} runs it still: this provider has not taken it over, and does not take it away. Take it over first \
+         (`terraform apply` with it in the configuration), or forget it with a `removed` block and `destroy = false`. Nothing was \
+         changed."
+    );
+    Diagnostic::error(format!("Member {} is not this provider's yet", member.server), detail).at(Path::of("server"))
+}
+
 /// Members that were down before this one was changed are not its fault, and not to be passed over.
 fn unverified(server: &str, others: &[String]) -> Diagnostics {
     if others.is_empty() {
@@ -387,7 +407,7 @@ fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
         BringUpError::Wanted(_) => Path::of("cluster").attribute("certificate_authorities"),
         BringUpError::Refused { refusal, .. } => match refusal {
             Refusal::ForeignData => Path::of("data_dir"),
-            Refusal::Skew { .. } => Path::of("version"),
+            Refusal::Skew { .. } | Refusal::Version { .. } => Path::of("version"),
             _ => Path::of("server"),
         },
         _ => Path::of("server"),
@@ -463,6 +483,7 @@ impl Resource for MemberResource {
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.prior, "delete", DELETE);
         let diagnostics = match whole(&request.prior) {
+            Ok(whole) if drift::is_to_be_adopted(&request.prior) => not_ours(&whole.member).into(),
             Ok(whole) => {
                 let leave = Leave {
                     road: &self.road,

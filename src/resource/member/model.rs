@@ -1,6 +1,6 @@
 //! What a configuration says about a member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -39,6 +39,9 @@ pub struct MemberModel {
     /// How long before their end certificates are issued anew.
     #[serde(default)]
     pub renew_before: Option<String>,
+    /// etcd's ID of it, in hexadecimal; none where it may have another one by now.
+    #[serde(default)]
+    pub member_id: Option<String>,
 }
 
 /// The attribute `binary`.
@@ -61,6 +64,12 @@ impl MemberModel {
         self.cluster.servers.get(&self.server)
     }
 
+    /// etcd's ID of it, where it is known and matters: where the member list may not have its name.
+    pub fn id(&self) -> Option<u64> {
+        self.cluster.adopted_from.as_ref()?;
+        u64::from_str_radix(self.member_id.as_deref()?, 16).ok()
+    }
+
     /// Its data directory.
     pub fn data_dir(&self) -> String {
         self.data_dir
@@ -79,15 +88,17 @@ impl MemberModel {
     }
 
     /// The servers that found the cluster.
-    pub fn founders(&self) -> Vec<String> {
-        self.cluster
-            .founders
-            .clone()
-            .unwrap_or_else(|| self.cluster.servers.keys().cloned().collect())
+    pub fn founders(&self) -> BTreeSet<String> {
+        self.cluster.founders()
+    }
+
+    /// Whether the cluster's servers are those that found it.
+    pub fn has_its_founders(&self) -> bool {
+        self.cluster.servers.keys().eq(&self.founders())
     }
 
     /// The founders whose servers are the cluster's still.
-    pub fn remaining_founders(&self) -> Vec<String> {
+    pub fn remaining_founders(&self) -> BTreeSet<String> {
         let mut founders = self.founders();
         founders.retain(|founder| self.cluster.servers.contains_key(founder));
         founders
@@ -123,6 +134,7 @@ pub fn schema() -> Schema {
         Attribute::list("founders", Type::String).describe("The servers that found the cluster."),
         Attribute::map("source_addresses", Type::List(Box::new(Type::String)))
             .describe("Addresses that servers were seen to come from, and that are none of their own."),
+        Attribute::string("adopted_from").describe("The service that ran its members before this provider did."),
         Attribute::object("certificate_authorities", cluster::authority_attributes(true))
             .describe("Its certificate authorities. Private keys are write-only: never in this resource's state."),
     ]);

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::model::MemberModel;
 use crate::etcd::layout::Layout;
+use crate::etcd::version::Version;
 use crate::host::{Host, Output, RunError, Script, Secret};
 use crate::membership::member::{Data, Service};
 
@@ -23,12 +24,18 @@ pub struct Seen {
     pub service: Service,
     /// Whether it was to be restarted for files that are in place, and the run was cut off before.
     pub restart_pending: bool,
+    /// Whether it was to be taken over from its former service, and that has not come to its end yet.
+    pub adopting: bool,
+    /// What its former service is to it, if there is one of that name.
+    pub former: Option<FormerService>,
     /// Whether the service starts at boot.
     pub enabled: bool,
     /// The file that the running process was started from.
     pub executable: Option<String>,
     /// The version that runs, where its file was replaced since it was started.
     pub running: Option<String>,
+    /// The version that a member which does not run ran last.
+    pub last: Option<String>,
     /// Another process that has one of the member's ports.
     pub port_taken: Option<(u16, String)>,
     /// SHA-256 of the files that were asked for, by path.
@@ -47,7 +54,19 @@ pub struct Seen {
     pub key: Option<Secret>,
 }
 
+/// The service that ran the member before this provider did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormerService {
+    /// Whether it has a process.
+    pub runs: bool,
+}
+
 impl Seen {
+    /// Whether its former service runs it still.
+    pub fn former_runs(&self) -> bool {
+        self.former.is_some_and(|former| former.runs)
+    }
+
     /// With what was seen of the binary and the processor before, where this time nobody looked.
     pub fn after(self, before: &Seen) -> Self {
         Self {
@@ -59,7 +78,14 @@ impl Seen {
 
     /// Whether nothing of the member is there.
     pub fn is_nothing(&self) -> bool {
-        self.data == Data::Empty && self.configuration.is_none() && self.service == Service::Stopped
+        let taken_over = self.token.is_some() || !self.former_runs();
+        self.data == Data::Empty && self.configuration.is_none() && self.service == Service::Stopped && taken_over
+    }
+
+    /// The minor version of etcd that a member which does not run ran last.
+    pub fn last_minor(&self) -> Option<u64> {
+        let last = Version::parse(self.last.as_deref()?).ok()?;
+        Some(last.number().1)
     }
 
     /// The file that the process was started from, if that is not `wanted`. One that was replaced since is it still.
@@ -103,6 +129,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .set("cluster", &member.cluster.name)
         .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
+        .set("former", member.cluster.adopted_from.as_deref().unwrap_or_default())
         .set("ports", ports)
         .set("binary", look.binary)
         .set("files", look.files.join(" "))
@@ -133,9 +160,14 @@ pub fn seen(output: &Output) -> Seen {
         },
         service,
         restart_pending: output.value("restart-pending").is_some(),
+        adopting: output.value("adopting").is_some(),
+        former: (output.value("former.LoadState") == Some("loaded")).then(|| FormerService {
+            runs: output.value("former.MainPID").is_some_and(|pid| pid != "0"),
+        }),
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
         running: text("running").filter(|version| !version.is_empty()),
+        last: text("last").filter(|version| !version.is_empty()),
         port_taken: output.value("port").and_then(|line| {
             let (port, process) = line.split_once(' ')?;
             Some((port.parse().ok()?, process.to_owned()))

@@ -1,10 +1,15 @@
-# What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key.
+# What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key,
+# former (the service that ran the member before this provider, or empty).
 # Forks are dear on a small server, so loops do without them where they can.
 etc=/etc/etcd/$cluster
 await_start "$unit" "$etc" "$data"
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; printf 'token=%s\n' "$line"; fi
 if [ -f "$etc/founding-permit" ]; then read -r line <"$etc/founding-permit" || true; printf 'permit=%s\n' "$line"; fi
 if [ -f "$etc/restart-pending" ]; then echo restart-pending=yes; fi
+if [ -e "$etc/adopting" ]; then echo adopting=yes; fi
+if [ -n "$former" ]; then
+  systemctl show -p LoadState -p MainPID "$former" 2>/dev/null | sed 's/^/former./'
+fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.
 content=empty
@@ -26,6 +31,11 @@ case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) && prin
 case $started in
   *' (deleted)') printf 'running=%s\n' "$("/proc/$main/exe" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')" ;;
 esac
+# What a member that does not run ran last; files that it was not started with yet say nothing of that.
+if [ "$main" = 0 ] && [ $content = member ] && [ ! -f "$etc/restart-pending" ]; then
+  last=$(sed -n 's|^ExecStart=.* ||p' "/etc/systemd/system/$unit" 2>/dev/null | head -n 1)
+  if [ -x "$last" ]; then printf 'last=%s\n' "$("$last" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"; fi
+fi
 report_ports "$ports" "$main"
 if [ -n "$files" ]; then
   # shellcheck disable=SC2086 # a list

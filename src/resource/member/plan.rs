@@ -51,8 +51,10 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
         let other = ["cluster", "version"]
             .iter()
             .any(|name| prior.get(name) != planned.get(name));
-        if other || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
-            let certificates = if prior.get("certificate_expiry").is_null() {
+        let adopts = drift::is_to_be_adopted(prior);
+        let secured = planned.at(&["cluster", "tls", "enabled"]).as_bool() != Some(false);
+        if other || adopts || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
+            let certificates = if prior.get("certificate_expiry").is_null() && !(adopts && secured) {
                 Value::Null
             } else {
                 Value::Unknown
@@ -226,6 +228,19 @@ fn refuse(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics) {
     {
         let text = format!("{refusal}. Nothing was changed.");
         diagnostics.push(Diagnostic::error("The member can't go to this version", text).at(Path::of("version")));
+    }
+    if let (Some(before), Some(after), true) = (
+        version(prior, "running_version"),
+        version(planned, "version"),
+        drift::is_to_be_adopted(prior),
+    ) && before.minor() != after.minor()
+    {
+        let text = format!(
+            "It runs etcd {before} and is still to be taken over. Take it over with a version of {}, and go to {after} in a later \
+             apply. Nothing was changed.",
+            before.minor()
+        );
+        diagnostics.push(Diagnostic::error("One thing after the other", text).at(Path::of("version")));
     }
     let text = |name: &str, block: &Value| block.get(name).as_str().map(str::to_owned);
     for attribute in ["data_dir", "server"] {

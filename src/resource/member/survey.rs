@@ -46,6 +46,18 @@ impl Survey {
         Some((*minors.iter().min()?, *minors.iter().max()?))
     }
 
+    /// A founder that never started, of a server that is none of the cluster's any more.
+    pub fn given_up(&self, topology: &Topology) -> Option<&Member> {
+        { self.members.iter() }.find(|one| !one.is_learner && self.is_left_over(topology, one))
+    }
+
+    /// Whether a member never started, and is of a server that is none of the cluster's any more.
+    pub fn is_left_over(&self, topology: &Topology, one: &Member) -> bool {
+        let domain = format!(".{}:", topology.domain());
+        let ours = one.peer_urls.iter().any(|url| url.contains(&domain));
+        ours && !one.has_started() && !self.names.contains_key(&one.id)
+    }
+
     /// The servers whose members answer.
     pub fn answering(&self) -> Vec<String> {
         self.healthy
@@ -69,6 +81,7 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
         .flatten()
         .filter(|(_, _, status)| status.has_leader());
     let answers: Vec<_> = answers.collect();
+    talk.know(answers.iter().map(|(name, _, status)| (status.member_id, name)));
     let leader = answers.first().map(|(_, _, status)| status.leader)?;
     let healthy = answers
         .iter()
@@ -91,6 +104,8 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
             .iter()
             .find(|(_, name)| **name == member.server)
             .map(|(id, _)| *id)
+            // One that was not taken over yet, and is down, is known by its ID alone.
+            .or_else(|| members.iter().map(|one| one.id).find(|id| Some(*id) == member.id()))
             // A member that was made by hand may be listed by another URL.
             .or_else(|| members.iter().find(|one| one.name == member.server).map(|one| one.id));
         return Some(Survey {

@@ -222,7 +222,7 @@ pub struct Certificates {
     pub restart_needed: bool,
 }
 
-/// Decides which certificates a member needs, and issues them.
+/// Decides which certificates a member needs, and issues them. Peers dial it at its name, and at `hosts`.
 ///
 /// # Errors
 /// If one has to be issued and the authority's key is not there.
@@ -233,6 +233,7 @@ pub fn certificates(
     version: &Version,
     keys: &Keys,
     seen: &Seen,
+    hosts: &[String],
 ) -> Result<Certificates, WantedError> {
     let Some(authorities) = &member.cluster.certificate_authorities else {
         return Ok(Certificates::default());
@@ -246,7 +247,7 @@ pub fn certificates(
             .files
             .push(secret(layout, &format!("{file}.crt"), certificate));
     }
-    for leaf in leaves(member, topology, version)? {
+    for leaf in leaves(member, topology, version, hosts)? {
         let (kind, file, authority) = (leaf.kind, leaf.file, leaf.authority(authorities));
         if let Ok(end) = leaf.good(layout, authority, seen, now, member.renew_before())? {
             certificates.expiry.insert(kind, end);
@@ -281,7 +282,7 @@ pub fn certificate_drift(
 ) -> BTreeMap<String, String> {
     let (Some(authorities), Ok(leaves)) = (
         &member.cluster.certificate_authorities,
-        leaves(member, topology, version),
+        leaves(member, topology, version, &[]),
     ) else {
         return BTreeMap::new();
     };
@@ -320,7 +321,12 @@ struct WantedLeaf {
     request: LeafRequest,
 }
 
-fn leaves(member: &MemberModel, topology: &Topology, version: &Version) -> Result<[WantedLeaf; 3], ViewError> {
+fn leaves(
+    member: &MemberModel,
+    topology: &Topology,
+    version: &Version,
+    hosts: &[String],
+) -> Result<[WantedLeaf; 3], ViewError> {
     let (name, server) = topology.find(&member.server)?;
     let domain: &Domain = topology.domain();
     let leaf = |kind, file, request| WantedLeaf { kind, file, request };
@@ -328,7 +334,7 @@ fn leaves(member: &MemberModel, topology: &Topology, version: &Version) -> Resul
         leaf(
             "peer",
             "peer",
-            LeafRequest::peer_server(server, domain, version.minor()),
+            LeafRequest::peer_server(server, domain, version.minor()).valid_for(hosts),
         ),
         leaf("peer_client", "peer-client", LeafRequest::peer_client(name)),
         leaf("client", "server", LeafRequest::client_server(server, domain)),

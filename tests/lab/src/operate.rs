@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::command::{in_namespace, namespace_path, run};
 use crate::image::private_key_file;
 use crate::network::namespace;
-use crate::spec::{Init, Public};
+use crate::spec::{Init, Ipv6, Public};
 use crate::wan::{CONTROLLER, CONTROLLER_ADDRESS, Delay, LinkStates};
 use crate::{Builder, Lab, Output};
 
@@ -316,6 +316,11 @@ impl Lab {
     /// The public address that the host is reached at, if there is one.
     pub fn public_address(&self, host: &str) -> Result<Option<Ipv4Addr>> {
         Ok(self.spec.public_address(self.spec.host_named(host)?))
+    }
+
+    /// The host's IPv6 addresses, where the lab has them.
+    pub fn ipv6(&self, host: &str) -> Result<Option<Ipv6>> {
+        Ok(self.spec.ipv6(self.spec.host_named(host)?))
     }
 
     /// The public port that leads to the host's sshd.
