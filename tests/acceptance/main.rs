@@ -18,6 +18,7 @@ mod faults;
 mod fingerprint;
 mod forming;
 mod functions;
+mod half_open;
 mod interruption;
 mod modules;
 mod moves;

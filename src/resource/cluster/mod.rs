@@ -32,7 +32,7 @@ use crate::topology::{ClusterName, Topology};
 use async_trait::async_trait;
 use establishing::{Wish, establish};
 use model::ClusterModel;
-use servers::{Running, StepError, observe, on_each, seen};
+use servers::{Members, StepError, observe, on_each, seen};
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
@@ -49,7 +49,13 @@ impl ClusterResource {
     }
 
     /// Takes the cluster off the servers that left it. Their members have left before.
-    async fn clear_removed(&self, prior: &Value, cluster: &ClusterModel, within: Duration) -> Diagnostics {
+    async fn clear_removed(
+        &self,
+        prior: &Value,
+        cluster: &ClusterModel,
+        founded: bool,
+        within: Duration,
+    ) -> Diagnostics {
         let topology = model::topology(prior, &Path::root(), &mut Diagnostics::new());
         let (Ok(mut before), Some(topology)) = (to_model(prior), topology) else {
             return Diagnostics::new();
@@ -59,9 +65,8 @@ impl ClusterResource {
             return Diagnostics::new();
         }
         // A member that still runs there is one that no state knows of, and may have a vote that the others need.
-        let founded = prior.get("founding").as_str() == Some(plan::FOUNDED);
-        let running = if founded { Running::Refuse } else { Running::Stop };
-        self.clear(&before, &topology, within, running).await
+        let members = if founded { Members::Refuse } else { Members::Take };
+        self.clear(&before, &topology, within, members).await
     }
 
     async fn clear(
@@ -69,10 +74,10 @@ impl ClusterResource {
         cluster: &ClusterModel,
         topology: &Topology,
         within: Duration,
-        running: Running,
+        members: Members,
     ) -> Diagnostics {
         let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
-            servers::clear(&host, topology, cluster, running).await
+            servers::clear(&host, topology, cluster, members).await
         })
         .await;
         let mut diagnostics = Diagnostics::new();
@@ -85,6 +90,17 @@ impl ClusterResource {
                                       destroy`). Members that no state knows of are taken over by `terraform apply`.";
                         diagnostics.push(
                             Diagnostic::error(format!("The cluster is still in use on server {name}"), detail)
+                                .at(Path::of("servers").key(&name)),
+                        );
+                    }
+                    if let Some(directory) = cleared.holds {
+                        let detail = format!(
+                            "{directory} there holds the data of a member of this cluster, which did not leave it: the last one that ran, or \
+                             one that no state knows of. Bring server {name} back into `servers` with a member on it, apply, and take it out \
+                             when others have joined. If the data is not needed, move it away."
+                        );
+                        diagnostics.push(
+                            Diagnostic::error(format!("The cluster has data on server {name}"), detail)
                                 .at(Path::of("servers").key(&name)),
                         );
                     }
@@ -181,7 +197,8 @@ impl ClusterResource {
             );
         }
         if !prior.is_null() {
-            diagnostics.append(self.clear_removed(&prior, &cluster, within).await);
+            let founded = established.founded || prior.get("founding").as_str() == Some(plan::FOUNDED);
+            diagnostics.append(self.clear_removed(&prior, &cluster, founded, within).await);
         }
         ApplyResponse {
             state,
@@ -385,6 +402,12 @@ impl Resource for ClusterResource {
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
         let (planned, diagnostics) = plan::refine(&request.prior, request.planned, &request.config);
+        // The plans of its members come after this one, and a member that is to leave is told of it.
+        if let (Some(before), Some(after)) = (request.prior.get("token").as_str(), planned.get("token").as_str())
+            && before == after
+        {
+            self.road.keeps_cluster(after);
+        }
         PlanResponse {
             planned,
             requires_replace: tls_switched(&request.prior, &request.config),
@@ -435,8 +458,8 @@ impl Resource for ClusterResource {
         let topology = model::topology(&request.prior, &Path::root(), &mut diagnostics);
         if let (Ok(cluster), Some(topology)) = (to_model(&request.prior), topology) {
             let founded = request.prior.get("founding").as_str() == Some(plan::FOUNDED);
-            let running = if founded { Running::Refuse } else { Running::Stop };
-            diagnostics.append(self.clear(&cluster, &topology, within, running).await);
+            let members = if founded { Members::RefuseRunning } else { Members::Take };
+            diagnostics.append(self.clear(&cluster, &topology, within, members).await);
         }
         let state = if diagnostics.has_errors() {
             request.prior

@@ -166,7 +166,7 @@ pub fn seen(observations: &Each<Observation>) -> BTreeMap<String, Seen> {
 /// Writes one server's view into its hosts file and, where it is to found, leaves the permit.
 ///
 /// # Errors
-/// If the script fails: the hosts file can't be edited, or the disk is full.
+/// If the script fails: the hosts file can't be edited, the disk is full, or another run has founded the cluster meanwhile.
 pub async fn prepare(
     host: &Host,
     topology: &Topology,
@@ -187,6 +187,7 @@ pub async fn prepare(
         .set("end_mark", hosts_block::end_mark(cluster))
         .set("block", hosts_block::render(cluster, &lines))
         .set("directory", &directory)
+        .set("data", format!("/var/lib/etcd/{cluster}"))
         .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
     if let Some(preflight) = preflight {
         script = preflight.ending(script);
@@ -194,6 +195,7 @@ pub async fn prepare(
     if permit {
         // The token first: a permit never stands without it.
         script = script
+            .line(include_str!("not_founded.sh"))
             .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             .line("sync \"$directory\"")
@@ -214,13 +216,25 @@ pub fn root_file(path: String, contents: &str) -> FileSpec {
     }
 }
 
-/// What becomes of a member that runs on a server which is cleared.
+/// What becomes of a member on a server which is cleared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Running {
-    /// It is left as it is: it belongs to a cluster that was founded.
+pub enum Members {
+    /// It is left as it is if it runs or holds data: it is a member of a cluster that was founded, and that stays.
     Refuse,
+    /// It is left as it is if it runs: it is a member of a cluster that was founded.
+    RefuseRunning,
     /// It is stopped, and its data kept aside.
-    Stop,
+    Take,
+}
+
+impl Members {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::RefuseRunning => "refuse-running",
+            Self::Take => "take",
+        }
+    }
 }
 
 /// What clearing up found.
@@ -228,6 +242,8 @@ pub enum Running {
 pub struct Cleared {
     /// A member of the cluster runs, and was to be left as it is.
     pub runs: bool,
+    /// Its data, which was to be left as it is.
+    pub holds: Option<String>,
     /// The token of another cluster of this name, which was left alone.
     pub other: Option<String>,
     /// Where data was kept.
@@ -242,7 +258,7 @@ pub async fn clear(
     host: &Host,
     topology: &Topology,
     cluster: &ClusterModel,
-    running: Running,
+    members: Members,
 ) -> Result<Cleared, RunError> {
     let name = topology.cluster();
     let script = Script::new("taking the cluster off the server")
@@ -252,13 +268,15 @@ pub async fn clear(
         .set("begin_mark", hosts_block::begin_mark(name))
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
-        .set("running", if running == Running::Refuse { "refuse" } else { "stop" })
+        .set("members", members.word())
         .line(include_str!("../binaries.sh"))
+        .line(include_str!("../forget_retries.sh"))
         .line(include_str!("../remove_member.sh"))
         .line(include_str!("clear.sh"));
     let output = host.run_checked(&script).await?;
     Ok(Cleared {
         runs: output.value("runs").is_some(),
+        holds: output.value("holds").map(str::to_owned),
         other: output.value("other").map(str::to_owned),
         kept: output.value("kept").map(str::to_owned),
     })

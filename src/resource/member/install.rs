@@ -103,7 +103,8 @@ impl BringUp<'_> {
         }
         files.extend(certificates.files.iter().cloned());
         let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
-        let installed = right_binary && seen.enabled && files.iter().all(|file| file.is_there(seen));
+        let retries = seen.tcp_retries2 == self.member.tcp_retries2;
+        let installed = right_binary && seen.enabled && retries && files.iter().all(|file| file.is_there(seen));
         let other_version = seen
             .running
             .as_ref()
@@ -207,6 +208,14 @@ impl BringUp<'_> {
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {
             script = file.put(script, self.layout);
+        }
+        if self.member.tcp_retries2 != seen.tcp_retries2 {
+            let retries = self.member.tcp_retries2.map(|number| number.to_string());
+            script = script
+                .set("cluster", &self.member.cluster.name)
+                .set("retries", retries.unwrap_or_default())
+                .line(include_str!("../forget_retries.sh"))
+                .line(include_str!("retries.sh"));
         }
         if let (Start::Join, Some(survey)) = (start, survey) {
             let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;

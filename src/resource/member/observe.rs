@@ -24,10 +24,14 @@ pub struct Seen {
     pub service: Service,
     /// Whether it was to be restarted for files that are in place, and the run was cut off before.
     pub restart_pending: bool,
+    /// `net.ipv4.tcp_retries2`, where an apply has set it.
+    pub tcp_retries2: Option<i64>,
     /// Whether it was to be taken over from its former service, and that has not come to its end yet.
     pub adopting: bool,
     /// What its former service is to it, if there is one of that name.
     pub former: Option<FormerService>,
+    /// Whether it was stopped when nobody of its cluster was left, with its data in place.
+    pub resting: bool,
     /// Whether the service starts at boot.
     pub enabled: bool,
     /// The file that the running process was started from.
@@ -160,10 +164,12 @@ pub fn seen(output: &Output) -> Seen {
         },
         service,
         restart_pending: output.value("restart-pending").is_some(),
+        tcp_retries2: output.value("tcp-retries2").and_then(|number| number.parse().ok()),
         adopting: output.value("adopting").is_some(),
         former: (output.value("former.LoadState") == Some("loaded")).then(|| FormerService {
             runs: output.value("former.MainPID").is_some_and(|pid| pid != "0"),
         }),
+        resting: output.value("resting").is_some(),
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
         running: text("running").filter(|version| !version.is_empty()),

@@ -10,6 +10,10 @@ if [ -e "$etc/adopting" ]; then echo adopting=yes; fi
 if [ -n "$former" ]; then
   systemctl show -p LoadState -p MainPID "$former" 2>/dev/null | sed 's/^/former./'
 fi
+if [ -f "/etc/sysctl.d/60-etcd-$cluster.conf" ]; then
+  printf 'tcp-retries2=%s\n' "$(cat /proc/sys/net/ipv4/tcp_retries2)"
+fi
+if [ -f "$etc/resting" ]; then echo resting=yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.
 content=empty

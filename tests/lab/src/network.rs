@@ -297,6 +297,15 @@ impl Builder {
         must(in_namespace(&router, "nft").args(["-f", "-"]), &rules).map(drop)
     }
 
+    /// Makes the router of the site forget the connections that there are: their packets are dropped without a word, those of new ones
+    /// pass.
+    pub(crate) fn forget_connections(&self, site: &Site) -> Result<()> {
+        let router = namespace(&self.prefix, &router_of(site));
+        let rules = "table ip forgotten\ndelete table ip forgotten\ntable ip forgotten {\n\
+                     chain through { type filter hook forward priority filter - 2;\nct state new ct mark set 1;\nct mark != 1 drop;\n}\n}\n";
+        must(in_namespace(&router, "nft").args(["-f", "-"]), rules).map(drop)
+    }
+
     /// Makes the router of `to`'s site drop, in silence, whatever comes from `from` in packets of more than so many bytes.
     pub(crate) fn drop_larger(&self, from: &HostSpec, to: &HostSpec, bytes: u16) -> Result<()> {
         self.drop_at(from, to, &format!("meta length > {bytes}"))

@@ -120,6 +120,12 @@ impl Lab {
         self.spec.close_port(from, to, port)
     }
 
+    /// Makes a site's NAT forget its connections, as one does that was restarted, or that saw no packet of them for too long. Both ends
+    /// go on believing in them. Once for each lab: connections that were made after the first time are not forgotten.
+    pub fn forget_connections(&self, site: &str) -> Result<()> {
+        self.spec.forget_connections(self.spec.site_named(site)?)
+    }
+
     /// Drops what `from` sends to `to` in packets of more than so many bytes, without a word to the sender: a tunnel on the way with
     /// a smaller MTU, and a firewall that lets no ICMP through.
     pub fn drop_larger(&self, from: &str, to: &str, bytes: u16) -> Result<()> {
