@@ -38,6 +38,8 @@ pub struct Observed {
     pub permit: Option<String>,
     /// The token that is written down on the server.
     pub token: Option<String>,
+    /// Whether no member was ever installed there: a token, and perhaps a permit, is all that an interrupted create of a cluster leaves.
+    pub bare: bool,
     /// Its data directory.
     pub data: Data,
     /// Its service.
@@ -212,7 +214,7 @@ pub enum Step {
 /// Decides.
 pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     let ours = observed.token.as_deref() == Some(desired.token.as_str());
-    if let (false, Some(other)) = (ours, &observed.token) {
+    if let (false, false, Some(other)) = (ours, observed.bare, &observed.token) {
         return Step::Refuse(Refusal::OtherCluster(other.clone()));
     }
     if let Some(adoption) = observed.adoption {
@@ -222,6 +224,7 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     let permitted = observed.permit.as_deref() == Some(desired.token.as_str());
     match observed.data {
         Data::Other => return Step::Refuse(Refusal::ForeignData),
+        Data::Member if observed.token.is_none() && !permitted => return Step::Refuse(Refusal::TokenGone),
         Data::Member if permitted || !ours => return Step::Refuse(Refusal::ForeignData),
         Data::Member | Data::Empty => {}
     }

@@ -19,6 +19,8 @@ pub struct Configuration {
     pub cluster: BTreeMap<String, String>,
     /// Arguments of every `etcd_member`.
     pub member: BTreeMap<String, String>,
+    /// The servers that have a member, if not all of them.
+    pub members: Option<Vec<String>>,
     /// Whether there are a cluster and members at all, or servers alone.
     pub only_servers: bool,
 }
@@ -78,6 +80,7 @@ impl Configuration {
                     format!("{{ host_path = {} }}", quoted(&format!("/opt/etcd/{version}"))),
                 ),
             ]),
+            members: None,
             only_servers: false,
         })
     }
@@ -85,6 +88,12 @@ impl Configuration {
     /// The same with servers alone.
     pub fn only_servers(mut self) -> Self {
         self.only_servers = true;
+        self
+    }
+
+    /// The same with members on these servers only.
+    pub fn members_on(mut self, servers: &[&str]) -> Self {
+        self.members = Some(servers.iter().map(|server| (*server).to_owned()).collect());
         self
     }
 
@@ -152,7 +161,9 @@ impl Configuration {
             .keys()
             .map(|name| format!("{name} = etcd_server.{name}"))
             .collect();
-        let names: Vec<_> = self.servers.keys().map(|name| quoted(name)).collect();
+        let all = || self.servers.keys().cloned().collect();
+        let members: Vec<String> = self.members.clone().unwrap_or_else(all);
+        let names: Vec<_> = members.iter().map(|name| quoted(name)).collect();
         let cluster = arguments(&self.cluster, "  ");
         let _ = writeln!(
             text,

@@ -8,7 +8,7 @@ use etcd_lab::{Builder, Delay, Lab};
 
 use crate::configuration::Configuration;
 use crate::forming::every_view_is_its_own;
-use crate::outside::{eventually, hosts_block, leader, leftovers, member_list, one_cluster};
+use crate::outside::{ctl, eventually, hosts_block, leader, leftovers, member_list, one_cluster};
 use crate::prefix;
 use crate::terraform::Terraform;
 use crate::writer::Writer;
@@ -176,4 +176,68 @@ fn two_go_and_two_come_in_one_apply() -> Result<()> {
         &["b1", "b2", "c1"],
         ONE_BY_ONE,
     )
+}
+
+/// The only member of a cluster is to stand on another server, by editing what the members stand on alone: Terraform deletes the one
+/// and creates the other, in any order.
+#[test]
+fn the_last_member_does_not_leave_before_another_one_has_come() -> Result<()> {
+    let lab = Builder::standard(&prefix("scale-last")).only(&["a1", "b1"]).up()?;
+    let scene = Scene::found(&lab, &["a1"])?;
+    ctl(&lab, "a1", "put kept yes")?;
+    let on = |members: &[&str]| -> Result<String> {
+        let configuration = Configuration::new(&lab, &["a1", "b1"], VERSION)?;
+        Ok(configuration.members_on(members).render())
+    };
+    let is_whole = |host: &str| -> Result<()> {
+        ensure!(
+            one_cluster(&lab, &[host])? == scene.cluster,
+            "{host} is of another cluster"
+        );
+        let kept = ctl(&lab, host, "get kept --print-value-only")?;
+        ensure!(kept.trim() == "yes", "{host} has {kept:?}");
+        ensure!(member_list(&lab, host)?.len() == 1);
+        scene.terraform.nothing_to_do()
+    };
+    scene.terraform.configure(&on(&["a1"])?)?;
+    scene.terraform.apply()?;
+    scene.terraform.configure(&on(&["b1"])?)?;
+    scene.terraform.apply().context("a1 becomes b1")?;
+    is_whole("b1")?;
+
+    // One at a time: whichever comes first, the cluster serves all the while, and the second apply is the last one.
+    scene.terraform.configure(&on(&["a1"])?)?;
+    let mut apply = vec!["apply", "-auto-approve", "-input=false", "-no-color"];
+    apply.extend(ONE_BY_ONE);
+    let said = scene.terraform.run(&apply)?;
+    if !said.success() {
+        ensure!(
+            said.stderr.contains("Member b1 can't leave")
+                && said.stderr.contains("it is the last member of its cluster"),
+            "{}",
+            said.stderr
+        );
+        one_cluster(&lab, &["a1", "b1"])?;
+        scene.terraform.run(&apply)?.ok().context("b1 becomes a1")?;
+    }
+    is_whole("a1")?;
+
+    // All members go, and their servers with them but one: nobody would be left when the others come.
+    scene.terraform.configure(&on(&["a1", "b1"])?)?;
+    scene.terraform.apply().context("a1 and b1")?;
+    scene.terraform.configure(&on(&[])?)?;
+    let said = scene.terraform.apply_fails()?;
+    ensure!(
+        said.contains("it is the last member of its cluster, which stays"),
+        "{said}"
+    );
+    scene.terraform.configure(&on(&["a1", "b1"])?)?;
+    scene.terraform.apply().context("a1 and b1 again")?;
+    one_cluster(&lab, &["a1", "b1"])?;
+    scene.terraform.destroy()?;
+    ["a1", "b1"].iter().try_for_each(|host| {
+        let left = leftovers(&lab, host)?;
+        ensure!(left.is_empty(), "left on {host}: {left}");
+        Ok(())
+    })
 }

@@ -9,6 +9,8 @@ use crate::membership::quorum;
 pub enum Refusal {
     /// The data directory holds files that are not this member's.
     ForeignData,
+    /// There is a member's data, and the file with its cluster's token is gone.
+    TokenGone,
     /// The server belongs to a cluster of this name with another token.
     OtherCluster(String),
     /// Another process has the port.
@@ -75,6 +77,11 @@ impl fmt::Display for Refusal {
             Refusal::ForeignData => f.write_str(
                 "the data directory is not empty, and what it holds is not this member's. Move it away if it is not \
                  needed, or choose another data_dir",
+            ),
+            Refusal::TokenGone => f.write_str(
+                "the data directory holds the data of a member, and nothing on the server says of which cluster: there is no file \
+                 `token` in the cluster's folder under /etc/etcd. If somebody deleted it, write it again with the cluster's `token` (it is \
+                 in the state of etcd_cluster), and apply. If the data is not this member's, move it away, or choose another data_dir",
             ),
             Refusal::OtherCluster(token) => write!(
                 f,

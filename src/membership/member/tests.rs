@@ -5,6 +5,7 @@ fn permitted() -> Observed {
     Observed {
         permit: Some("t".into()),
         token: Some("t".into()),
+        bare: false,
         data: Data::Empty,
         service: Service::Stopped,
         installed: false,
@@ -188,6 +189,38 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
     assert_eq!(step(&runs(lives(0, 0, true))), Step::Install(Start::Restart));
     assert_eq!(step(&runs(lives(1, 1, false))), Step::Install(Start::Restart));
     assert!(matches!(step(&runs(lives(1, 0, false))), Step::Refuse(_)));
+}
+
+#[test]
+fn a_token_that_an_interrupted_create_left_is_in_nobodys_way() {
+    let other = |bare| Observed {
+        permit: Some("other".into()),
+        token: Some("other".into()),
+        bare,
+        ..permitted()
+    };
+    assert_eq!(
+        next_step(&other(false), &desired()),
+        Step::Refuse(Refusal::OtherCluster("other".into()))
+    );
+    assert_eq!(next_step(&other(true), &desired()), Step::LookAtCluster, "it joins");
+}
+
+#[test]
+fn data_without_a_token_is_said_to_be_that() {
+    let observed = |token: Option<&str>| Observed {
+        permit: None,
+        token: token.map(str::to_owned),
+        data: Data::Member,
+        ..permitted()
+    };
+    let said = Refusal::TokenGone.to_string();
+    assert!(
+        said.contains("no file `token`") && said.contains("write it again"),
+        "{said}"
+    );
+    assert_eq!(next_step(&observed(None), &desired()), Step::Refuse(Refusal::TokenGone));
+    assert_eq!(next_step(&observed(Some("t")), &desired()), Step::LookAtCluster);
 }
 
 #[test]
@@ -554,6 +587,7 @@ fn any_world() -> impl Strategy<Value = World> {
         |(permit, token, data, service, (installed, restart_needed, peers_moved), port_taken)| Observed {
             permit,
             token,
+            bare: false,
             data,
             service,
             installed,

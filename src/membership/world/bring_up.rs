@@ -22,6 +22,7 @@ const VERIFY: usize = 40;
 struct Seen {
     permit: Option<u32>,
     token: Option<u32>,
+    bare: bool,
     data: Data,
     service: Service,
     restart_pending: bool,
@@ -99,6 +100,7 @@ impl BringUp {
         Seen {
             permit: machine.permit,
             token: machine.token,
+            bare: machine.files.is_none() && machine.log.is_none() && machine.process == Runs::Stopped,
             data: if machine.log.is_some() {
                 Data::Member
             } else {
@@ -207,6 +209,7 @@ impl BringUp {
         Observed {
             permit: seen.permit.map(|token| token.to_string()),
             token: seen.token.map(|token| token.to_string()),
+            bare: seen.bare,
             data: seen.data,
             service: seen.service,
             installed: seen.installed,

@@ -22,14 +22,17 @@ mod story;
 mod terraform;
 mod turn;
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
-use story::{Stage, any_story};
+use story::{End, Stage, any_story};
 
 fn stories() -> u32 {
     let given = std::env::var("WORLD_STORIES").ok();
-    given.and_then(|number| number.parse().ok()).unwrap_or(2000)
+    given.and_then(|number| number.parse().ok()).unwrap_or(1500)
 }
 
 #[test]
@@ -51,4 +54,39 @@ fn no_story_ends_badly() {
         Err(TestError::Fail(violation, story)) => panic!("{violation}\n{story:#?}\n{}", Stage::told(&story)),
         Err(failed) => panic!("{failed}"),
     }
+}
+
+/// The stories are about something: each of these comes about, and most stories end as it was wished.
+#[test]
+fn the_stories_tell_of_everything() {
+    let mut runner = TestRunner::deterministic();
+    let (mut seen, mut whole) = (BTreeMap::new(), 0);
+    for _ in 0..400 {
+        let story = any_story().new_tree(&mut runner).unwrap().current();
+        let mut stage = Stage::new(&story);
+        let end = stage.play(&story);
+        whole += usize::from(matches!(end, Ok(End::Whole | End::WholeAfter(_))));
+        for (what, times) in stage.world.seen {
+            *seen.entry(what).or_insert(0) += times;
+        }
+    }
+    for what in [
+        "found",
+        "permits",
+        "join",
+        "write",
+        "restart",
+        "snapshot",
+        "leader moved",
+        "voter removed",
+        "learner removed",
+        "set aside",
+        "waited for the lock",
+        "waited for a successor",
+        "stopped together",
+        "left to rest",
+    ] {
+        assert!(seen.get(what).is_some_and(|times| *times > 0), "{what}: {seen:?}");
+    }
+    assert!(whole > 250, "{whole} of 400 ended as it was wished: {seen:?}");
 }

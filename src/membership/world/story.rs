@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::call::Why;
 use super::etcd::{Violation, World};
 use super::history::voters;
-use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
+use super::machine::{Process as Runs, Server, Servers, Wanted};
 use super::terraform::{Config, PlanRefused, Run, State};
 use crate::membership::{founding, leaving, member, quorum};
 
@@ -217,9 +217,13 @@ impl Stage {
             config.members.clone_from(&config.servers);
         }
         config.wanted.options += u32::from(act.roll);
-        // The plan knows what members of the state run. What no state knows of and can't be reached, the user has to look after.
-        let behind = |machine: &Machine| machine.log.is_some_and(|log| log.minor < config.wanted.minor) && !machine.up;
-        if act.upgrade && !self.world.machines.iter().any(behind) {
+        // Versions are changed where the plan knows what all members run. Those that no state knows of, or that could not be reached since
+        // an upgrade, the user has to look after.
+        let known = self.state.members();
+        let installed = self.world.machines.iter().enumerate();
+        let mut installed = installed.filter_map(|(server, machine)| Some((server, machine.files?)));
+        let all_fit = installed.all(|(server, files)| known.contains(&server) && files.minor == config.wanted.minor);
+        if act.upgrade && all_fit {
             config.wanted.minor = (config.wanted.minor + 1).min(7);
         }
     }
@@ -270,6 +274,17 @@ impl Stage {
             }
         }
         Err("a run has no end".to_owned())
+    }
+
+    /// Long enough for everything that comes about by itself.
+    fn wait(&mut self) -> Result<(), Violation> {
+        for _ in 0..4 {
+            self.world.settle()?;
+        }
+        for of in &mut self.world.histories {
+            of.lock = of.lock.filter(|lock| !self.world.killed.contains(lock));
+        }
+        Ok(())
     }
 
     fn pass_time(&mut self) -> Result<(), Violation> {
@@ -355,11 +370,19 @@ impl Stage {
             return Ok(end);
         }
         let wish = self.config.clone();
-        let listed = self.world.listed();
-        self.config.servers.extend(&listed);
-        self.config.members.extend(&listed);
+        // Those that founded it too: a founding that is not seen to be over goes by them.
+        let lives = self.world.histories.iter().filter(|of| of.led && !of.over);
+        let founders: Servers = lives.flat_map(|of| of.founders.iter().copied()).collect();
+        let listed: Servers = self.world.listed().union(&founders).copied().collect();
+        self.config.servers.clone_from(&listed);
+        self.config.members.clone_from(&listed);
         self.world.tell(|| format!("{end:?}; bringing back {listed:?}"));
+        // All members in the place of others at once take two applies, as the refusal says.
+        let once = !wish.members.is_disjoint(&listed);
         for (what, wish) in [("brought back", None), ("brought to what is wished", Some(wish))] {
+            if wish.is_some() && !once {
+                return Ok(end);
+            }
             self.config = wish.unwrap_or_else(|| self.config.clone());
             match self.converge()? {
                 End::Whole => {}
@@ -374,9 +397,7 @@ impl Stage {
     fn converge(&mut self) -> Result<End, Violation> {
         let mut before = None;
         loop {
-            for _ in 0..24 {
-                self.world.settle()?;
-            }
+            self.wait()?;
             let can_live = self.can_live();
             let run = match self.plan(&Servers::new(), 10, false) {
                 Ok(run) if run.is_nothing() => {
@@ -394,7 +415,7 @@ impl Stage {
             let mut failed = run.failed;
             failed.sort_by_key(|(server, _)| *server);
             let end = End::Refused(failed);
-            if before.as_ref() == Some(&end) {
+            if end != End::Refused(Vec::new()) && before.as_ref() == Some(&end) {
                 return Ok(end);
             }
             self.rounds += 1;
@@ -448,9 +469,7 @@ impl Stage {
         let known = self.state.members();
         let lived = self.can_live();
         for _ in 0..4 {
-            for _ in 0..24 {
-                self.world.settle()?;
-            }
+            self.wait()?;
             let Ok(run) = self.plan(&Servers::new(), 1 + self.world.faults % 10, true) else {
                 return Err("a destroy was refused".to_owned());
             };

@@ -169,6 +169,7 @@ impl BringUp<'_> {
             let observed = Observed {
                 permit: course.seen.permit.clone(),
                 token: course.seen.token.clone(),
+                bare: course.seen.is_nothing(),
                 data: course.seen.data,
                 service: course.seen.service,
                 installed: plan.installed,
