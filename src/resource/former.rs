@@ -46,7 +46,7 @@ pub async fn look(host: &Host, cluster: &str, service: &str) -> Result<Sight, Ru
         .line(include_str!("report_text.sh"))
         .line(include_str!("former.sh"));
     let mut sight = sight(&host.run_checked(&script).await?);
-    let Ok(options) = sight.started_with.options() else {
+    let (Ok(options), Some(_)) = (sight.started_with.options(), &sight.executable) else {
         return Ok(sight);
     };
     let name = options.get("name").map_or("default", String::as_str);

@@ -58,10 +58,11 @@ fn what_can_t_be_taken_over_is_refused_and_left_alone() -> Result<()> {
         &ours,
         &["would run the cluster's members by the service etcd-main.service too"],
     )?;
-    let port = whole.replace(
+    let elsewhere = imports.replace(
         "private_address = \"192.168.7.31\"",
         "peer_port = 2390, private_address = \"192.168.7.31\"",
     );
+    let port = configured.clone() + &elsewhere;
     refused(
         &terraform,
         &port,
