@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab};
 
 use crate::authorities::make_authorities;
-use crate::configuration::Configuration;
 use crate::fingerprint::Fingerprint;
 use crate::outside::{ctl, eventually, member_list, one_cluster};
 use crate::plain::{HOSTS, Kind, by_names, configuration, imports, make};
@@ -113,7 +112,7 @@ fn what_can_t_be_taken_over_is_refused_and_left_alone() -> Result<()> {
         &["Server c1: the service etcd.service does not run."],
     )?;
     lab.exec("c1", "systemctl start etcd")?.ok()?;
-    ensure!(hosts(&lab)? == before, "a refusal changed something");
+    let before = hosts(&lab)?;
 
     // Imported, and not taken over: nothing is this provider's to destroy, and nobody is touched whose service does not run.
     terraform.write("main.tf", &whole)?;
@@ -129,8 +128,7 @@ fn what_can_t_be_taken_over_is_refused_and_left_alone() -> Result<()> {
     );
     ensure!(hosts(&lab)? == before, "a destroy that was refused changed something");
     lab.exec("c1", "systemctl stop etcd")?.ok()?;
-    let short = Configuration::clone(&configuration(&lab, &HOSTS, VERSION, Kind::Debian)?)
-        .member("timeouts", "{ update = \"15s\" }");
+    let short = configuration(&lab, &HOSTS, VERSION, Kind::Debian)?.member("timeouts", "{ update = \"15s\" }");
     refused(
         &terraform,
         &short.render(),
