@@ -144,6 +144,22 @@ fn what_can_t_be_taken_over_is_refused_and_left_alone() -> Result<()> {
         );
     }
     lab.exec("c1", "systemctl start etcd")?.ok()?;
+    // One that others can't dial by its name keeps its address.
+    lab.exec(
+        "c1",
+        "cp /etc/nsswitch.conf /root; sed -i 's/^hosts:.*/hosts: dns/' /etc/nsswitch.conf",
+    )?
+    .ok()?;
+    refused(
+        &terraform,
+        &configured,
+        &[
+            "was taken over, and its peer URL stays http://203.0.113",
+            "on c1 the name",
+        ],
+    )?;
+    one_cluster(&lab, &HOSTS)?;
+    lab.exec("c1", "mv /root/nsswitch.conf /etc/nsswitch.conf")?.ok()?;
     terraform.write("main.tf", &configured)?;
     terraform.apply()?;
     terraform.nothing_to_do()?;
