@@ -244,6 +244,13 @@ impl Layout {
         self.etc.join("restart-pending")
     }
 
+    /// Its presence says that the member was the last one of a cluster that has other servers, and was stopped with its data left in
+    /// place; what becomes of that data when the cluster is destroyed is in it. `root`, 0600.
+    #[must_use]
+    pub fn resting(&self) -> ServerPath {
+        self.etc.join("resting")
+    }
+
     /// Its presence says that the member is being taken over from its former service. `root`, 0600.
     #[must_use]
     pub fn adopting(&self) -> ServerPath {

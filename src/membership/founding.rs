@@ -1,7 +1,7 @@
 //! Whether a cluster may be founded. A second cluster under the name of a first one is the worst that this
 //! provider could do, so everything that is not plainly clean is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::quorum;
@@ -13,6 +13,15 @@ pub enum Seen {
     Unreached(String),
     /// It was observed.
     Reached(Holding),
+}
+
+impl Seen {
+    fn holding(&self) -> Option<&Holding> {
+        match self {
+            Seen::Reached(holding) => Some(holding),
+            Seen::Unreached(_) => None,
+        }
+    }
 }
 
 /// What a server that was reached holds of a cluster of this name.
@@ -50,6 +59,13 @@ pub enum Refusal {
     OtherCluster(String),
     /// Another process has a port of the member.
     PortTaken(u16, String),
+    /// Some founders have started and are no quorum, and other servers than those that found the cluster are wanted.
+    HalfFounded {
+        /// How many were seen to have started.
+        started: usize,
+        /// How many found it.
+        founders: usize,
+    },
     /// Members are founded or being founded, but not enough of them ever got their data, and this server's
     /// permit is gone.
     PermitLost,
@@ -73,6 +89,13 @@ impl fmt::Display for Refusal {
                 f,
                 "port {port} is in use by {process}. Stop it, or choose another port with the server's peer_port or \
                  client_port"
+            ),
+            Refusal::HalfFounded { started, founders } => write!(
+                f,
+                "holds the data of a member of this cluster, whose founding is under way: {started} of {founders} founding members have \
+                 started, and a quorum is {}. Other servers would found another cluster beside it. Put `servers` back as they were, \
+                 apply, and change them then; or destroy the cluster and apply anew",
+                quorum(*founders)
             ),
             Refusal::PermitLost => f.write_str(
                 "has no founding permit any more and its member never got any data, while other members have theirs \
@@ -101,15 +124,22 @@ pub fn found(token: &str, servers: &BTreeMap<String, Seen>) -> Founding {
     }
 }
 
-/// Decides again for a cluster whose permits were issued before: an apply may have been interrupted anywhere.
-/// Permits are issued anew only while no server holds data.
-pub fn found_again(token: &str, servers: &BTreeMap<String, Seen>) -> Founding {
-    let reached: BTreeMap<&String, &Holding> = servers
-        .iter()
-        .filter_map(|(name, seen)| match seen {
-            Seen::Reached(holding) => Some((name, holding)),
-            Seen::Unreached(_) => None,
-        })
+/// Decides again for a cluster whose permits were issued before: an apply may have been interrupted anywhere. `founders` are the servers
+/// that they were issued for, `servers` those that are wanted, and `removed` the founders that are not among these.
+///
+/// Permits are issued anew only while no server holds data. They are good for exactly the servers that they were issued for: members that
+/// start with different ones would be of different clusters.
+pub fn found_again(
+    token: &str,
+    founders: &BTreeSet<String>,
+    servers: &BTreeMap<String, Seen>,
+    removed: &BTreeMap<String, Seen>,
+) -> Founding {
+    if !servers.keys().eq(founders) {
+        return found_others(token, founders, servers, removed);
+    }
+    let reached: BTreeMap<&String, &Holding> = { servers.iter() }
+        .filter_map(|(name, seen)| Some((name, seen.holding()?)))
         .collect();
     let with_data = reached.values().filter(|holding| holding.data.is_some()).count();
     let stranded: Vec<&String> = reached
@@ -138,6 +168,46 @@ pub fn found_again(token: &str, servers: &BTreeMap<String, Seen>) -> Founding {
             .map(|name| (name.clone(), vec![Refusal::PermitLost]))
             .collect(),
     )
+}
+
+/// Other servers are wanted than those that permits were issued for.
+fn found_others(
+    token: &str,
+    founders: &BTreeSet<String>,
+    servers: &BTreeMap<String, Seen>,
+    removed: &BTreeMap<String, Seen>,
+) -> Founding {
+    let all = || servers.iter().chain(removed);
+    if is_founded(founders, all()) {
+        return Founding::Underway;
+    }
+    let mut refused: BTreeMap<String, Vec<Refusal>> = BTreeMap::new();
+    let mut held = Vec::new();
+    for (name, seen) in all() {
+        match seen {
+            Seen::Unreached(why) => drop(refused.insert(name.clone(), vec![Refusal::Unreached(why.clone())])),
+            Seen::Reached(holding) if holding.data.is_some() && founders.contains(name) => held.push(name.clone()),
+            Seen::Reached(_) => {}
+        }
+    }
+    let half = Refusal::HalfFounded {
+        started: held.len(),
+        founders: founders.len(),
+    };
+    refused.extend(held.into_iter().map(|name| (name, vec![half.clone()])));
+    if refused.is_empty() {
+        found(token, servers)
+    } else {
+        Founding::Refused(refused)
+    }
+}
+
+/// Whether a quorum of the founders was seen to hold data. From then on the cluster lives by its member list.
+pub fn is_founded<'a>(founders: &BTreeSet<String>, seen: impl Iterator<Item = (&'a String, &'a Seen)>) -> bool {
+    let with_data = seen.filter(|(name, seen)| {
+        founders.contains(*name) && seen.holding().is_some_and(|holding| holding.data.is_some())
+    });
+    with_data.count() >= quorum(founders.len())
 }
 
 fn obstacles(token: &str, holding: &Holding) -> Vec<Refusal> {
@@ -204,8 +274,45 @@ mod tests {
             token: Some("t".into()),
             ..Holding::default()
         });
-        let decision = found_again("t", &servers(vec![with_permit, clean(), clean()]));
+        let decision = again(3, vec![with_permit, clean(), clean()]);
         assert!(matches!(decision, Founding::Permit(names) if names.len() == 3));
+    }
+
+    /// With as many founders, of which those are removed that nothing is seen of.
+    fn again(founders: usize, seen: Vec<Seen>) -> Founding {
+        let founders = (0..founders).map(|number| format!("s{number}")).collect();
+        found_again("t", &founders, &servers(seen), &BTreeMap::new())
+    }
+
+    fn with_data() -> Seen {
+        Seen::Reached(Holding {
+            token: Some("t".into()),
+            data: Some("/var/lib/etcd/main".into()),
+            ..Holding::default()
+        })
+    }
+
+    #[test]
+    fn permits_are_for_the_servers_that_they_were_issued_for() {
+        let half = Refusal::HalfFounded {
+            started: 1,
+            founders: 3,
+        };
+        let Founding::Refused(reasons) = again(3, vec![with_data(), clean(), clean(), clean()]) else {
+            panic!("a fourth one while one of three has started")
+        };
+        assert_eq!(reasons["s0"], [half]);
+        let two = vec![with_data(), with_data(), clean(), clean()];
+        assert_eq!(again(3, two), Founding::Underway, "a quorum of the three has started");
+        let none = again(3, vec![clean(), clean()]);
+        assert!(
+            matches!(none, Founding::Permit(names) if names.len() == 2),
+            "nobody has started"
+        );
+        let founders = BTreeSet::from(["s0".to_owned(), "s9".to_owned()]);
+        let removed = BTreeMap::from([("s9".to_owned(), Seen::Unreached("gone".to_owned()))]);
+        let unknown = found_again("t", &founders, &servers(vec![clean()]), &removed);
+        assert!(matches!(unknown, Founding::Refused(reasons) if reasons.contains_key("s9")));
     }
 
     fn any_seen() -> impl Strategy<Value = Seen> {
@@ -228,11 +335,19 @@ mod tests {
     proptest! {
         #[test]
         fn permits_are_never_issued_where_one_server_is_unknown_or_holds_data(
-            seen in prop::collection::vec(any_seen(), 1..9), again in any::<bool>()
+            seen in prop::collection::vec(any_seen(), 1..9), again in any::<bool>(), before in 1usize..9,
+            gone in prop::collection::vec(any_seen(), 0..3),
         ) {
             let servers = servers(seen);
-            let decision = if again { found_again("t", &servers) } else { found("t", &servers) };
-            let clean = servers.values().all(|seen| matches!(seen, Seen::Reached(holding) if holding.data.is_none()));
+            let gone = gone.into_iter().zip(20..).map(|(seen, number)| (format!("s{number}"), seen)).collect();
+            let founders = (0..before).map(|number| format!("s{number}")).chain(BTreeMap::keys(&gone).cloned()).collect();
+            let decision = if again {
+                found_again("t", &founders, &servers, &gone)
+            } else {
+                found("t", &servers)
+            };
+            let looked_at = servers.values().chain(gone.values().filter(|_| again));
+            let clean = { looked_at }.all(|seen| matches!(seen, Seen::Reached(holding) if holding.data.is_none()));
             match decision {
                 Founding::Permit(names) => {
                     prop_assert!(clean);

@@ -14,6 +14,8 @@ pub struct Peer {
     pub voter: bool,
     /// It answers, and knows a leader.
     pub healthy: bool,
+    /// It never started, and is of a server that the cluster does not have any more: a founder that was given up.
+    pub given_up: bool,
 }
 
 /// How a member is to leave.
@@ -25,6 +27,20 @@ pub enum Fate {
     Replaced,
 }
 
+/// What is known of the cluster's servers in this run.
+#[derive(Clone, Copy, Debug)]
+pub struct InThisRun<'a> {
+    /// All servers of the cluster.
+    pub servers: &'a BTreeSet<String>,
+    /// Those whose members are to leave for good, as far as it was said.
+    pub leaving: &'a BTreeSet<String>,
+    /// Those whose members are to be there, as far as it was said.
+    pub coming: &'a BTreeSet<String>,
+    /// Those that hold no member any more though the member list may have it, as far as they were looked at: an earlier run that was cut
+    /// off has stopped them together, or they have lost it.
+    pub gone: &'a BTreeSet<String>,
+}
+
 /// What to do about a member that is to leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaving {
@@ -34,8 +50,12 @@ pub enum Leaving {
     Gone,
     /// It is the last one: stop it.
     Last,
+    /// The cluster would end with it, and has servers that nobody said are to go: stop it, and leave its data where it is.
+    Rest,
     /// Remove it from the cluster through another member, then stop it.
     Remove,
+    /// Remove a founder first that was given up: it counts for the quorum, and never voted.
+    RemoveGivenUp,
     /// Not now.
     Refuse(Refusal),
 }
@@ -54,6 +74,18 @@ pub enum Refusal {
     NoQuorum,
     /// It is the last one, and another one is to come in its place: that one would find nothing to join.
     LastOne,
+    /// It is the last one, and the members of these servers are to be there, and have not joined yet.
+    Awaited {
+        /// Their names.
+        coming: Vec<String>,
+    },
+}
+
+impl Refusal {
+    /// Whether it may well pass by itself: a leader is elected within seconds, and others of the same run may be on their way.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Quorum { .. } | Self::NoQuorum | Self::Awaited { .. })
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -67,34 +99,35 @@ impl fmt::Display for Refusal {
             ),
             Refusal::NoQuorum => f.write_str(
                 "no member of the cluster answers as one that has a leader, so nobody can take it out of the cluster. \
-                 Bring a quorum back first, or destroy all members in one run",
+                 Bring a quorum back first, or destroy all members in one run. Where its founding was cut off, apply once more: members that \
+                 run and that no state knows of are in the way",
             ),
             Refusal::LastOne => f.write_str(
                 "it is the last member of its cluster, which ends with it: a member in its place would find nothing to join, \
                  and its data would be out of use. Add another member first, or destroy the cluster and form it anew",
             ),
+            Refusal::Awaited { coming } => write!(
+                f,
+                "it is the last member of its cluster, which would end with it, and the members that are to be there ({}) have not \
+                 joined. See what is said of them, and apply again. If they are to join in one apply and this one to leave in the \
+                 next, nothing can come in between",
+                coming.join(", ")
+            ),
         }
     }
 }
 
-/// Decides how `name` leaves. `leaving` are the members that are to leave for good in this run. `members` is the member list,
-/// `None` if nobody could give one; `others_run` whether any server of a member that is to stay runs it, or could not be asked.
-pub fn decide(
-    name: &str,
-    fate: Fate,
-    leaving: &BTreeSet<String>,
-    members: Option<&[Peer]>,
-    others_run: bool,
-) -> Leaving {
-    let last = match fate {
-        Fate::Gone => Leaving::Last,
-        Fate::Replaced => Leaving::Refuse(Refusal::LastOne),
-    };
+/// Decides how `name` leaves. `members` is the member list, `None` if nobody could give one; `others_run` whether any server of a
+/// member that is to stay runs it, or could not be asked.
+///
+/// A cluster ends only when it was said of all its servers that their members leave. Who is to be there and who goes is said member
+/// by member, in any order: what was not said yet is no reason to end it.
+pub fn decide(name: &str, fate: Fate, run: &InThisRun<'_>, members: Option<&[Peer]>, others_run: bool) -> Leaving {
     let Some(members) = members else {
         return if others_run {
             Leaving::Refuse(Refusal::NoQuorum)
         } else {
-            last
+            end(name, fate, run, Leaving::Last)
         };
     };
     let Some(own) = members.iter().find(|peer| peer.name == name) else {
@@ -102,18 +135,36 @@ pub fn decide(
     };
     let others: Vec<&Peer> = members.iter().filter(|peer| peer.name != name).collect();
     if others.is_empty() {
-        return last;
+        return end(name, fate, run, Leaving::Last);
     }
     // Nobody is left who would need a quorum.
-    if fate == Fate::Gone && others.iter().all(|peer| leaving.contains(&peer.name)) {
-        return Leaving::StopAll;
+    let goes = |peer: &&Peer| run.leaving.contains(&peer.name) || run.gone.contains(&peer.name);
+    if fate == Fate::Gone && run.coming.is_empty() && others.iter().all(goes) {
+        return end(name, fate, run, Leaving::StopAll);
     }
     let voters = others.iter().filter(|peer| peer.voter).count();
     let healthy = others.iter().filter(|peer| peer.voter && peer.healthy).count();
     if own.voter && healthy < quorum(voters) {
+        let given_up = others.iter().any(|peer| peer.voter && peer.given_up);
+        if given_up && healthy + usize::from(own.healthy) >= quorum(voters) {
+            return Leaving::RemoveGivenUp;
+        }
         return Leaving::Refuse(Refusal::Quorum { voters, healthy });
     }
     Leaving::Remove
+}
+
+/// The cluster would end with it.
+fn end(name: &str, fate: Fate, run: &InThisRun<'_>, asked_for: Leaving) -> Leaving {
+    let coming: Vec<String> = run.coming.iter().filter(|other| *other != name).cloned().collect();
+    if !coming.is_empty() {
+        return Leaving::Refuse(Refusal::Awaited { coming });
+    }
+    match fate {
+        Fate::Replaced => Leaving::Refuse(Refusal::LastOne),
+        Fate::Gone if run.servers.is_subset(run.leaving) => asked_for,
+        Fate::Gone => Leaving::Rest,
+    }
 }
 
 #[cfg(test)]
@@ -129,28 +180,46 @@ mod tests {
                 name: format!("s{number}"),
                 voter: true,
                 healthy: *healthy,
+                given_up: false,
             })
             .collect()
     }
 
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// With these servers, of which `leaving` go and `coming` are to be there.
+    fn decided(
+        name: &str,
+        fate: Fate,
+        [servers, leaving, coming]: [&[&str]; 3],
+        members: Option<&[Peer]>,
+        others_run: bool,
+    ) -> Leaving {
+        let run = InThisRun {
+            servers: &names(servers),
+            leaving: &names(leaving),
+            coming: &names(coming),
+            gone: &BTreeSet::new(),
+        };
+        decide(name, fate, &run, members, others_run)
+    }
+
+    /// The only server.
     fn alone(name: &str, members: Option<&[Peer]>, others_run: bool) -> Leaving {
-        decide(
-            name,
-            Fate::Gone,
-            &BTreeSet::from([name.to_owned()]),
-            members,
-            others_run,
-        )
+        decided(name, Fate::Gone, [&[name], &[name], &[]], members, others_run)
     }
 
     #[test]
     fn all_together_need_no_membership_changes() {
-        let all = BTreeSet::from(["s0", "s1", "s2"].map(str::to_owned));
+        let all: &[&str] = &["s0", "s1", "s2"];
         let members = peers(&[true, false, false]);
-        assert_eq!(decide("s0", Fate::Gone, &all, Some(&members), true), Leaving::StopAll);
+        let decided = |fate| decided("s0", fate, [all, all, &[]], Some(&members), true);
+        assert_eq!(decided(Fate::Gone), Leaving::StopAll);
         // One that comes again does not leave with those that go for good.
         let refused = Leaving::Refuse(Refusal::Quorum { voters: 2, healthy: 0 });
-        assert_eq!(decide("s0", Fate::Replaced, &all, Some(&members), true), refused);
+        assert_eq!(decided(Fate::Replaced), refused);
     }
 
     #[test]
@@ -181,14 +250,70 @@ mod tests {
     }
 
     #[test]
+    fn a_founder_that_was_given_up_goes_first() {
+        let mut members = peers(&[true, true, false]);
+        members[2].given_up = true;
+        assert_eq!(alone("s0", Some(&members), true), Leaving::RemoveGivenUp);
+        members[1].healthy = false;
+        let refused = Leaving::Refuse(Refusal::Quorum { voters: 2, healthy: 0 });
+        assert_eq!(alone("s0", Some(&members), true), refused);
+    }
+
+    #[test]
     fn the_last_one_is_not_replaced() {
         let refused = Leaving::Refuse(Refusal::LastOne);
-        let nobody = BTreeSet::new();
+        let decided = |members: Option<&[Peer]>| decided("s0", Fate::Replaced, [&["s0"], &[], &[]], members, false);
+        assert_eq!(decided(Some(&peers(&[true]))), refused);
+        assert_eq!(decided(None), refused);
+    }
+
+    #[test]
+    fn a_cluster_that_has_other_servers_does_not_end_with_its_last_member() {
+        let last = |leaving: &[&str], coming: &[&str], members: Option<&[Peer]>| {
+            decided("s0", Fate::Gone, [&["s0", "s1"], leaving, coming], members, false)
+        };
+        let one = peers(&[true]);
+        let awaited = Leaving::Refuse(Refusal::Awaited {
+            coming: vec!["s1".to_owned()],
+        });
+        assert_eq!(last(&["s0"], &["s1"], Some(&one)), awaited, "s1 comes, and finds it");
+        assert_eq!(last(&["s0"], &["s1"], None), awaited);
         assert_eq!(
-            decide("s0", Fate::Replaced, &nobody, Some(&peers(&[true])), true),
-            refused
+            last(&["s0"], &[], Some(&one)),
+            Leaving::Rest,
+            "nobody said what becomes of s1"
         );
-        assert_eq!(decide("s0", Fate::Replaced, &nobody, None, false), refused);
+        assert_eq!(last(&["s0"], &[], None), Leaving::Rest);
+        assert_eq!(last(&["s0", "s1"], &[], Some(&one)), Leaving::Last);
+        // All that there are leave, and another one comes: one after the other.
+        let three = peers(&[true, true, true]);
+        let all: &[&str] = &["s0", "s1", "s2", "s3"];
+        let of_four = |coming: &[&str]| decided("s0", Fate::Gone, [all, &all[..3], coming], Some(&three), true);
+        assert_eq!(of_four(&["s3"]), Leaving::Remove);
+        assert_eq!(of_four(&[]), Leaving::Rest);
+    }
+
+    #[test]
+    fn a_teardown_that_was_cut_off_goes_on_and_touches_no_data() {
+        let servers = names(&["s0", "s1", "s2"]);
+        let (leaving, gone) = (names(&["s1", "s2"]), names(&["s0"]));
+        let nobody = BTreeSet::new();
+        let members = peers(&[false, true, true]);
+        let decided = |gone| {
+            let run = InThisRun {
+                servers: &servers,
+                leaving: &leaving,
+                coming: &nobody,
+                gone,
+            };
+            decide("s1", Fate::Gone, &run, Some(&members), true)
+        };
+        assert_eq!(
+            decided(&nobody),
+            Leaving::Refuse(Refusal::Quorum { voters: 2, healthy: 1 })
+        );
+        // s0 may as well have lost its data, and be wanted.
+        assert_eq!(decided(&gone), Leaving::Rest);
     }
 
     proptest! {
@@ -198,24 +323,36 @@ mod tests {
             healthy in prop::collection::vec(any::<bool>(), 1..9),
             who in 0usize..9,
             leaving in prop::collection::btree_set(0usize..9, 0..9),
+            coming in prop::collection::btree_set(0usize..10, 0..2),
+            gone in prop::collection::btree_set(0usize..9, 0..3),
+            more in 0usize..2,
             replaced in any::<bool>(),
         ) {
             let members = peers(&healthy);
             let name = format!("s{who}");
-            let mut leaving: BTreeSet<String> = leaving.into_iter().map(|number| format!("s{number}")).collect();
+            let named = |numbers: BTreeSet<usize>| -> BTreeSet<String> {
+                numbers.into_iter().map(|number| format!("s{number}")).collect()
+            };
+            let servers = named((0..healthy.len() + more).chain([who]).collect());
+            let (mut leaving, mut coming) = (named(leaving), named(coming));
+            leaving.retain(|server| !coming.contains(server));
+            coming.remove(&name);
             let fate = if replaced { Fate::Replaced } else { Fate::Gone };
             if !replaced {
                 leaving.insert(name.clone());
             }
+            let gone = named(gone);
+            let run = InThisRun { servers: &servers, leaving: &leaving, coming: &coming, gone: &gone };
+            let ends = !replaced && coming.is_empty() && servers.is_subset(&leaving);
             let rest: Vec<_> = members.iter().filter(|peer| peer.name != name).collect();
-            match decide(&name, fate, &leaving, Some(&members), true) {
+            match decide(&name, fate, &run, Some(&members), true) {
                 Leaving::Remove => {
                     prop_assert!(rest.iter().filter(|peer| peer.healthy).count() >= quorum(rest.len()));
                 }
-                Leaving::StopAll => {
-                    prop_assert!(!replaced && members.iter().all(|peer| leaving.contains(&peer.name)));
-                }
-                Leaving::Last => prop_assert!(rest.is_empty() && !replaced),
+                Leaving::StopAll => prop_assert!(ends && members.iter().all(|peer| leaving.contains(&peer.name))),
+                Leaving::Last => prop_assert!(ends && rest.is_empty()),
+                Leaving::Rest => prop_assert!(!ends && !replaced && coming.is_empty()),
+                Leaving::RemoveGivenUp => prop_assert!(false, "nobody was given up"),
                 Leaving::Gone => prop_assert!(who >= healthy.len()),
                 Leaving::Refuse(_) => {}
             }

@@ -60,6 +60,8 @@ pub struct Observed {
     pub others_wait: bool,
     /// Whether its log holds entries that the wanted version of etcd can't read.
     pub old_entries: bool,
+    /// The minor version of etcd that a member which does not run ran last, as far as that is known: its data was written by that.
+    pub last_minor: Option<u64>,
     /// How often it was tried to move the leadership away from this member.
     pub leader_moves: u8,
     /// How far it has come, if the member ran under another service and is being taken over from it.
@@ -99,6 +101,9 @@ pub struct Lives {
     pub minors: Option<(u64, u64)>,
     /// Another server's learner, if there is one.
     pub learner: Option<OtherLearner>,
+    /// Whether one of the other voters never started, and is of a server that the cluster does not have any more: a founder that was
+    /// given up. It counts for every quorum.
+    pub given_up: bool,
 }
 
 /// A learner that is not this member's. etcd takes one at a time, so it is in the way of the next one.
@@ -132,6 +137,8 @@ pub struct Desired {
     pub founders: usize,
     /// Whether this member is one of them.
     pub founder: bool,
+    /// Whether they are the cluster's servers still, neither more nor less: a permit to found is good for exactly those.
+    pub as_founded: bool,
     /// Whether to see that every directed pair is connected, once it runs.
     pub verify: bool,
     /// The minor version of etcd: 5 for 3.5.
@@ -147,6 +154,9 @@ pub enum Start {
     Join,
     /// With the data that it has.
     Resume,
+    /// With the data that it has, and as it is: its log holds what the wanted version can't read, which it can do something about
+    /// only while it runs.
+    AsItIs,
     /// Anew, with the data that it has: it runs, and what changes needs that.
     Restart,
     /// Anew, as it is, to write a raft snapshot: the log before it holds what the wanted version can't read.
@@ -172,7 +182,8 @@ pub enum Step {
     RemoveOld,
     /// Make a voter of another server's learner, which an earlier run left as it is.
     PromoteOther,
-    /// Take another server's learner out of the member list: it never voted, and can join again.
+    /// Take another one out of the member list that never voted: a founder that was given up, or else another server's learner, which can
+    /// join again.
     RemoveOther,
     /// Add it to the member list, as a learner.
     AddLearner,
@@ -222,8 +233,10 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
             return Step::Refuse(Refusal::PortTaken(*port, process.clone()));
         }
         return match observed.data {
-            Data::Member => resume(observed),
-            _ if permitted => Step::Install(Start::Found),
+            Data::Member => resume(observed, desired),
+            // With other names than the others have started with it would be of another cluster. One that has a quorum takes it as the
+            // voter that it lists.
+            _ if permitted && desired.as_founded => Step::Install(Start::Found),
             _ => join(observed, desired),
         };
     }
@@ -256,12 +269,16 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
 
 /// A member with data goes on with it, unless the cluster says that it was taken out: then it would end by itself, and
 /// joins anew.
-fn resume(observed: &Observed) -> Step {
-    match observed.cluster {
-        None => Step::LookAtCluster,
-        Some(Cluster::Lives(lives)) if lives.own == Listed::Not => Step::SetAside,
+fn resume(observed: &Observed, desired: &Desired) -> Step {
+    let minor = desired.minor;
+    let unfit = observed.last_minor.filter(|last| minor < *last || minor > last + 1);
+    match (observed.cluster, unfit) {
+        (None, _) => Step::LookAtCluster,
+        (Some(Cluster::Lives(lives)), _) if lives.own == Listed::Not => Step::SetAside,
+        (Some(_), Some(last)) => Step::Refuse(Refusal::Version { minor, last }),
+        (Some(_), None) if observed.old_entries => Step::Install(Start::AsItIs),
         // One that is listed as never started may have been cut off before it said its name: the data is its own.
-        Some(_) => Step::Install(Start::Resume),
+        (Some(_), None) => Step::Install(Start::Resume),
     }
 }
 
@@ -279,6 +296,7 @@ fn before_restart(observed: &Observed, desired: &Desired) -> Option<Step> {
         healthy,
         leads,
         minors,
+        given_up,
         ..
     } = match observed.cluster {
         None => return Some(Step::LookAtCluster),
@@ -293,6 +311,10 @@ fn before_restart(observed: &Observed, desired: &Desired) -> Option<Step> {
         Listed::Not => return Some(Step::Refuse(Refusal::Unlisted)),
         Listed::Unstarted | Listed::Learner => return None,
         Listed::Voter => {}
+    }
+    // All the others, and this one while it runs.
+    if given_up && healthy + 1 >= quorum(others) {
+        return Some(Step::RemoveOther);
     }
     let voters = others + 1;
     // One or two members have no quorum without each of them: a pause is the only way, and all must be well before.
@@ -333,6 +355,7 @@ fn join(observed: &Observed, desired: &Desired) -> Step {
         healthy,
         minors,
         learner,
+        given_up,
         ..
     } = match observed.cluster {
         None => return Step::LookAtCluster,
@@ -350,6 +373,7 @@ fn join(observed: &Observed, desired: &Desired) -> Step {
         return Step::Refuse(Refusal::Skew { minor, other });
     }
     match own {
+        Listed::Not if given_up && healthy >= quorum(others - 1) => Step::RemoveOther,
         // `isConnectedToQuorumAfterAddingNewMemberSince` in etcd's `etcdserver/util.go`.
         Listed::Not if others > 1 && healthy < quorum(others + 1) => Step::Refuse(Refusal::NoRoom {
             voters: others,

@@ -16,6 +16,8 @@ pub mod leaving;
 pub mod links;
 pub mod member;
 pub mod sockets;
+#[cfg(test)]
+mod world;
 
 /// How many voters a cluster of `voters` needs to commit: more than half.
 pub fn quorum(voters: usize) -> usize {

@@ -1,19 +1,23 @@
-//! Who is to leave which cluster, as far as this process was asked. Terraform says it member by member; only when all of a cluster
-//! have been said is the cluster being taken down, and nobody has to leave it one after the other.
+//! Who is to leave which cluster and who is to be there, as far as this process was asked. Terraform says it member by member; only when
+//! all of a cluster have been said is the cluster being taken down, and nobody has to leave it one after the other.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 /// The members that are to leave for good, by the token of their cluster.
 pub struct Departures {
     leaving: watch::Sender<HashMap<String, BTreeSet<String>>>,
+    /// The members that are to be there.
+    coming: Mutex<HashMap<String, BTreeSet<String>>>,
 }
 
 impl Default for Departures {
     fn default() -> Self {
         Self {
             leaving: watch::Sender::new(HashMap::new()),
+            coming: Mutex::default(),
         }
     }
 }
@@ -21,6 +25,7 @@ impl Default for Departures {
 impl Departures {
     /// Notes that a member is to leave, and will not come back in this run.
     pub fn announce(&self, token: &str, member: &str) {
+        self.with_coming(token, |coming| coming.remove(member));
         self.leaving.send_modify(|all| {
             all.entry(token.to_owned()).or_default().insert(member.to_owned());
         });
@@ -28,6 +33,7 @@ impl Departures {
 
     /// Notes that a member is to be there.
     pub fn withdraw(&self, token: &str, member: &str) {
+        self.with_coming(token, |coming| coming.insert(member.to_owned()));
         self.leaving.send_modify(|all| {
             if let Some(members) = all.get_mut(token) {
                 members.remove(member);
@@ -38,6 +44,16 @@ impl Departures {
     /// Those that are to leave a cluster so far.
     pub fn of(&self, token: &str) -> BTreeSet<String> {
         self.leaving.borrow().get(token).cloned().unwrap_or_default()
+    }
+
+    /// Those that are to be in a cluster so far.
+    pub fn coming(&self, token: &str) -> BTreeSet<String> {
+        self.with_coming(token, |coming| coming.clone())
+    }
+
+    fn with_coming<T>(&self, token: &str, use_them: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        use_them(coming.entry(token.to_owned()).or_default())
     }
 
     /// Waits until all of `members` are to leave the cluster.
@@ -68,5 +84,9 @@ mod tests {
         departures.withdraw("t", "a1");
         assert!(departures.all("t", &members).now_or_never().is_none());
         assert_eq!(departures.of("t"), BTreeSet::from(["b1".to_owned()]));
+        assert_eq!(departures.coming("t"), BTreeSet::from(["a1".to_owned()]));
+        assert!(departures.coming("other").is_empty());
+        departures.announce("t", "a1");
+        assert!(departures.coming("t").is_empty());
     }
 }

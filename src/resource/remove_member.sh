@@ -1,4 +1,4 @@
-# Needs binaries.sh.
+# Needs binaries.sh and forget_retries.sh.
 # remove_member CLUSTER STAMP MODE [all]: stops the member of this cluster on this server and takes away what was installed
 # for it: unit, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
 # (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat. With `all` every member
@@ -48,4 +48,5 @@ remove_member() {
   rmdir /usr/local/lib/etcd 2>/dev/null || true
   rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/guard" "$etc/pki"
   rmdir /var/lib/etcd 2>/dev/null || true
+  forget_retries "$1"
 }

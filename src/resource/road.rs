@@ -209,6 +209,13 @@ impl Road {
             .unwrap_or_default()
     }
 
+    /// The members that are to be in a cluster, as far as this process was asked.
+    pub fn coming(&self, token: &str) -> BTreeSet<String> {
+        self.configured()
+            .map(|configured| configured.departures.coming(token))
+            .unwrap_or_default()
+    }
+
     /// Waits until all of `members` are to leave the cluster for good.
     ///
     /// # Errors

@@ -40,6 +40,13 @@ pub enum Refusal {
     NoQuorum,
     /// It runs, and the member list does not have it.
     Unlisted,
+    /// It does not run, and its data was written by a minor version that the wanted one can't go on from.
+    Version {
+        /// The minor version that is wanted.
+        minor: u64,
+        /// The minor version that it ran last.
+        last: u64,
+    },
     /// It is to be taken over from a service that does not run it.
     FormerStopped,
     /// The service from which the members are taken over runs one here too, which was not imported.
@@ -117,6 +124,17 @@ impl fmt::Display for Refusal {
                 "it runs, and the cluster's member list does not have it: it was removed and has not ended yet. Stop its service \
                  and apply again: it joins anew then",
             ),
+            Refusal::Version { minor, last } if minor < last => write!(
+                f,
+                "etcd 3.{minor} is wanted, and its data was last written by 3.{last}, on which an older one does not start. Set its version \
+                 to 3.{last} again and apply; going back a minor version needs etcd's own downgrade first"
+            ),
+            Refusal::Version { minor, last } => write!(
+                f,
+                "etcd 3.{minor} is wanted, and its data was last written by 3.{last}. etcd upgrades one minor version at a time: set its \
+                 version to 3.{}, apply, and go on from there",
+                last + 1
+            ),
             Refusal::FormerStopped => f.write_str(
                 "the service that ran the member before this provider does not run, and the member was not taken over from it yet. \
                  Nothing was changed on this server. Start that service (systemctl start), see that the member is healthy, and \
@@ -129,7 +147,9 @@ impl fmt::Display for Refusal {
             Refusal::Skew { minor, other } => write!(
                 f,
                 "etcd 3.{minor} is wanted here, and another member of the cluster still runs 3.{other}; members may be one minor \
-                 version apart, no more, and who joins may be neither older nor newer than all others. Bring all members to one version first"
+                 version apart, no more, and who joins may be neither older nor newer than all others. Bring all members to one version first: \
+                 set `version` of every member to one that all can go to, 3.{}, and apply",
+                minor.min(other)
             ),
         }
     }

@@ -16,6 +16,7 @@ fn permitted() -> Observed {
         cluster: None,
         others_wait: false,
         old_entries: false,
+        last_minor: None,
         leader_moves: 0,
         adoption: None,
     }
@@ -26,6 +27,7 @@ fn desired() -> Desired {
         token: "t".into(),
         founders: 3,
         founder: true,
+        as_founded: true,
         verify: true,
         minor: 6,
     }
@@ -34,6 +36,32 @@ fn desired() -> Desired {
 #[test]
 fn a_permit_founds() {
     assert_eq!(next_step(&permitted(), &desired()), Step::Install(Start::Found));
+}
+
+#[test]
+fn a_permit_is_void_once_the_servers_are_others() {
+    let desired = Desired {
+        as_founded: false,
+        ..desired()
+    };
+    let looked = |cluster| Observed {
+        cluster: Some(cluster),
+        ..permitted()
+    };
+    assert_eq!(next_step(&permitted(), &desired), Step::LookAtCluster);
+    let step = next_step(&looked(Cluster::NoQuorum), &desired);
+    assert_eq!(step, Step::Refuse(Refusal::NoCluster));
+    // It founded nothing, and is listed as a voter: it starts as that.
+    let lives = Cluster::Lives(Lives {
+        own: Listed::Unstarted,
+        others: 2,
+        healthy: 2,
+        leads: false,
+        minors: Some((6, 6)),
+        learner: None,
+        given_up: false,
+    });
+    assert_eq!(next_step(&looked(lives), &desired), Step::Install(Start::Join));
 }
 
 #[test]
@@ -79,6 +107,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
             leads: false,
             minors: Some((6, 6)),
             learner: None,
+            given_up: false,
         }))
     };
     let wiped = Observed {
@@ -106,6 +135,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
         leads: false,
         minors: Some((6, 6)),
         learner: None,
+        given_up: false,
     }));
     assert_eq!(looked(weak), Step::Refuse(Refusal::Quorum { others: 2, healthy: 1 }));
 }
@@ -128,6 +158,7 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
             leads,
             minors: (others > 0).then_some((6, 6)),
             learner: None,
+            given_up: false,
         }))
     };
     let step = |observed: &Observed| next_step(observed, &desired());
@@ -160,6 +191,65 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
 }
 
 #[test]
+fn a_stopped_member_goes_on_from_the_version_that_it_ran() {
+    let stopped = |last, old_entries| Observed {
+        permit: None,
+        data: Data::Member,
+        cluster: Some(Cluster::NoQuorum),
+        last_minor: Some(last),
+        old_entries,
+        ..permitted()
+    };
+    let step = |last, old_entries| next_step(&stopped(last, old_entries), &desired());
+    assert_eq!(step(5, false), Step::Install(Start::Resume));
+    assert_eq!(step(6, false), Step::Install(Start::Resume));
+    assert_eq!(step(6, true), Step::Install(Start::AsItIs));
+    assert_eq!(step(4, false), Step::Refuse(Refusal::Version { minor: 6, last: 4 }));
+    let newer = Refusal::Version { minor: 6, last: 7 };
+    assert!(newer.to_string().contains("Set its version to 3.7 again"));
+    assert_eq!(step(7, false), Step::Refuse(newer));
+}
+
+#[test]
+fn a_founder_that_was_given_up_makes_room() {
+    let joins = |healthy, given_up| Observed {
+        permit: None,
+        cluster: Some(Cluster::Lives(Lives {
+            own: Listed::Not,
+            others: 3,
+            healthy,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up,
+        })),
+        ..permitted()
+    };
+    let no_room = |healthy| Step::Refuse(Refusal::NoRoom { voters: 3, healthy });
+    assert_eq!(next_step(&joins(2, false), &desired()), no_room(2));
+    assert_eq!(next_step(&joins(2, true), &desired()), Step::RemoveOther);
+    assert_eq!(next_step(&joins(1, true), &desired()), no_room(1), "two have to agree");
+    let runs = |given_up| Observed {
+        data: Data::Member,
+        service: Service::Running,
+        restart_needed: true,
+        cluster: Some(Cluster::Lives(Lives {
+            own: Listed::Voter,
+            others: 2,
+            healthy: 1,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up,
+        })),
+        ..joins(0, false)
+    };
+    let refused = Step::Refuse(Refusal::Restart { voters: 3, healthy: 1 });
+    assert_eq!(next_step(&runs(false), &desired()), refused);
+    assert_eq!(next_step(&runs(true), &desired()), Step::RemoveOther);
+}
+
+#[test]
 fn members_stay_within_one_minor_version() {
     let lives = |own, minors| {
         Some(Cluster::Lives(Lives {
@@ -169,6 +259,7 @@ fn members_stay_within_one_minor_version() {
             leads: false,
             minors: Some(minors),
             learner: None,
+            given_up: false,
         }))
     };
     let joins = |minors| Observed {
@@ -221,6 +312,7 @@ fn a_member_is_taken_over_when_a_quorum_stays_without_it() {
             leads,
             minors: Some((6, 6)),
             learner: None,
+            given_up: false,
         }))
     };
     let step = |observed: &Observed| next_step(observed, &desired());
@@ -306,7 +398,7 @@ impl World {
                         );
                         observed.answers = None;
                     }
-                    Start::Snapshot => unreachable!("no world has old entries"),
+                    Start::Snapshot | Start::AsItIs => unreachable!("no world has old entries"),
                     Start::No => {}
                 }
                 if *start != Start::No {
@@ -325,6 +417,7 @@ impl World {
                         leads: self.leads,
                         minors: (self.others > 0).then_some((6, 6)),
                         learner: None,
+                        given_up: false,
                     })
                 } else {
                     Cluster::NoQuorum
@@ -472,6 +565,7 @@ fn any_world() -> impl Strategy<Value = World> {
             cluster: None,
             others_wait: false,
             old_entries: false,
+            last_minor: None,
             leader_moves: 0,
             adoption: None,
         },
@@ -522,10 +616,10 @@ proptest! {
     /// Interrupted after any steps and begun again, it ends, founds once at most, and a second run changes nothing.
     #[test]
     fn it_ends_wherever_it_is_interrupted(
-        mut world in any_world(), founder in any::<bool>(), verify in any::<bool>(), founders in 1usize..6,
+        mut world in any_world(), founder in any::<bool>(), as_founded in any::<bool>(), verify in any::<bool>(), founders in 1usize..6,
         interruptions in prop::collection::vec(1usize..4, 0..6)
     ) {
-        let desired = Desired { token: "t".into(), founders, founder, verify, minor: 6 };
+        let desired = Desired { token: "t".into(), founders, founder, as_founded, verify, minor: 6 };
         let mut interruptions = interruptions.into_iter();
         let mut left = interruptions.next();
         for _ in 0..64 {
@@ -563,7 +657,7 @@ proptest! {
 
     #[test]
     fn foreign_data_is_never_touched(world in any_world(), founder in any::<bool>()) {
-        let desired = Desired { token: "t".into(), founders: 3, founder, verify: true, minor: 6 };
+        let desired = Desired { token: "t".into(), founders: 3, founder, as_founded: true, verify: true, minor: 6 };
         let observed = Observed { adoption: None, ..world.observed };
         if observed.data == Data::Other || (observed.data == Data::Member && observed.token.as_deref() != Some("t")) {
             prop_assert!(matches!(next_step(&observed, &desired), Step::Refuse(_)));

@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use super::model::ClusterModel;
 use super::servers::{Each, StepError, observe, on_each, prepare, seen};
-use crate::membership::founding::{Founding, Refusal, found, found_again};
+use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::road::{Road, RoadError};
 use crate::topology::Topology;
 
 /// What is to be done on the servers.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// A new cluster.
     Found,
-    /// A cluster whose founding was interrupted.
-    FoundAgain,
+    /// A cluster that was not seen to be founded yet, as its state has it.
+    FoundAgain(Box<ClusterModel>),
     /// Only the views.
     Views,
 }
@@ -28,6 +27,10 @@ pub enum Wish {
 pub struct Established {
     /// Whether anything was written on any server.
     pub wrote: bool,
+    /// The servers that found it together, where that was decided.
+    pub founders: Option<BTreeSet<String>>,
+    /// Whether it was seen to be founded, by other servers than it has now.
+    pub founded: bool,
     /// Servers that were not reached, and don't have their view yet.
     pub unwritten: BTreeSet<String>,
     /// Errors and warnings.
@@ -40,24 +43,38 @@ pub async fn establish(
     road: &Road,
     cluster: &ClusterModel,
     topology: &Topology,
-    wish: Wish,
+    wish: &Wish,
     within: Duration,
 ) -> Established {
     let mut established = Established::default();
     let mut permits = false;
-    if wish != Wish::Views {
-        let observed = on_each(road, &cluster.servers, within, false, |name, host| async move {
+    let look = async |servers| {
+        let observed = on_each(road, servers, within, false, |name, host| async move {
             observe(&host, topology, name).await
-        })
-        .await;
-        let seen = seen(&observed);
-        let decision = if wish == Wish::Found {
-            found(cluster.token(), &seen)
-        } else {
-            found_again(cluster.token(), &seen)
-        };
+        });
+        seen(&observed.await)
+    };
+    let names = || cluster.servers.keys().cloned().collect::<BTreeSet<_>>();
+    let decision = match wish {
+        Wish::Views => None,
+        Wish::Found => Some(found(cluster.token(), &look(&cluster.servers).await)),
+        Wish::FoundAgain(before) => {
+            let founders = before.founders();
+            let mut removed = before.servers.clone();
+            removed.retain(|name, _| founders.contains(name) && !cluster.servers.contains_key(name));
+            let (servers, removed): (_, BTreeMap<String, Seen>) = tokio::join!(look(&cluster.servers), look(&removed));
+            let decision = found_again(cluster.token(), &founders, &servers, &removed);
+            established.founded = decision == Founding::Underway && names() != founders;
+            established.founders = Some(founders);
+            Some(decision)
+        }
+    };
+    if let Some(decision) = decision {
         match decision {
-            Founding::Permit(_) => permits = true,
+            Founding::Permit(_) => {
+                permits = true;
+                established.founders = Some(names());
+            }
             Founding::Underway => {}
             Founding::Refused(reasons) => {
                 established.diagnostics = refusals(&cluster.name, &reasons);
@@ -75,12 +92,12 @@ pub async fn establish(
 }
 
 impl Established {
-    fn note(&mut self, outcomes: Each<()>, wish: Wish) {
+    fn note(&mut self, outcomes: Each<()>, wish: &Wish) {
         for (name, outcome) in outcomes {
             let at = Path::of("servers").key(&name);
             match outcome {
                 Ok(()) => {}
-                Err(StepError::Road(error @ RoadError::Connect(_))) if wish == Wish::Views => {
+                Err(StepError::Road(error @ RoadError::Connect(_))) if matches!(wish, Wish::Views) => {
                     let detail = format!(
                         "Its /etc/hosts is as it was, and so are the addresses by which it reaches the others; a later apply brings \
                          them up to date. All the same, if it is gone for good, take it out of the configuration or give it its new \

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::membership::founding::{Founding, found_again};
+use crate::membership::founding::{Founding, found_again, is_founded};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
     ReadResponse, Resource,
@@ -137,7 +137,7 @@ impl ClusterResource {
         let wish = match prior.get("founding").as_str() {
             _ if prior.is_null() => Wish::Found,
             Some(plan::FOUNDED) => Wish::Views,
-            _ => Wish::FoundAgain,
+            _ => Wish::FoundAgain(Box::new(to_model(&prior).unwrap_or_else(|_| cluster.clone()))),
         };
         let mut state = match complete(planned, &mut cluster) {
             Ok(state) => state,
@@ -151,7 +151,7 @@ impl ClusterResource {
         };
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
-        let established = establish(&self.road, &cluster, &topology, wish, within).await;
+        let established = establish(&self.road, &cluster, &topology, &wish, within).await;
         diagnostics.append(established.diagnostics);
         if !established.wrote {
             return ApplyResponse {
@@ -160,7 +160,21 @@ impl ClusterResource {
                 diagnostics,
             };
         }
-        if wish != Wish::Found {
+        if state.get("founders").is_unknown() {
+            let founders = established.founders.iter().flatten().map(|name| name.as_str().into());
+            state.set("founders", Value::List(founders.collect()));
+        }
+        if state.get("founding").is_unknown() {
+            state.set(
+                "founding",
+                if established.founded {
+                    plan::FOUNDED
+                } else {
+                    plan::PREPARED
+                },
+            );
+        }
+        if !prior.is_null() {
             diagnostics.append(self.clear_removed(&prior, &cluster, within).await);
         }
         ApplyResponse {
@@ -218,17 +232,13 @@ impl ClusterResource {
         }
         state.set("members", members);
         state.set("failure_domains", failure_domains::value(topology));
-        let with_data = observed
-            .values()
-            .flatten()
-            .filter(|observation| observation.holding.data.is_some())
-            .count();
-        let founding = if with_data >= crate::membership::quorum(cluster.servers.len()) {
+        let (founders, servers) = (cluster.founders(), seen(&observed));
+        let founding = if is_founded(&founders, servers.iter()) {
             plan::FOUNDED
         } else if state.get("founding").as_str() == Some(plan::FOUNDED) {
             // Data that was there once: never founded again, whatever has become of it.
             plan::FOUNDED
-        } else if matches!(found_again(cluster.token(), &seen(&observed)), Founding::Permit(_)) {
+        } else if let Founding::Permit(_) = found_again(cluster.token(), &founders, &servers, &BTreeMap::new()) {
             plan::STRANDED
         } else {
             plan::PREPARED

@@ -1,6 +1,6 @@
 //! What a configuration says about a cluster. `etcd_member` takes the same, through its `cluster`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +97,12 @@ impl std::fmt::Debug for Authority {
 }
 
 impl ClusterModel {
+    /// The servers that found it, or did.
+    pub fn founders(&self) -> BTreeSet<String> {
+        let named = self.founders.as_ref().map(|names| names.iter().cloned().collect());
+        named.unwrap_or_else(|| self.servers.keys().cloned().collect())
+    }
+
     /// Whether connections are secured.
     pub fn tls_enabled(&self) -> bool {
         self.tls.as_ref().and_then(|tls| tls.enabled).unwrap_or(true)

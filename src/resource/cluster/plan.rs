@@ -116,8 +116,9 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
         }
     }
     if !founded && before != after {
-        planned.set("founders", names);
-        planned.set("founding", PREPARED);
+        // Whether it was founded by now, and permits are issued for others, only its servers know.
+        planned.set("founders", Value::Unknown);
+        planned.set("founding", Value::Unknown);
     } else {
         planned.set("founders", prior.get("founders").clone());
         let state = prior.get("founding").as_str();

@@ -226,6 +226,7 @@ pub async fn clear(
         .set("stamp", stamp())
         .set("running", if running == Running::Refuse { "refuse" } else { "stop" })
         .line(include_str!("../binaries.sh"))
+        .line(include_str!("../forget_retries.sh"))
         .line(include_str!("../remove_member.sh"))
         .line(include_str!("clear.sh"));
     let output = host.run_checked(&script).await?;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::binary;
@@ -58,6 +59,8 @@ pub struct BringUp<'a> {
     pub deadline: Instant,
     /// Who talks to the members, once that is needed.
     pub talk: OnceLock<Talk<'a>>,
+    /// Says that the member is about to start with the other founders.
+    pub founding: Notify,
 }
 
 /// A member that is up.
@@ -120,7 +123,14 @@ impl BringUp<'_> {
             old_entries: None,
         };
         self.borrow_certificate(&host).await?;
-        let outcome = self.take_course(&host, &mut course).await;
+        let outcome = {
+            let course = self.take_course(&host, &mut course);
+            tokio::pin!(course);
+            tokio::select! {
+                outcome = &mut course => outcome,
+                () = self.connect_early() => course.await,
+            }
+        };
         if let (Err(_), true, Some(restarting)) = (&outcome, course.restarted, &course.restarting) {
             restarting.fail();
         }
@@ -135,6 +145,7 @@ impl BringUp<'_> {
             token: self.member.cluster.token().to_owned(),
             founders: self.member.remaining_founders().len(),
             founder: self.member.is_founder(),
+            as_founded: self.member.has_its_founders(),
             verify: self.verify,
             minor: self.version.number().1,
         };
@@ -152,6 +163,8 @@ impl BringUp<'_> {
             let restarts = plan.restart_needed && course.seen.service == Service::Running;
             if restarts || adoption == Some(Adoption::Runs) {
                 self.ready_for_restart(host, course).await?;
+            } else if course.seen.last.is_some() && course.old_entries.is_none() {
+                course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
             }
             let observed = Observed {
                 permit: course.seen.permit.clone(),
@@ -167,6 +180,7 @@ impl BringUp<'_> {
                 cluster,
                 others_wait: course.restarting.as_ref().is_some_and(Restarting::others_wait),
                 old_entries: course.old_entries == Some(true),
+                last_minor: course.seen.last_minor(),
                 leader_moves,
                 adoption,
             };
@@ -181,6 +195,10 @@ impl BringUp<'_> {
                     } else {
                         let survey = course.survey.as_ref();
                         course.seen = self.install(host, &plan, &course.seen, start, survey).await?;
+                    }
+                    if start == Start::AsItIs {
+                        // The same entries are looked for again, now that it can be made to write a snapshot.
+                        course.old_entries = None;
                     }
                     // What the state says of it was said of another start, and perhaps of another machine.
                     desired.verify |= start != Start::No;
@@ -302,7 +320,7 @@ impl BringUp<'_> {
             course.old_entries = Some(false);
         }
         if course.old_entries.is_none() {
-            course.old_entries = Some(self.has_old_entries(host).await?);
+            course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
         }
         Ok(())
     }
@@ -310,7 +328,7 @@ impl BringUp<'_> {
     async fn before_install(&self, course: &mut Course, start: Start) -> Result<(), BringUpError> {
         match start {
             // It changes no list, and others that are to make the quorum may wait for their turn.
-            Start::Resume => Self::give_turn_away(course).await,
+            Start::Resume | Start::AsItIs => Self::give_turn_away(course).await,
             Start::Restart | Start::Snapshot => {
                 if let Some(failed) = course.restarting.as_ref().and_then(Restarting::failed) {
                     let server = self.member.server.clone();
@@ -318,7 +336,8 @@ impl BringUp<'_> {
                 }
                 course.restarted = true;
             }
-            Start::Found | Start::Join | Start::No => {}
+            Start::Found => self.founding.notify_one(),
+            Start::Join | Start::No => {}
         }
         Ok(())
     }

@@ -122,7 +122,7 @@ pub enum BringUpError {
     #[error(transparent)]
     Talk(Box<TalkError>),
     /// Some directed pairs are not connected.
-    #[error("every member answers, but some do not reach each other:\n{}", .0.join("\n"))]
+    #[error("this member runs, and not all members were seen to reach each other:\n{}", .0.join("\n"))]
     Links(Vec<String>),
     /// Terraform asked to stop. `runs`: the member's process has been started.
     #[error("stopped on request; the next apply goes on from here")]

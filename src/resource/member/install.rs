@@ -103,7 +103,8 @@ impl BringUp<'_> {
         }
         files.extend(certificates.files.iter().cloned());
         let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
-        let installed = right_binary && seen.enabled && files.iter().all(|file| file.is_there(seen));
+        let retries = seen.tcp_retries2 == self.member.tcp_retries2;
+        let installed = right_binary && seen.enabled && retries && files.iter().all(|file| file.is_there(seen));
         let other_version = seen
             .running
             .as_ref()
@@ -129,13 +130,14 @@ impl BringUp<'_> {
     /// Whether the member's log holds entries that the wanted version of etcd can't read: 3.7 knows nothing of the
     /// requests of etcd's second API that a member up to 3.5 wrote when it started (its `apply.Apply` panics:
     /// "unmarshal should never fail").
-    pub(super) async fn has_old_entries(&self, host: &Host) -> Result<bool, BringUpError> {
+    pub(super) async fn has_old_entries(&self, host: &Host, seen: &Seen) -> Result<bool, BringUpError> {
         if self.version.minor() < Minor::V3_7 {
             return Ok(false);
         }
         let script = Script::new("looking for old entries in the member's log")
             .set("unit", self.layout.unit_name())
             .set("data", self.layout.data_dir().as_str())
+            .set("last", seen.last.as_deref().unwrap_or_default())
             .line(include_str!("old_entries.sh"));
         Ok(host.run_checked(&script).await?.value("old-entries").is_some())
     }
@@ -174,7 +176,8 @@ impl BringUp<'_> {
         start: Start,
         survey: Option<&Survey>,
     ) -> Result<Seen, BringUpError> {
-        if seen.binary.as_deref() != Some(&self.version.to_string()) {
+        let as_it_is = start == Start::AsItIs;
+        if !as_it_is && seen.binary.as_deref() != Some(&self.version.to_string()) {
             binary::provide(host, self.member, self.version, seen, self.remaining()).await?;
         }
         // The unit names the executable, whose place may only be known now.
@@ -183,7 +186,8 @@ impl BringUp<'_> {
         } else {
             seen
         };
-        let plan = if plan.installed { None } else { Some(self.plan(seen)?) };
+        let unchanged = plan.installed || as_it_is;
+        let plan = if unchanged { None } else { Some(self.plan(seen)?) };
         let mut script = Script::new("installing the member").timeout(self.remaining().min(Duration::from_secs(60)));
         script = script
             .set("data", self.layout.data_dir().as_str())
@@ -197,11 +201,21 @@ impl BringUp<'_> {
             script = script
                 .line(include_str!("../binaries.sh"))
                 .line("before=$(binaries_of \"$unit\")");
-            // Cut off between the files and the restart, the next run knows that it is still to come.
+        }
+        if start == Start::Restart || (start == Start::Resume && plan.is_some()) {
+            // Cut off between the files and the start, the next run knows that it is still to come.
             script = script.write_file(&root_file(self.layout.restart_pending().to_string(), ""));
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {
             script = file.put(script, self.layout);
+        }
+        if self.member.tcp_retries2 != seen.tcp_retries2 {
+            let retries = self.member.tcp_retries2.map(|number| number.to_string());
+            script = script
+                .set("cluster", &self.member.cluster.name)
+                .set("retries", retries.unwrap_or_default())
+                .line(include_str!("../forget_retries.sh"))
+                .line(include_str!("retries.sh"));
         }
         if let (Start::Join, Some(survey)) = (start, survey) {
             let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;

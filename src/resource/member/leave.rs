@@ -18,11 +18,11 @@ use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
 use crate::host::{Host, RunError, Script, Secret};
-use crate::membership::leaving::{Fate, Leaving, Peer, decide};
+use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
 use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
-use crate::resource::cluster::servers::stamp;
+use crate::resource::cluster::servers::{root_file, stamp};
 use crate::resource::road::{Road, RoadError};
 use crate::topology::Topology;
 
@@ -31,6 +31,10 @@ use crate::topology::Topology;
 /// changes of the member list, and decides nothing.
 const TOGETHER: Duration = Duration::from_millis(300);
 const QUESTION: Duration = Duration::from_secs(5);
+/// How long to wait for a quorum that is not there at first: the one that left last may have led.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to look again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A member that is to leave.
 pub struct Leave<'a> {
@@ -83,8 +87,8 @@ impl Leave<'_> {
         };
         let outcome = match host {
             Err(error) => self.left_behind(&how, &error).into(),
-            Ok(host) => match self.remove(&host, how == Leaving::StopAll).await {
-                Ok(()) => Diagnostics::new(),
+            Ok(host) => match self.off_the_server(&host, &how).await {
+                Ok(diagnostics) => diagnostics,
                 Err(error) => self.failed(error.to_string()),
             },
         };
@@ -102,7 +106,7 @@ impl Leave<'_> {
     fn left_behind(&self, how: &Leaving, error: &RoadError) -> Diagnostic {
         let (name, cluster) = (&self.member.server, &self.member.cluster.name);
         let outcome = match how {
-            Leaving::StopAll | Leaving::Last => {
+            Leaving::StopAll | Leaving::Last | Leaving::Rest => {
                 "Nothing of its cluster stays, and if its etcd runs, it was not stopped."
             }
             _ => "It is in its cluster no longer. If its etcd runs, it stops when it hears of that from the others.",
@@ -151,20 +155,37 @@ impl Leave<'_> {
     /// Takes the member out of the cluster, if it is in it and others stay. Says what was decided. The turn goes on until the member is
     /// off its server: another process may want one there.
     async fn out_of_cluster(&self, host: Option<&Host>) -> Result<(Leaving, Option<Turn>), String> {
-        let mut turn = match self.way().await? {
-            Way::Together => return Ok((Leaving::StopAll, None)),
-            Way::Alone(turn) => turn,
-        };
-        match self.alone(host, &mut turn).await {
-            // Nobody stays who could want one, or answer.
-            Ok(how @ (Leaving::StopAll | Leaving::Last)) => {
-                turn.end().await;
-                Ok((how, None))
-            }
-            Ok(how) => Ok((how, Some(turn))),
-            Err(detail) => {
-                turn.end().await;
-                Err(detail)
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let mut turn = match self.way().await? {
+                Way::Together => return Ok((Leaving::StopAll, None)),
+                Way::Alone(turn) => turn,
+            };
+            match self.alone(host, &mut turn).await {
+                // Nobody stays who could want one, or answer.
+                Ok(how @ (Leaving::StopAll | Leaving::Last | Leaving::Rest)) => {
+                    turn.end().await;
+                    return Ok((how, None));
+                }
+                Ok(Leaving::Refuse(refusal)) => {
+                    turn.end().await;
+                    // Those that are to join need turns of their own for that, and time.
+                    let until = match refusal {
+                        Refusal::Awaited { .. } => self.deadline,
+                        _ => self.deadline.min(patience),
+                    };
+                    if !refusal.may_pass() || Instant::now() + AGAIN >= until {
+                        return Err(format!("Nothing was changed: {refusal}."));
+                    }
+                    self.road.pause(AGAIN).await.map_err(|error| error.to_string())?;
+                }
+                // One less that counts: it is decided anew.
+                Ok(Leaving::RemoveGivenUp) => turn.end().await,
+                Ok(how) => return Ok((how, Some(turn))),
+                Err(detail) => {
+                    turn.end().await;
+                    return Err(detail);
+                }
             }
         }
     }
@@ -202,12 +223,33 @@ impl Leave<'_> {
             // Somebody else has changed the cluster meanwhile.
             survey = look().await;
         }
-        let leaving = self.road.leaving(self.member.cluster.token());
-        let others_run = survey.is_none() && self.others_run(&leaving).await;
-        let peers = survey.as_ref().map(peers);
-        let decision = decide(&self.member.server, self.fate, &leaving, peers.as_deref(), others_run);
+        let token = self.member.cluster.token();
+        let (leaving, coming) = (self.road.leaving(token), self.road.coming(token));
+        let servers = self.member.cluster.servers.keys().cloned().collect();
+        let peers = survey.as_ref().map(|survey| peers(survey, self.topology));
+        let decided = |gone: &BTreeSet<String>| {
+            let run = InThisRun {
+                servers: &servers,
+                leaving: &leaving,
+                coming: &coming,
+                gone,
+            };
+            let others_run = servers
+                .iter()
+                .any(|name| *name != self.member.server && !leaving.contains(name) && !gone.contains(name));
+            decide(&self.member.server, self.fate, &run, peers.as_deref(), others_run)
+        };
+        let mut decision = decided(&BTreeSet::new());
+        if let Leaving::Refuse(Refusal::Quorum { .. } | Refusal::NoQuorum) = decision {
+            decision = decided(&self.gone(&leaving).await);
+        }
+        if let (Leaving::RemoveGivenUp, Some(survey)) = (&decision, &survey) {
+            if let Some(other) = survey.given_up(self.topology) {
+                self.remove_from_list(&survey.api, other.id).await?;
+            }
+            return Ok(decision);
+        }
         match (&decision, survey, talk.as_ref()) {
-            (Leaving::Refuse(refusal), ..) => return Err(format!("Nothing was changed: {refusal}.")),
             (Leaving::Remove, Some(survey), Some(talk)) => {
                 if let Err(error) = hand_over(talk, &survey).await {
                     // It costs an election and nothing more.
@@ -261,21 +303,48 @@ impl Leave<'_> {
         (None, None)
     }
 
-    /// Whether any other server whose member is to stay runs it, or can't be asked.
-    async fn others_run(&self, leaving: &BTreeSet<String>) -> bool {
+    /// The other servers that hold no member, of those whose members nobody said are to leave.
+    async fn gone(&self, leaving: &BTreeSet<String>) -> BTreeSet<String> {
         let others = self.member.cluster.servers.iter();
         let others = others.filter(|(name, _)| **name != self.member.server && !leaving.contains(*name));
-        let asked = others.map(|(_, server)| async move {
-            let Ok(host) = self.road.connect(server, QUESTION, false).await else {
-                return true;
-            };
-            match self.observe(&host, false).await {
-                // One that is stopped has its vote still.
-                Ok(seen) => seen.service == Service::Running || seen.data == Data::Member,
-                Err(_) => true,
-            }
+        let asked = others.map(|(name, server)| async move {
+            let host = self.road.connect(server, QUESTION, false).await.ok()?;
+            let seen = self.observe(&host, false).await.ok()?;
+            // One that is stopped has its vote still.
+            let holds = seen.service == Service::Running || seen.data == Data::Member;
+            (!holds).then(|| name.clone())
         });
-        join_all(asked).await.into_iter().any(|runs| runs)
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// What becomes of the member on its server.
+    async fn off_the_server(&self, host: &Host, how: &Leaving) -> Result<Diagnostics, RunError> {
+        if *how != Leaving::Rest {
+            return self
+                .remove(host, *how == Leaving::StopAll)
+                .await
+                .map(|()| Diagnostics::new());
+        }
+        self.rest(host).await?;
+        let (name, cluster) = (&self.member.server, &self.member.cluster.name);
+        let detail = format!(
+            "It was the last member of the cluster {cluster} that took part in it, and the cluster has servers of which nobody said that \
+             they are to go. So it was stopped, and its data stays in {data}. A member on {name} goes on from there: until it is back in \
+             the configuration, no other one has a cluster to join. If the cluster is to end, destroy it.",
+            data = self.layout.data_dir(),
+        );
+        let summary = format!("The cluster {cluster} rests on server {name}");
+        Ok(Diagnostic::warning(summary, detail).at(Path::of("server")).into())
+    }
+
+    /// Stops the member, and leaves everything of it where it is.
+    async fn rest(&self, host: &Host) -> Result<(), RunError> {
+        let mode = self.member.on_destroy.as_deref().unwrap_or("keep_data");
+        let script = Script::new("stopping the member")
+            .set("unit", self.layout.unit_name())
+            .write_file(&root_file(self.layout.resting().to_string(), mode))
+            .line("systemctl --quiet disable \"$unit\" 2>/dev/null || true\nsystemctl stop \"$unit\"");
+        host.run_checked(&script).await.map(drop)
     }
 
     /// Stops the member and takes it off the server.
@@ -285,6 +354,7 @@ impl Leave<'_> {
             .set("stamp", stamp())
             .set("mode", self.member.on_destroy.as_deref().unwrap_or("keep_data"))
             .line(include_str!("../binaries.sh"))
+            .line(include_str!("../forget_retries.sh"))
             .line(include_str!("../remove_member.sh"))
             .set("all", if all { "all" } else { "" })
             .line("remove_member \"$cluster\" \"$stamp\" \"$mode\" \"$all\"");
@@ -297,7 +367,7 @@ fn not_its_turn(error: &TurnError) -> String {
 }
 
 /// The members as the decision on leaving needs them.
-fn peers(survey: &Survey) -> Vec<Peer> {
+fn peers(survey: &Survey, topology: &Topology) -> Vec<Peer> {
     let peer = |one: &Member| Peer {
         name: survey
             .names
@@ -306,6 +376,7 @@ fn peers(survey: &Survey) -> Vec<Peer> {
             .unwrap_or_else(|| format!("{:x}", one.id)),
         voter: !one.is_learner,
         healthy: survey.healthy.contains_key(&one.id),
+        given_up: survey.is_left_over(topology, one),
     };
     survey.members.iter().map(peer).collect()
 }

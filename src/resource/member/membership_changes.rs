@@ -56,6 +56,7 @@ impl BringUp<'_> {
                         OtherLearner::Down
                     }
                 }),
+                given_up: survey.given_up(self.topology).is_some(),
             }),
             Some(survey),
         )
@@ -104,21 +105,22 @@ impl BringUp<'_> {
     /// A learner of another server, or one that was added for a server which is none of the cluster's any more and never started. It
     /// keeps others from being added, and an earlier run that was cut off has left it: who changes members now has the lock.
     fn other_learner<'s>(&self, survey: &'s Survey) -> Option<&'s Member> {
-        let domain = format!(".{}:", self.topology.domain());
-        let left_over = |one: &Member| !one.has_started() && one.peer_urls.iter().any(|url| url.contains(&domain));
         let mut others = survey.members.iter().filter(|one| Some(one.id) != survey.own);
-        others.find(|one| one.is_learner && (survey.names.contains_key(&one.id) || left_over(one)))
+        others.find(|one| {
+            one.is_learner && (survey.names.contains_key(&one.id) || survey.is_left_over(self.topology, one))
+        })
     }
 
-    /// Takes another server's learner out of the member list.
+    /// Takes another one out of the member list that never voted.
     pub(super) async fn remove_other(&self, survey: &Survey) -> Result<(), BringUpError> {
-        let Some(id) = self.other_learner(survey).map(|one| one.id) else {
+        let other = survey.given_up(self.topology).or_else(|| self.other_learner(survey));
+        let Some(id) = other.map(|one| one.id) else {
             return Ok(());
         };
-        tracing::debug!(id, "removing a learner that was left");
+        tracing::debug!(id, "removing a member that never voted");
         let gone = |members: &[Member]| members.iter().all(|one| one.id != id);
         let remove = || survey.api.member_remove(id, QUESTION);
-        self.until_listed("removing a learner that was left", &survey.api, gone, remove)
+        self.until_listed("removing a member that never voted", &survey.api, gone, remove)
             .await
     }
 

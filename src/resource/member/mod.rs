@@ -27,6 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::etcd::certificates::{PrivateKeyPem, parse};
@@ -119,6 +120,7 @@ impl MemberResource {
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
             talk: OnceLock::new(),
+            founding: Notify::new(),
         };
         match bring_up.run().await {
             Ok(up) => ApplyResponse {
@@ -220,6 +222,7 @@ impl MemberResource {
 
     async fn seen_state(&self, mut state: Value, whole: &Whole, mut seen: Seen) -> Value {
         state.set("configuration", seen.configuration.clone());
+        state.set("tcp_retries2", seen.tcp_retries2);
         state.set(
             "service",
             match seen.service {
@@ -239,6 +242,10 @@ impl MemberResource {
             let expiry = [("peer", "peer"), ("peer_client", "peer-client"), ("client", "server")]
                 .map(|(kind, file)| (kind, Value::from(end(file))));
             state.set("certificate_expiry", Value::object(expiry));
+        }
+        // What a stopped member goes on from.
+        if let Some(last) = &seen.last {
+            state.set("running_version", last.as_str());
         }
         let drift = drift::drift(whole, &seen);
         state.set("drift", as_map(drift.clone()));
@@ -401,7 +408,7 @@ fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
         BringUpError::Wanted(_) => Path::of("cluster").attribute("certificate_authorities"),
         BringUpError::Refused { refusal, .. } => match refusal {
             Refusal::ForeignData => Path::of("data_dir"),
-            Refusal::Skew { .. } => Path::of("version"),
+            Refusal::Skew { .. } | Refusal::Version { .. } => Path::of("version"),
             _ => Path::of("server"),
         },
         _ => Path::of("server"),

@@ -1,6 +1,6 @@
 //! What a configuration says about a member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -39,6 +39,9 @@ pub struct MemberModel {
     /// How long before their end certificates are issued anew.
     #[serde(default)]
     pub renew_before: Option<String>,
+    /// What `net.ipv4.tcp_retries2` of its server is to be.
+    #[serde(default)]
+    pub tcp_retries2: Option<i64>,
     /// etcd's ID of it, in hexadecimal; none where it may have another one by now.
     #[serde(default)]
     pub member_id: Option<String>,
@@ -88,15 +91,17 @@ impl MemberModel {
     }
 
     /// The servers that found the cluster.
-    pub fn founders(&self) -> Vec<String> {
-        self.cluster
-            .founders
-            .clone()
-            .unwrap_or_else(|| self.cluster.servers.keys().cloned().collect())
+    pub fn founders(&self) -> BTreeSet<String> {
+        self.cluster.founders()
+    }
+
+    /// Whether the cluster's servers are those that found it.
+    pub fn has_its_founders(&self) -> bool {
+        self.cluster.servers.keys().eq(&self.founders())
     }
 
     /// The founders whose servers are the cluster's still.
-    pub fn remaining_founders(&self) -> Vec<String> {
+    pub fn remaining_founders(&self) -> BTreeSet<String> {
         let mut founders = self.founders();
         founders.retain(|founder| self.cluster.servers.contains_key(founder));
         founders
@@ -105,6 +110,9 @@ impl MemberModel {
 
 /// How long before their end certificates are issued anew, unless the configuration says otherwise.
 const RENEW_BEFORE: time::Duration = time::Duration::days(60);
+
+/// What `tcp_retries2` may be.
+const RETRIES: std::ops::RangeInclusive<i64> = 3..=15;
 
 /// A duration such as `60d`.
 fn window(text: &str) -> Option<time::Duration> {
@@ -173,6 +181,11 @@ pub fn schema() -> Schema {
             Attribute::string("renew_before").default("60d").describe(
                 "How long before they end certificates are issued anew, by the next apply and without a restart: a duration such as \
                  `720h`, half of the certificates' lifetime of a year at most. Default: `60d`.",
+            ),
+            Attribute::number("tcp_retries2").describe(
+                "`net.ipv4.tcp_retries2` of its server, 3 to 15: how often Linux sends again what a peer does not acknowledge before it \
+                 gives the connection up. With `5` that takes some 15 seconds instead of 15 minutes, after which members whose connections \
+                 fell silent dial each other anew. It is the whole server's, for all its connections. Default: as it is.",
             ),
             Attribute::string("peer_ca_private_key_wo").sensitive().write_only().describe(
                 "The private key of your own authority for peers, in PEM. Never stored.",
@@ -250,6 +263,13 @@ pub fn validate(config: &Value) -> Diagnostics {
             )
             .at(Path::of("on_destroy")),
         );
+    }
+    let retries = config.get("tcp_retries2");
+    if !retries.is_null() && !retries.is_unknown() && !retries.as_i64().is_some_and(|number| RETRIES.contains(&number))
+    {
+        let text = "It has to be a whole number from 3 to 15: with fewer, connections over a link that loses packets would be given up, \
+                    and 15 is what Linux has by default.";
+        diagnostics.push(Diagnostic::error("Invalid tcp_retries2", text).at(Path::of("tcp_retries2")));
     }
     if let Some(text) = config.get("renew_before").as_str()
         && window(text).is_none_or(|window| window > LEAF_LIFETIME / 2)

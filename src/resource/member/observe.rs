@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::model::MemberModel;
 use crate::etcd::layout::Layout;
+use crate::etcd::version::Version;
 use crate::host::{Host, Output, RunError, Script, Secret};
 use crate::membership::member::{Data, Service};
 
@@ -23,6 +24,8 @@ pub struct Seen {
     pub service: Service,
     /// Whether it was to be restarted for files that are in place, and the run was cut off before.
     pub restart_pending: bool,
+    /// `net.ipv4.tcp_retries2`, where an apply has set it.
+    pub tcp_retries2: Option<i64>,
     /// Whether it was to be taken over from its former service, and that has not come to its end yet.
     pub adopting: bool,
     /// What its former service is to it, if there is one of that name.
@@ -33,6 +36,8 @@ pub struct Seen {
     pub executable: Option<String>,
     /// The version that runs, where its file was replaced since it was started.
     pub running: Option<String>,
+    /// The version that a member which does not run ran last.
+    pub last: Option<String>,
     /// Another process that has one of the member's ports.
     pub port_taken: Option<(u16, String)>,
     /// SHA-256 of the files that were asked for, by path.
@@ -77,6 +82,12 @@ impl Seen {
     pub fn is_nothing(&self) -> bool {
         let taken_over = self.token.is_some() || !self.former_runs();
         self.data == Data::Empty && self.configuration.is_none() && self.service == Service::Stopped && taken_over
+    }
+
+    /// The minor version of etcd that a member which does not run ran last.
+    pub fn last_minor(&self) -> Option<u64> {
+        let last = Version::parse(self.last.as_deref()?).ok()?;
+        Some(last.number().1)
     }
 
     /// The file that the process was started from, if that is not `wanted`. One that was replaced since is it still.
@@ -151,6 +162,7 @@ pub fn seen(output: &Output) -> Seen {
         },
         service,
         restart_pending: output.value("restart-pending").is_some(),
+        tcp_retries2: output.value("tcp-retries2").and_then(|number| number.parse().ok()),
         adopting: output.value("adopting").is_some(),
         former: (output.value("former.LoadState") == Some("loaded")).then(|| FormerService {
             runs: output.value("former.MainPID").is_some_and(|pid| pid != "0"),
@@ -158,6 +170,7 @@ pub fn seen(output: &Output) -> Seen {
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
         running: text("running").filter(|version| !version.is_empty()),
+        last: text("last").filter(|version| !version.is_empty()),
         port_taken: output.value("port").and_then(|line| {
             let (port, process) = line.split_once(' ')?;
             Some((port.parse().ok()?, process.to_owned()))

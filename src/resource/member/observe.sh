@@ -10,6 +10,9 @@ if [ -e "$etc/adopting" ]; then echo adopting=yes; fi
 if [ -n "$former" ]; then
   systemctl show -p LoadState -p MainPID "$former" 2>/dev/null | sed 's/^/former./'
 fi
+if [ -f "/etc/sysctl.d/60-etcd-$cluster.conf" ]; then
+  printf 'tcp-retries2=%s\n' "$(cat /proc/sys/net/ipv4/tcp_retries2)"
+fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.
 content=empty
@@ -31,6 +34,11 @@ case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) && prin
 case $started in
   *' (deleted)') printf 'running=%s\n' "$("/proc/$main/exe" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')" ;;
 esac
+# What a member that does not run ran last; files that it was not started with yet say nothing of that.
+if [ "$main" = 0 ] && [ $content = member ] && [ ! -f "$etc/restart-pending" ]; then
+  last=$(sed -n 's|^ExecStart=.* ||p' "/etc/systemd/system/$unit" 2>/dev/null | head -n 1)
+  if [ -x "$last" ]; then printf 'last=%s\n' "$("$last" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"; fi
+fi
 report_ports "$ports" "$main"
 if [ -n "$files" ]; then
   # shellcheck disable=SC2086 # a list

@@ -7,6 +7,9 @@ has_log() {
   return 1
 }
 systemctl reset-failed "$unit" 2>/dev/null || true
+# One that systemd has started again meanwhile may run with the files that there were: the mark stays, and it is restarted in its turn.
+ran=0
+if [ "$verb" = start ]; then ran=$(systemctl show -p MainPID --value "$unit"); fi
 # The unit is under way once its program is executed; a refusal of the guard shows right after.
 systemctl "$verb" "$unit" 2>/dev/null || true
 tries=0
@@ -23,4 +26,4 @@ while :; do
   tries=$((tries + 1))
   sleep 0.05
 done
-rm -f "$pending"
+if [ "${ran:-0}" = 0 ]; then rm -f "$pending"; fi

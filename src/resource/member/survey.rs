@@ -46,6 +46,18 @@ impl Survey {
         Some((*minors.iter().min()?, *minors.iter().max()?))
     }
 
+    /// A founder that never started, of a server that is none of the cluster's any more.
+    pub fn given_up(&self, topology: &Topology) -> Option<&Member> {
+        { self.members.iter() }.find(|one| !one.is_learner && self.is_left_over(topology, one))
+    }
+
+    /// Whether a member never started, and is of a server that is none of the cluster's any more.
+    pub fn is_left_over(&self, topology: &Topology, one: &Member) -> bool {
+        let domain = format!(".{}:", topology.domain());
+        let ours = one.peer_urls.iter().any(|url| url.contains(&domain));
+        ours && !one.has_started() && !self.names.contains_key(&one.id)
+    }
+
     /// The servers whose members answer.
     pub fn answering(&self) -> Vec<String> {
         self.healthy

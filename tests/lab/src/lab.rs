@@ -202,6 +202,9 @@ impl Lab {
                 (address, 22) => format!("{address} {key}\n"),
                 (address, port) => format!("[{address}]:{port} {key}\n"),
             };
+            if let Some(six) = self.spec.ipv6(host) {
+                known_hosts += &format!("{} {key}\n", six.public);
+            }
             machine.start(&self.root)?;
         }
         fs::write(self.known_hosts_file(), known_hosts).context("writing known_hosts")?;

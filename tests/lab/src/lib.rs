@@ -28,7 +28,7 @@ pub use command::Output;
 pub use hold::hold_packets;
 pub use image::{cache_folder, private_key_file};
 pub use lab::Lab;
-pub use spec::{Builder, Hairpin, HostSpec, Init, Public, Site};
+pub use spec::{Builder, Hairpin, HostSpec, Init, Ipv6, Public, Site};
 pub use wan::{CONTROLLER, Delay};
 
 /// The password of the users `admin`, `ops` and `guest` on every host, for SSH and (for `ops`) for sudo.

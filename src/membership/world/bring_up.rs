@@ -1,0 +1,561 @@
+//! A member's create or update, as `resource/member/bring_up.rs` performs it: one step of it at a time, and anything may happen in
+//! between.
+
+use super::call::{Call, Outcome, Why};
+use super::etcd::{Survey, Violation, World};
+use super::history::{List, voters};
+use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
+use super::turn::{Got, Process, Turn};
+use crate::membership::member::{
+    Answer, Cluster, Data, Desired, Listed, Lives, Observed, OtherLearner, Service, Start, Step, next_step,
+};
+use crate::membership::quorum;
+
+/// How many looks a call has time for.
+const DEADLINE: usize = 600;
+/// How many of them for a refusal that may pass (`PATIENCE`), and for the directed pairs (`VERIFY`).
+const PATIENCE: usize = 40;
+const VERIFY: usize = 40;
+
+/// What was seen of the server (`resource/member/observe.rs`).
+#[derive(Clone, Debug)]
+struct Seen {
+    permit: Option<u32>,
+    token: Option<u32>,
+    data: Data,
+    service: Service,
+    restart_pending: bool,
+    installed: bool,
+    other_files: bool,
+    running: Option<Wanted>,
+    /// Of the files that it was last started with.
+    last_minor: Option<u64>,
+}
+
+/// What is to be done once the cluster was asked for it, until its list shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    RemoveOld,
+    RemoveOther,
+    PromoteOther,
+    AddLearner,
+    Promote,
+}
+
+/// A member that is brought up.
+pub struct BringUp {
+    server: Server,
+    /// The cluster as the member's plan has it.
+    pub servers: Servers,
+    pub founders: Servers,
+    pub wanted: Wanted,
+    verify: bool,
+    desired: Option<Desired>,
+    seen: Option<Seen>,
+    turn: Turn,
+    restarting: bool,
+    restarted: bool,
+    patience: Option<usize>,
+    survey: Option<Survey>,
+    scope: Option<Servers>,
+    old_entries: Option<bool>,
+    founders_started: Option<usize>,
+    answers: Option<Answer>,
+    cluster: Option<Cluster>,
+    leader_moves: u8,
+    asking: Option<Asking>,
+    verifying: usize,
+    polls: usize,
+}
+
+impl BringUp {
+    pub fn new(server: Server, servers: &Servers, founders: &Servers, wanted: Wanted, verify: bool) -> Self {
+        Self {
+            server,
+            servers: servers.clone(),
+            founders: founders.clone(),
+            wanted,
+            verify,
+            desired: None,
+            seen: None,
+            turn: Turn::default(),
+            restarting: false,
+            restarted: false,
+            patience: None,
+            survey: None,
+            scope: None,
+            old_entries: None,
+            founders_started: None,
+            answers: None,
+            cluster: None,
+            leader_moves: 0,
+            asking: None,
+            verifying: 0,
+            polls: 0,
+        }
+    }
+
+    fn observe(&self, machine: &Machine) -> Seen {
+        Seen {
+            permit: machine.permit,
+            token: machine.token,
+            data: if machine.log.is_some() {
+                Data::Member
+            } else {
+                Data::Empty
+            },
+            service: match machine.process {
+                Runs::Running(_) => Service::Running,
+                Runs::Failed => Service::Failed,
+                Runs::Stopped | Runs::Crashed => Service::Stopped,
+            },
+            restart_pending: machine.restart_pending,
+            installed: machine.files == Some(self.wanted) && machine.peers == self.servers && machine.enabled,
+            other_files: machine.files.is_some_and(|files| files != self.wanted),
+            running: match machine.process {
+                Runs::Running(wanted) => Some(wanted),
+                _ => None,
+            },
+            last_minor: machine.last_minor(),
+        }
+    }
+
+    /// `has_old_entries`, of a member that has run 3.6.
+    fn look_for_old_entries(&mut self, minor: Option<u64>, world: &World) {
+        let log = world.machines[self.server].log;
+        if self.old_entries.is_none() && minor.is_some() {
+            self.old_entries =
+                Some(self.wanted.minor >= 7 && minor == Some(6) && log.is_some_and(|log| log.old_entries));
+        }
+    }
+
+    fn give_turn_away(&mut self, process: &mut Process, world: &mut World) {
+        self.survey = None;
+        self.turn.end(process, world);
+    }
+
+    /// `look` and `look_at_cluster`.
+    fn look(&mut self, process: &mut Process, call: usize, world: &mut World) -> bool {
+        if !self.turn.take(process, call) {
+            return false;
+        }
+        let mut survey = world.survey(&self.servers, self.server);
+        if let Some(found) = &survey {
+            match self.turn.lock(process, world, found) {
+                Got::No => return false,
+                Got::Before => {}
+                Got::Now => {
+                    survey = world.survey(&self.servers, self.server);
+                    self.seen = Some(self.observe(&world.machines[self.server]));
+                }
+            }
+        }
+        self.scope = survey.as_ref().map(|survey| {
+            let healthy = survey.healthy.keys().filter_map(|id| survey.list.get(id));
+            healthy.map(|one| one.server).collect()
+        });
+        self.cluster = Some(survey.as_ref().map_or(Cluster::NoQuorum, |survey| self.lives(survey)));
+        self.survey = survey;
+        true
+    }
+
+    fn lives(&self, survey: &Survey) -> Cluster {
+        let own = survey.own.and_then(|id| survey.list.get(&id));
+        let others = voters(&survey.list)
+            .map(|(id, _)| id)
+            .filter(|id| Some(*id) != survey.own);
+        let others: Vec<u32> = others.collect();
+        let minors = survey.healthy.iter().filter(|(id, _)| Some(**id) != survey.own);
+        let minors: Vec<u64> = minors.map(|(_, minor)| *minor).collect();
+        Cluster::Lives(Lives {
+            own: match own {
+                None => Listed::Not,
+                Some(own) if !own.started => Listed::Unstarted,
+                Some(own) if !own.voter => Listed::Learner,
+                Some(_) => Listed::Voter,
+            },
+            others: others.len(),
+            healthy: others.iter().filter(|id| survey.healthy.contains_key(id)).count(),
+            leads: survey.own.is_some() && survey.own == survey.leader,
+            minors: minors.iter().min().copied().zip(minors.iter().max().copied()),
+            learner: self.other_learner(survey).map(|id| {
+                if survey.healthy.contains_key(&id) {
+                    OtherLearner::Healthy
+                } else {
+                    OtherLearner::Down
+                }
+            }),
+            given_up: self.given_up(survey).is_some(),
+        })
+    }
+
+    fn other_learner(&self, survey: &Survey) -> Option<u32> {
+        let mut others = survey.list.iter().filter(|(id, _)| Some(**id) != survey.own);
+        let found = others.find(|(_, one)| !one.voter && (self.servers.contains(&one.server) || !one.started));
+        found.map(|(id, _)| *id)
+    }
+
+    fn given_up(&self, survey: &Survey) -> Option<u32> {
+        let left_over = |one: &super::history::Listed| one.voter && !one.started && !self.servers.contains(&one.server);
+        { survey.list.iter() }
+            .find(|(_, one)| left_over(one))
+            .map(|(id, _)| *id)
+    }
+
+    fn observed(&self, seen: &Seen, process: &Process) -> Observed {
+        let others_wait = self.restarting && process.waiting.iter().any(|other| *other != self.server);
+        Observed {
+            permit: seen.permit.map(|token| token.to_string()),
+            token: seen.token.map(|token| token.to_string()),
+            data: seen.data,
+            service: seen.service,
+            installed: seen.installed,
+            restart_needed: seen.other_files || seen.restart_pending,
+            peers_moved: false,
+            port_taken: None,
+            founders_started: self.founders_started,
+            answers: self.answers,
+            cluster: self.cluster,
+            others_wait,
+            old_entries: self.old_entries == Some(true),
+            last_minor: seen.last_minor,
+            leader_moves: self.leader_moves,
+            adoption: None,
+        }
+    }
+
+    fn desired(&self, token: u32) -> Desired {
+        Desired {
+            token: token.to_string(),
+            founders: self.founders.intersection(&self.servers).count(),
+            founder: self.founders.contains(&self.server),
+            as_founded: self.founders == self.servers,
+            verify: self.verify,
+            minor: self.wanted.minor,
+        }
+    }
+
+    /// What the member says of itself, if it answers as one of a cluster with a leader (`answer`).
+    fn answer(&self, world: &World) -> Option<Answer> {
+        let machine = &world.machines[self.server];
+        let log = machine.running_log().filter(|_| machine.up && machine.knows_leader)?;
+        let own = world.histories[log.history].list_at(log.length).get(&log.id)?;
+        Some(if own.voter { Answer::Voter } else { Answer::Learner })
+    }
+
+    fn go_on(
+        &mut self,
+        process: &mut Process,
+        call: usize,
+        world: &mut World,
+        token: u32,
+    ) -> Result<Outcome, Violation> {
+        let machine = &world.machines[self.server];
+        if !machine.up {
+            return Ok(Outcome::Failed(Why::Unreached));
+        }
+        self.polls += 1;
+        if self.polls > DEADLINE {
+            return Ok(Outcome::Failed(Why::Late));
+        }
+        if let Some(asking) = self.asking {
+            return self.ask(asking, process, world);
+        }
+        let seen = self.seen.get_or_insert(self.observe(machine)).clone();
+        if process.stopped {
+            return Ok(Outcome::Stopped {
+                runs: seen.service == Service::Running,
+            });
+        }
+        if (seen.other_files || seen.restart_pending) && seen.service == Service::Running {
+            self.restarting = true;
+            process.waiting.insert(self.server);
+            self.look_for_old_entries(seen.running.map(|running| running.minor), world);
+        } else if seen.service != Service::Running {
+            self.look_for_old_entries(seen.last_minor, world);
+        }
+        let desired = self.desired.clone().unwrap_or_else(|| self.desired(token));
+        let step = next_step(&self.observed(&seen, process), &desired);
+        self.desired = Some(desired);
+        if step != Step::LookAtCluster {
+            world.tell(|| format!("s{}: {step:?}", self.server));
+        }
+        self.perform(step, process, call, world)
+    }
+
+    fn perform(
+        &mut self,
+        step: Step,
+        process: &mut Process,
+        call: usize,
+        world: &mut World,
+    ) -> Result<Outcome, Violation> {
+        match step {
+            Step::Install(start) => return self.install(start, process, world),
+            Step::LookAtCluster => drop(self.look(process, call, world)),
+            Step::LetOthersFirst => {
+                self.give_turn_away(process, world);
+                if !process.waiting.iter().any(|other| *other != self.server) {
+                    self.cluster = None;
+                }
+            }
+            Step::MoveLeader => {
+                if let Some(survey) = self.survey.take()
+                    && let Some(own) = survey.own
+                {
+                    world.move_leader(survey.history, own);
+                }
+                self.leader_moves += 1;
+                self.cluster = None;
+            }
+            Step::SetAside => {
+                world.may_take_data(self.server)?;
+                world.note("set aside");
+                let machine = &mut world.machines[self.server];
+                machine.end(Runs::Stopped);
+                machine.log = None;
+                self.seen = None;
+                self.cluster = None;
+            }
+            Step::RemoveOld => self.asking = Some(Asking::RemoveOld),
+            Step::PromoteOther => self.asking = Some(Asking::PromoteOther),
+            Step::RemoveOther => self.asking = Some(Asking::RemoveOther),
+            Step::AddLearner => self.asking = Some(Asking::AddLearner),
+            Step::Promote => {
+                // Without a survey there is nothing to promote by, and it is asked again.
+                if self.look(process, call, world) && self.survey.is_some() {
+                    self.asking = Some(Asking::Promote);
+                }
+                self.answers = None;
+            }
+            Step::Redial => {}
+            Step::Adopt | Step::Rename => unreachable!("nothing is taken over here"),
+            Step::CountFounders => {
+                let started = 1 + self.started(world);
+                self.founders_started = Some(started);
+                if self
+                    .desired
+                    .as_ref()
+                    .is_some_and(|desired| started < quorum(desired.founders))
+                {
+                    self.answers = self.answer(world);
+                }
+            }
+            Step::AwaitHealth => return Ok(self.await_health(world)),
+            Step::Verify => return Ok(self.verify(world)),
+            Step::Leave | Step::Done => return Ok(Outcome::Done),
+            Step::Refuse(refusal) => {
+                let until = *self.patience.get_or_insert(self.polls + PATIENCE);
+                if !refusal.may_pass() || self.polls >= until {
+                    return Ok(Outcome::Failed(Why::Member(refusal)));
+                }
+                self.give_turn_away(process, world);
+                self.cluster = None;
+            }
+        }
+        Ok(Outcome::Goes)
+    }
+
+    /// `count_founders`: others of which it is seen that they have started.
+    fn started(&self, world: &World) -> usize {
+        let others = self
+            .founders
+            .intersection(&self.servers)
+            .filter(|other| **other != self.server);
+        let started = others
+            .map(|other| &world.machines[*other])
+            .filter(|machine| machine.up && machine.permit.is_none() && machine.running_log().is_some());
+        started.count()
+    }
+
+    fn await_health(&mut self, world: &World) -> Outcome {
+        let machine = &world.machines[self.server];
+        let answer = self.answer(world);
+        let caught_up = machine
+            .running_log()
+            .is_some_and(|log| world.commits_at(log.history) == Some(machine.place));
+        match answer {
+            Some(Answer::Voter) if self.restarted && !caught_up => {}
+            Some(_) => {
+                self.answers = answer;
+                return Outcome::Goes;
+            }
+            None => {}
+        }
+        if machine.runs() {
+            Outcome::Goes
+        } else {
+            Outcome::Failed(Why::EndedWhileStarting)
+        }
+    }
+
+    /// Every pair of the listed members that answered before, and this one, has to be connected.
+    fn verify(&mut self, world: &World) -> Outcome {
+        self.verifying += 1;
+        let machine = &world.machines[self.server];
+        let all_connected = machine.running_log().is_some_and(|log| {
+            let in_scope = |server: &Server| {
+                *server == self.server || self.scope.as_ref().is_none_or(|scope| scope.contains(server))
+            };
+            let listed = world.histories[log.history]
+                .list_at(log.length)
+                .values()
+                .map(|one| one.server);
+            let ours = listed.filter(|server| self.servers.contains(server));
+            let mut asked = ours
+                .filter(in_scope)
+                .map(|server| &world.machines[server])
+                .filter(|one| one.up);
+            asked.all(|one| one.runs() && one.place == machine.place)
+        });
+        match all_connected {
+            true => Outcome::Done,
+            false if self.verifying > VERIFY => Outcome::Failed(Why::Links),
+            false => Outcome::Goes,
+        }
+    }
+
+    /// `install.rs`: files, then the start. A server that goes down in between has the files only.
+    fn install(&mut self, start: Start, process: &mut Process, world: &mut World) -> Result<Outcome, Violation> {
+        let server = self.server;
+        match start {
+            Start::Resume | Start::AsItIs => self.give_turn_away(process, world),
+            Start::Restart | Start::Snapshot => {
+                if process.failed.is_some() {
+                    return Ok(Outcome::Failed(Why::Halted));
+                }
+                if let Some(survey) = &self.survey {
+                    world.may_restart(server, survey, self.turn.is_locked())?;
+                }
+                self.restarted = true;
+            }
+            Start::Found | Start::Join | Start::No => {}
+        }
+        let survey = self.survey.take();
+        let machine = &mut world.machines[server];
+        if start == Start::AsItIs {
+            machine.resting = false;
+        } else if start != Start::Snapshot {
+            if machine.permit.is_some() {
+                machine.founding = self.servers.clone();
+            }
+            let installed = self.seen.as_ref().is_some_and(|seen| seen.installed);
+            machine.restart_pending |= start == Start::Restart || (start == Start::Resume && !installed);
+            machine.files = Some(self.wanted);
+            machine.peers = self.servers.clone();
+            machine.enabled = true;
+            machine.resting = false;
+            if let (Start::Join, Some(survey)) = (start, &survey) {
+                machine.token = self.desired.as_ref().and_then(|desired| desired.token.parse().ok());
+                machine.joining = Some(List::clone(&survey.list));
+            }
+        } else {
+            machine.restart_pending = true;
+        }
+        if std::mem::take(&mut machine.cut) {
+            machine.go_down();
+            world.faults += 1;
+            world.unsettled = true;
+            return Ok(Outcome::Failed(Why::Unreached));
+        }
+        let ran = world.machines[server].runs();
+        match start {
+            Start::No => {}
+            Start::Snapshot => {
+                world.restart(server)?;
+                let machine = &mut world.machines[server];
+                if let (true, Some(log)) = (machine.runs(), &mut machine.log) {
+                    log.old_entries = false;
+                }
+                self.old_entries = Some(false);
+                world.note("snapshot");
+            }
+            Start::Restart => world.restart(server)?,
+            Start::Found | Start::Join | Start::Resume | Start::AsItIs => {
+                // systemd may have started it meanwhile, with the files that there were.
+                if !ran {
+                    world.start(server)?;
+                }
+            }
+        }
+        let machine = &mut world.machines[server];
+        if start == Start::Restart || (!ran && matches!(start, Start::Found | Start::Join | Start::Resume)) {
+            machine.restart_pending = false;
+        }
+        if start != Start::No && !machine.runs() {
+            return Ok(Outcome::Failed(Why::NotStarted));
+        }
+        self.seen = Some(self.observe(machine));
+        if start == Start::AsItIs {
+            self.old_entries = None;
+        }
+        if let Some(desired) = &mut self.desired {
+            desired.verify |= start != Start::No;
+            if matches!(start, Start::Restart | Start::Snapshot | Start::Join) {
+                desired.founder = false;
+            }
+        }
+        (self.cluster, self.answers) = (None, None);
+        Ok(Outcome::Goes)
+    }
+
+    /// `membership_changes.rs`: asked for until the list shows it.
+    fn ask(&mut self, asking: Asking, process: &mut Process, world: &mut World) -> Result<Outcome, Violation> {
+        if process.stopped {
+            return Ok(Outcome::Stopped { runs: false });
+        }
+        let Some(survey) = &self.survey else {
+            (self.asking, self.cluster) = (None, None);
+            return Ok(Outcome::Goes);
+        };
+        let (history, locked) = (survey.history, self.turn.is_locked());
+        let of = match asking {
+            Asking::RemoveOld | Asking::Promote => survey.own,
+            Asking::RemoveOther => self.given_up(survey).or_else(|| self.other_learner(survey)),
+            Asking::PromoteOther => self.other_learner(survey),
+            Asking::AddLearner => None,
+        };
+        let done = match (asking, of) {
+            (Asking::RemoveOld | Asking::RemoveOther, Some(id)) => {
+                world.may_remove(history, id, survey, locked)?;
+                world.remove(history, id)
+            }
+            (Asking::PromoteOther | Asking::Promote, Some(id)) => {
+                world.may_add(history, survey, locked)?;
+                world.promote(history, id)
+            }
+            (Asking::AddLearner, _) => {
+                world.may_add(history, survey, locked)?;
+                world.add_learner(history, self.server)
+            }
+            (_, None) => true,
+        };
+        if done {
+            self.survey = None;
+            (self.asking, self.cluster, self.answers) = (None, None, None);
+        }
+        Ok(Outcome::Goes)
+    }
+}
+
+impl Call for BringUp {
+    fn step(
+        &mut self,
+        process: &mut Process,
+        call: usize,
+        world: &mut World,
+        token: u32,
+    ) -> Result<Outcome, Violation> {
+        process.leaving.remove(&self.server);
+        process.coming.insert(self.server);
+        let outcome = self.go_on(process, call, world, token)?;
+        if !matches!(outcome, Outcome::Goes) {
+            if self.restarted && !matches!(outcome, Outcome::Done) {
+                process.failed = Some(self.server);
+            }
+            process.waiting.remove(&self.server);
+            self.turn.end(process, world);
+        }
+        Ok(outcome)
+    }
+}

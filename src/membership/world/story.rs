@@ -1,0 +1,487 @@
+//! Stories: what a user wants one after the other, and what happens meanwhile.
+
+use proptest::prelude::*;
+
+use super::call::Why;
+use super::etcd::{Violation, World};
+use super::history::voters;
+use super::machine::{Process as Runs, Server, Servers, Wanted};
+use super::terraform::{Config, PlanRefused, Run, State};
+use crate::membership::{founding, leaving, member, quorum};
+
+/// Something that nobody asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    Down(Server),
+    Up(Server),
+    /// The server goes down in the middle of the next script on it.
+    Cut(Server),
+    /// Its etcd ends, and systemd starts it again.
+    Crash(Server),
+    /// Somebody stops the service.
+    Stop(Server),
+    /// The data directory is gone.
+    Wipe(Server),
+    /// The servers of these bits don't reach the others.
+    Split(u16),
+    Heal,
+}
+
+/// What the user does next, each as bits of servers.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// Servers that come or go.
+    pub servers: u16,
+    /// Servers that stay the cluster's without a member.
+    pub without: u16,
+    pub roll: bool,
+    pub upgrade: bool,
+    pub replace: u16,
+    pub parallelism: usize,
+    /// A second run of the same, at the same time.
+    pub twice: bool,
+    pub killed: Option<usize>,
+    pub stopped: Option<usize>,
+    pub faults: Vec<(usize, Fault)>,
+}
+
+/// A story.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// Of the order in which things go on.
+    pub seed: u64,
+    pub founders: usize,
+    pub processes: usize,
+    pub acts: Vec<Act>,
+}
+
+/// Servers that a story may have.
+const SERVERS: usize = 9;
+/// Steps after which a run has to be over.
+const STEPS: usize = 60_000;
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    let server = 0..SERVERS;
+    prop_oneof![
+        3 => server.clone().prop_map(Fault::Down),
+        3 => server.clone().prop_map(Fault::Up),
+        2 => server.clone().prop_map(Fault::Cut),
+        3 => server.clone().prop_map(Fault::Crash),
+        1 => server.clone().prop_map(Fault::Stop),
+        2 => server.prop_map(Fault::Wipe),
+        2 => any::<u16>().prop_map(Fault::Split),
+        2 => Just(Fault::Heal),
+    ]
+}
+
+/// Few bits.
+fn some_servers() -> impl Strategy<Value = u16> {
+    prop_oneof![
+        2 => Just(0),
+        3 => (0..SERVERS).prop_map(|server| 1 << server),
+        2 => (any::<u16>(), any::<u16>()).prop_map(|(one, other)| one & other),
+        1 => any::<u16>(),
+    ]
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let when = || prop_oneof![0usize..60, 0usize..600];
+    let without = prop_oneof![4 => Just(0), 1 => some_servers()];
+    let replace = prop_oneof![4 => Just(0), 1 => some_servers()];
+    let interrupted = || prop::option::weighted(0.2, when());
+    (
+        (
+            some_servers(),
+            without,
+            any::<bool>(),
+            prop::bool::weighted(0.3),
+            replace,
+        ),
+        (1usize..=10, prop::bool::weighted(0.2), interrupted(), interrupted()),
+        prop::collection::vec((when(), any_fault()), 0..5),
+    )
+        .prop_map(
+            |((servers, without, roll, upgrade, replace), (parallelism, twice, killed, stopped), faults)| Act {
+                servers,
+                without,
+                roll,
+                upgrade,
+                replace,
+                parallelism,
+                twice,
+                killed,
+                stopped,
+                faults,
+            },
+        )
+}
+
+/// Any story.
+pub fn any_story() -> impl Strategy<Value = Story> {
+    (
+        any::<u64>(),
+        1usize..=SERVERS,
+        1usize..3,
+        prop::collection::vec(any_act(), 1..5),
+    )
+        .prop_map(|(seed, founders, processes, acts)| Story {
+            seed,
+            founders,
+            processes,
+            acts,
+        })
+}
+
+fn bits(mask: u16) -> Servers {
+    (0..SERVERS).filter(|server| mask & (1 << server) != 0).collect()
+}
+
+/// How a story ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything is as it was wished, and a second run finds nothing to do.
+    Whole,
+    /// So it is after what was refused at first was tried again.
+    WholeAfter(Box<End>),
+    /// It was refused, for these reasons, and is so again.
+    Refused(Vec<(Option<Server>, Why)>),
+    /// The plan was refused.
+    PlanRefused(PlanRefused),
+}
+
+/// A story that is told.
+pub struct Stage {
+    pub world: World,
+    state: State,
+    config: Config,
+    token: u32,
+    processes: usize,
+    rounds: usize,
+}
+
+impl Stage {
+    pub fn new(story: &Story) -> Self {
+        let servers: Servers = (0..story.founders).collect();
+        Self {
+            world: World::new(SERVERS, story.seed),
+            state: State::default(),
+            config: Config {
+                members: servers.clone(),
+                servers,
+                wanted: Wanted { minor: 5, options: 0 },
+            },
+            token: 0,
+            processes: story.processes,
+            rounds: 0,
+        }
+    }
+
+    /// Plays it from beginning to end.
+    pub fn play(&mut self, story: &Story) -> Result<End, Violation> {
+        for (number, act) in story.acts.iter().enumerate() {
+            self.wish(act, number == 0);
+            self.act(act)?;
+        }
+        self.world.tell(|| "all faults are gone".to_owned());
+        let end = self.to_the_end()?;
+        self.world.tell(|| format!("{end:?}; all of it is to go"));
+        self.take_down()?;
+        Ok(end)
+    }
+
+    /// What happened in a story, in words.
+    pub fn told(story: &Story) -> String {
+        let mut stage = Self::new(story);
+        stage.world.told = Some(Vec::new());
+        let _ = stage.play(story);
+        let told = stage.world.told.unwrap_or_default();
+        let last = told.len().saturating_sub(120);
+        told[last..].join("\n")
+    }
+
+    fn wish(&mut self, act: &Act, first: bool) {
+        let config = &mut self.config;
+        if first {
+            return;
+        }
+        let servers: Servers = config
+            .servers
+            .symmetric_difference(&bits(act.servers))
+            .copied()
+            .collect();
+        if !servers.is_empty() {
+            config.servers = servers;
+        }
+        config.members = config.servers.difference(&bits(act.without)).copied().collect();
+        if config.members.is_empty() {
+            config.members.clone_from(&config.servers);
+        }
+        config.wanted.options += u32::from(act.roll);
+        config.wanted.minor = (config.wanted.minor + u64::from(act.upgrade)).min(7);
+    }
+
+    fn plan(&mut self, replace: &Servers, parallelism: usize, destroy: bool) -> Result<Run, PlanRefused> {
+        self.token += 1;
+        let config = Some(&self.config).filter(|_| !destroy);
+        let how = (self.processes, parallelism);
+        Run::plan(&mut self.world, &self.state, config, replace, self.token, how)
+    }
+
+    fn act(&mut self, act: &Act) -> Result<(), Violation> {
+        let before = self.config.clone();
+        let config = self.config.clone();
+        self.world.tell(|| format!("{config:?}"));
+        let Ok(run) = self.plan(&bits(act.replace), act.parallelism, false) else {
+            // The user takes it back.
+            self.config = before;
+            return Ok(());
+        };
+        let mut runs = vec![run];
+        if act.twice && self.state.has_cluster() {
+            runs.extend(self.plan(&Servers::new(), act.parallelism, false).ok());
+        }
+        let mut over = 0;
+        for step in 0..STEPS {
+            for (_, fault) in act.faults.iter().filter(|(when, _)| *when == step) {
+                self.happen(*fault);
+            }
+            if act.stopped == Some(step) {
+                runs[0].stop();
+            }
+            if act.killed == Some(step) {
+                self.state = runs.remove(0).kill(&mut self.world);
+                if runs.is_empty() {
+                    return Ok(());
+                }
+                over = 0;
+                continue;
+            }
+            self.pass_time()?;
+            let which = self.world.chance.below(runs.len());
+            if runs[which].step(&mut self.world)? {
+                over += 1;
+            } else {
+                over = 0;
+            }
+            if over > 8 * runs.len() {
+                let first = runs.swap_remove(0);
+                if act.killed.is_none_or(|when| when > step) {
+                    self.state = first.state;
+                }
+                return Ok(());
+            }
+        }
+        Err("a run has no end".to_owned())
+    }
+
+    fn pass_time(&mut self) -> Result<(), Violation> {
+        if self.world.chance.once_in(6) {
+            self.world.settle()?;
+        }
+        if self.world.chance.once_in(8) {
+            self.world.write();
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, fault: Fault) {
+        let world = &mut self.world;
+        world.tell(|| format!("{fault:?}"));
+        world.faults += 1;
+        world.unsettled = true;
+        match fault {
+            Fault::Down(server) => world.machines[server].go_down(),
+            Fault::Up(server) => self.boot(server),
+            Fault::Cut(server) => world.machines[server].cut = true,
+            Fault::Crash(server) if world.machines[server].runs() => world.machines[server].end(Runs::Crashed),
+            Fault::Stop(server) => world.machines[server].end(Runs::Stopped),
+            Fault::Wipe(server) => {
+                let machine = &mut world.machines[server];
+                if machine.runs() {
+                    machine.end(Runs::Crashed);
+                }
+                if let Some(log) = machine.log.take() {
+                    let mut logs = world.machines.iter().filter_map(|machine| machine.log.as_ref());
+                    // Nothing is left of it that could be lost.
+                    world.histories[log.history].over |= !logs.any(|other| other.history == log.history);
+                }
+            }
+            Fault::Split(mask) => {
+                for (server, machine) in world.machines.iter_mut().enumerate() {
+                    machine.place = u8::from(mask & (1 << server) != 0);
+                }
+            }
+            Fault::Heal => world.machines.iter_mut().for_each(|machine| machine.place = 0),
+            Fault::Crash(_) => {}
+        }
+    }
+
+    fn boot(&mut self, server: Server) {
+        let machine = &mut self.world.machines[server];
+        if !machine.up {
+            machine.up = true;
+            if machine.enabled {
+                machine.process = Runs::Crashed;
+            }
+        }
+    }
+
+    /// Whether nothing but the provider is needed for the cluster to live.
+    fn can_live(&self) -> bool {
+        let mut led = self
+            .world
+            .histories
+            .iter()
+            .enumerate()
+            .filter(|(_, of)| of.led && !of.over);
+        led.next().is_some_and(|(history, of)| {
+            let with_data = voters(of.list()).filter(|(id, one)| {
+                let log = self.world.machines[one.server].log;
+                log.is_some_and(|log| log.history == history && log.id == *id)
+            });
+            with_data.count() >= quorum(voters(of.list()).count())
+        })
+    }
+
+    /// All faults are gone, and the user applies until nothing changes any more. What was refused is tried again after everything that the
+    /// member list has was brought back, as the refusals advise.
+    fn to_the_end(&mut self) -> Result<End, Violation> {
+        for server in 0..SERVERS {
+            self.world.machines[server].cut = false;
+            self.world.machines[server].place = 0;
+            self.boot(server);
+        }
+        self.world.faults += 1;
+        let end = self.converge()?;
+        if end == End::Whole || !self.can_live() {
+            return Ok(end);
+        }
+        let wish = self.config.clone();
+        let listed = self.world.listed();
+        self.config.servers.extend(&listed);
+        self.config.members.extend(&listed);
+        self.world.tell(|| format!("{end:?}; bringing back {listed:?}"));
+        for (what, wish) in [("brought back", None), ("brought to what is wished", Some(wish))] {
+            self.config = wish.unwrap_or_else(|| self.config.clone());
+            match self.converge()? {
+                End::Whole => {}
+                end if is_for_the_user(&end) => return Ok(end),
+                end => return Err(format!("the cluster could live, and is not {what}: {end:?}")),
+            }
+        }
+        Ok(End::WholeAfter(Box::new(end)))
+    }
+
+    /// The user applies the same until nothing changes any more.
+    fn converge(&mut self) -> Result<End, Violation> {
+        let mut before = None;
+        loop {
+            for _ in 0..24 {
+                self.world.settle()?;
+            }
+            let can_live = self.can_live();
+            let run = match self.plan(&Servers::new(), 10, false) {
+                Ok(run) if run.is_nothing() => {
+                    self.is_whole()?;
+                    return Ok(End::Whole);
+                }
+                Ok(run) => run,
+                Err(refused) => return Ok(End::PlanRefused(refused)),
+            };
+            let run = self.run(run)?;
+            self.state = run.state;
+            if can_live && !self.can_live() {
+                return Err(format!("the cluster lived, and an apply ended it: {:?}", run.failed));
+            }
+            let mut failed = run.failed;
+            failed.sort_by_key(|(server, _)| *server);
+            let end = End::Refused(failed);
+            if before.as_ref() == Some(&end) {
+                return Ok(end);
+            }
+            self.rounds += 1;
+            if self.rounds > 60 {
+                return Err("applies change something again and again".to_owned());
+            }
+            before = Some(end);
+        }
+    }
+
+    fn run(&mut self, mut run: Run) -> Result<Run, Violation> {
+        for _ in 0..STEPS {
+            self.pass_time()?;
+            if run.step(&mut self.world)? {
+                return Ok(run);
+            }
+        }
+        Err("a run has no end".to_owned())
+    }
+
+    /// The members are those that were wished, all of them vote, and all run what was wished.
+    fn is_whole(&self) -> Result<(), Violation> {
+        let of = self.world.histories.iter().find(|of| of.led && !of.over);
+        let Some(of) = of else {
+            return Err("nothing is to be done, and there is no cluster".to_owned());
+        };
+        // There may be others: members whose create failed when they ran already, on servers that are to have none.
+        let vote: Servers = voters(of.list()).map(|(_, one)| one.server).collect();
+        if !self.config.members.is_subset(&vote) {
+            return Err(format!("nothing is to be done, and the members are {:?}", of.list()));
+        }
+        let runs = |server: &Server| self.world.machines[*server].process == Runs::Running(self.config.wanted);
+        if let Some(other) = self.config.members.iter().find(|server| !runs(server)) {
+            return Err(format!(
+                "nothing is to be done, and s{other} is {:?}",
+                self.world.machines[*other].process
+            ));
+        }
+        Ok(())
+    }
+
+    /// The whole cluster is destroyed, without questions.
+    fn take_down(&mut self) -> Result<(), Violation> {
+        self.world.teardown = true;
+        for _ in 0..4 {
+            for _ in 0..24 {
+                self.world.settle()?;
+            }
+            let Ok(run) = self.plan(&Servers::new(), 1 + self.world.faults % 10, true) else {
+                return Err("a destroy was refused".to_owned());
+            };
+            let run = self.run(run)?;
+            self.state = run.state;
+            if self.state.is_empty() {
+                return Ok(());
+            }
+            // A founding that was cut off is brought to its end first.
+            let founded = self.world.histories.iter().any(|of| of.led);
+            let unfounded = |why: &Why| !founded && *why == Why::Leaving(leaving::Refusal::NoQuorum);
+            // And a member on a server that is none of the cluster's is the user's to take away.
+            let strangers = self.world.listed().difference(&self.config.servers).next().is_some();
+            let mut failed = run.failed.iter();
+            if strangers || failed.any(|(_, why)| needs_another_wish(why) || unfounded(why)) {
+                return Ok(());
+            }
+        }
+        Err("the cluster can't be destroyed".to_owned())
+    }
+}
+
+/// Whether only another wish of the user's can end it.
+fn is_for_the_user(end: &End) -> bool {
+    match end {
+        End::Whole | End::WholeAfter(_) => false,
+        End::Refused(all) => all.iter().any(|(_, why)| needs_another_wish(why)),
+        End::PlanRefused(_) => true,
+    }
+}
+
+fn needs_another_wish(why: &Why) -> bool {
+    match why {
+        Why::StillInUse | Why::LastData => true,
+        Why::Member(refusal) => matches!(refusal, member::Refusal::Skew { .. } | member::Refusal::Version { .. }),
+        Why::Leaving(refusal) => matches!(refusal, leaving::Refusal::LastOne),
+        Why::Founding(refusals) => refusals.contains(&founding::Refusal::PermitLost),
+        _ => false,
+    }
+}
