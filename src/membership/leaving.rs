@@ -30,28 +30,25 @@ pub enum Fate {
 /// What is known of the cluster's servers in this run.
 #[derive(Clone, Copy, Debug)]
 pub struct InThisRun<'a> {
-    /// All servers of the cluster.
-    pub servers: &'a BTreeSet<String>,
+    /// Whether the plan says that the cluster stays; `false` where that is not known.
+    pub stays: bool,
     /// Those whose members are to leave for good, as far as it was said.
     pub leaving: &'a BTreeSet<String>,
     /// Those whose members are to be there, as far as it was said.
     pub coming: &'a BTreeSet<String>,
-    /// Those that hold no member any more though the member list may have it, as far as they were looked at: an earlier run that was cut
-    /// off has stopped them together, or they have lost it.
+    /// Those that hold no member any more though the member list may have it, or one that rests, as far as they were looked at: an earlier
+    /// run that was cut off has stopped them, or they have lost it.
     pub gone: &'a BTreeSet<String>,
 }
 
 /// What to do about a member that is to leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaving {
-    /// Every member is being destroyed: stop it, no membership changes.
-    StopAll,
+    /// The cluster rests with it: stop it, without membership changes, and leave its data where it is. Only whoever destroys the cluster
+    /// knows that nobody comes back to it.
+    Rest,
     /// It is in the cluster no more: stop it.
     Gone,
-    /// It is the last one: stop it.
-    Last,
-    /// The cluster would end with it, and has servers that nobody said are to go: stop it, and leave its data where it is.
-    Rest,
     /// Remove it from the cluster through another member, then stop it.
     Remove,
     /// Remove a founder first that was given up: it counts for the quorum, and never voted.
@@ -72,7 +69,7 @@ pub enum Refusal {
     },
     /// Nobody answers, and others may still run.
     NoQuorum,
-    /// It is the last one, and another one is to come in its place: that one would find nothing to join.
+    /// It is the last one, and its cluster is to stay: whoever comes would find nothing to join.
     LastOne,
     /// It is the last one, and the members of these servers are to be there, and have not joined yet.
     Awaited {
@@ -103,14 +100,13 @@ impl fmt::Display for Refusal {
                  run and that no state knows of are in the way",
             ),
             Refusal::LastOne => f.write_str(
-                "it is the last member of its cluster, which ends with it: a member in its place would find nothing to join, \
-                 and its data would be out of use. Add another member first, or destroy the cluster and form it anew",
+                "it is the last member of its cluster, which stays: without it nobody serves, and other members would find nothing to \
+                 join. Add those first, in an apply of their own, and remove this one in the next; or destroy the cluster too",
             ),
             Refusal::Awaited { coming } => write!(
                 f,
                 "it is the last member of its cluster, which would end with it, and the members that are to be there ({}) have not \
-                 joined. See what is said of them, and apply again. If they are to join in one apply and this one to leave in the \
-                 next, nothing can come in between",
+                 joined. See what is said of them, and apply again",
                 coming.join(", ")
             ),
         }
@@ -120,14 +116,14 @@ impl fmt::Display for Refusal {
 /// Decides how `name` leaves. `members` is the member list, `None` if nobody could give one; `others_run` whether any server of a
 /// member that is to stay runs it, or could not be asked.
 ///
-/// A cluster ends only when it was said of all its servers that their members leave. Who is to be there and who goes is said member
-/// by member, in any order: what was not said yet is no reason to end it.
+/// No cluster ends here. Who is to be there and who goes is said member by member, in any order, and that the cluster is to end is not
+/// said to its members at all.
 pub fn decide(name: &str, fate: Fate, run: &InThisRun<'_>, members: Option<&[Peer]>, others_run: bool) -> Leaving {
     let Some(members) = members else {
         return if others_run {
             Leaving::Refuse(Refusal::NoQuorum)
         } else {
-            end(name, fate, run, Leaving::Last)
+            rest(name, fate, run)
         };
     };
     let Some(own) = members.iter().find(|peer| peer.name == name) else {
@@ -135,12 +131,13 @@ pub fn decide(name: &str, fate: Fate, run: &InThisRun<'_>, members: Option<&[Pee
     };
     let others: Vec<&Peer> = members.iter().filter(|peer| peer.name != name).collect();
     if others.is_empty() {
-        return end(name, fate, run, Leaving::Last);
+        return rest(name, fate, run);
     }
     // Nobody is left who would need a quorum.
     let goes = |peer: &&Peer| run.leaving.contains(&peer.name) || run.gone.contains(&peer.name);
-    if fate == Fate::Gone && run.coming.is_empty() && others.iter().all(goes) {
-        return end(name, fate, run, Leaving::StopAll);
+    let ends = fate == Fate::Gone && run.coming.is_empty() && !run.stays;
+    if ends && others.iter().all(goes) {
+        return Leaving::Rest;
     }
     let voters = others.iter().filter(|peer| peer.voter).count();
     let healthy = others.iter().filter(|peer| peer.voter && peer.healthy).count();
@@ -154,16 +151,15 @@ pub fn decide(name: &str, fate: Fate, run: &InThisRun<'_>, members: Option<&[Pee
     Leaving::Remove
 }
 
-/// The cluster would end with it.
-fn end(name: &str, fate: Fate, run: &InThisRun<'_>, asked_for: Leaving) -> Leaving {
+/// Nobody would be left of the cluster.
+fn rest(name: &str, fate: Fate, run: &InThisRun<'_>) -> Leaving {
     let coming: Vec<String> = run.coming.iter().filter(|other| *other != name).cloned().collect();
     if !coming.is_empty() {
-        return Leaving::Refuse(Refusal::Awaited { coming });
-    }
-    match fate {
-        Fate::Replaced => Leaving::Refuse(Refusal::LastOne),
-        Fate::Gone if run.servers.is_subset(run.leaving) => asked_for,
-        Fate::Gone => Leaving::Rest,
+        Leaving::Refuse(Refusal::Awaited { coming })
+    } else if fate == Fate::Replaced || run.stays {
+        Leaving::Refuse(Refusal::LastOne)
+    } else {
+        Leaving::Rest
     }
 }
 
@@ -189,16 +185,16 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// With these servers, of which `leaving` go and `coming` are to be there.
+    /// Where `leaving` go and `coming` are to be there.
     fn decided(
         name: &str,
         fate: Fate,
-        [servers, leaving, coming]: [&[&str]; 3],
+        (leaving, coming, stays): (&[&str], &[&str], bool),
         members: Option<&[Peer]>,
         others_run: bool,
     ) -> Leaving {
         let run = InThisRun {
-            servers: &names(servers),
+            stays,
             leaving: &names(leaving),
             coming: &names(coming),
             gone: &BTreeSet::new(),
@@ -206,17 +202,17 @@ mod tests {
         decide(name, fate, &run, members, others_run)
     }
 
-    /// The only server.
+    /// And nothing is known of the others.
     fn alone(name: &str, members: Option<&[Peer]>, others_run: bool) -> Leaving {
-        decided(name, Fate::Gone, [&[name], &[name], &[]], members, others_run)
+        decided(name, Fate::Gone, (&[name], &[], false), members, others_run)
     }
 
     #[test]
     fn all_together_need_no_membership_changes() {
         let all: &[&str] = &["s0", "s1", "s2"];
         let members = peers(&[true, false, false]);
-        let decided = |fate| decided("s0", fate, [all, all, &[]], Some(&members), true);
-        assert_eq!(decided(Fate::Gone), Leaving::StopAll);
+        let decided = |fate| decided("s0", fate, (all, &[], false), Some(&members), true);
+        assert_eq!(decided(Fate::Gone), Leaving::Rest);
         // One that comes again does not leave with those that go for good.
         let refused = Leaving::Refuse(Refusal::Quorum { voters: 2, healthy: 0 });
         assert_eq!(decided(Fate::Replaced), refused);
@@ -244,9 +240,9 @@ mod tests {
     fn one_after_the_other_down_to_none() {
         assert_eq!(alone("s0", Some(&peers(&[true, true, true])), true), Leaving::Remove);
         assert_eq!(alone("s0", Some(&peers(&[true, true])), true), Leaving::Remove);
-        assert_eq!(alone("s0", Some(&peers(&[true])), true), Leaving::Last);
+        assert_eq!(alone("s0", Some(&peers(&[true])), true), Leaving::Rest);
         assert_eq!(alone("s9", Some(&peers(&[true])), true), Leaving::Gone);
-        assert_eq!(alone("s0", None, false), Leaving::Last);
+        assert_eq!(alone("s0", None, false), Leaving::Rest);
     }
 
     #[test]
@@ -262,46 +258,42 @@ mod tests {
     #[test]
     fn the_last_one_is_not_replaced() {
         let refused = Leaving::Refuse(Refusal::LastOne);
-        let decided = |members: Option<&[Peer]>| decided("s0", Fate::Replaced, [&["s0"], &[], &[]], members, false);
+        let decided = |members: Option<&[Peer]>| decided("s0", Fate::Replaced, (&[], &[], false), members, false);
         assert_eq!(decided(Some(&peers(&[true]))), refused);
         assert_eq!(decided(None), refused);
     }
 
     #[test]
-    fn a_cluster_that_has_other_servers_does_not_end_with_its_last_member() {
-        let last = |leaving: &[&str], coming: &[&str], members: Option<&[Peer]>| {
-            decided("s0", Fate::Gone, [&["s0", "s1"], leaving, coming], members, false)
+    fn the_last_one_waits_for_those_that_come() {
+        let last = |coming: &[&str], stays, members: Option<&[Peer]>| {
+            decided("s0", Fate::Gone, (&["s0"], coming, stays), members, false)
         };
         let one = peers(&[true]);
         let awaited = Leaving::Refuse(Refusal::Awaited {
             coming: vec!["s1".to_owned()],
         });
-        assert_eq!(last(&["s0"], &["s1"], Some(&one)), awaited, "s1 comes, and finds it");
-        assert_eq!(last(&["s0"], &["s1"], None), awaited);
-        assert_eq!(
-            last(&["s0"], &[], Some(&one)),
-            Leaving::Rest,
-            "nobody said what becomes of s1"
-        );
-        assert_eq!(last(&["s0"], &[], None), Leaving::Rest);
-        assert_eq!(last(&["s0", "s1"], &[], Some(&one)), Leaving::Last);
-        // All that there are leave, and another one comes: one after the other.
+        assert_eq!(last(&["s1"], false, Some(&one)), awaited, "s1 comes, and finds it");
+        assert_eq!(last(&["s1"], true, None), awaited);
+        assert_eq!(last(&[], true, Some(&one)), Leaving::Refuse(Refusal::LastOne));
+        assert_eq!(last(&[], false, Some(&one)), Leaving::Rest);
+        assert_eq!(last(&[], false, None), Leaving::Rest);
+        // All that there are leave, and the cluster stays: one after the other.
         let three = peers(&[true, true, true]);
-        let all: &[&str] = &["s0", "s1", "s2", "s3"];
-        let of_four = |coming: &[&str]| decided("s0", Fate::Gone, [all, &all[..3], coming], Some(&three), true);
-        assert_eq!(of_four(&["s3"]), Leaving::Remove);
-        assert_eq!(of_four(&[]), Leaving::Rest);
+        let all: &[&str] = &["s0", "s1", "s2"];
+        let of_three = |coming: &[&str], stays| decided("s0", Fate::Gone, (all, coming, stays), Some(&three), true);
+        assert_eq!(of_three(&["s3"], false), Leaving::Remove);
+        assert_eq!(of_three(&[], true), Leaving::Remove);
+        assert_eq!(of_three(&[], false), Leaving::Rest);
     }
 
     #[test]
     fn a_teardown_that_was_cut_off_goes_on_and_touches_no_data() {
-        let servers = names(&["s0", "s1", "s2"]);
         let (leaving, gone) = (names(&["s1", "s2"]), names(&["s0"]));
         let nobody = BTreeSet::new();
         let members = peers(&[false, true, true]);
         let decided = |gone| {
             let run = InThisRun {
-                servers: &servers,
+                stays: false,
                 leaving: &leaving,
                 coming: &nobody,
                 gone,
@@ -325,7 +317,7 @@ mod tests {
             leaving in prop::collection::btree_set(0usize..9, 0..9),
             coming in prop::collection::btree_set(0usize..10, 0..2),
             gone in prop::collection::btree_set(0usize..9, 0..3),
-            more in 0usize..2,
+            stays in any::<bool>(),
             replaced in any::<bool>(),
         ) {
             let members = peers(&healthy);
@@ -333,7 +325,6 @@ mod tests {
             let named = |numbers: BTreeSet<usize>| -> BTreeSet<String> {
                 numbers.into_iter().map(|number| format!("s{number}")).collect()
             };
-            let servers = named((0..healthy.len() + more).chain([who]).collect());
             let (mut leaving, mut coming) = (named(leaving), named(coming));
             leaving.retain(|server| !coming.contains(server));
             coming.remove(&name);
@@ -342,16 +333,16 @@ mod tests {
                 leaving.insert(name.clone());
             }
             let gone = named(gone);
-            let run = InThisRun { servers: &servers, leaving: &leaving, coming: &coming, gone: &gone };
-            let ends = !replaced && coming.is_empty() && servers.is_subset(&leaving);
+            let run = InThisRun { stays, leaving: &leaving, coming: &coming, gone: &gone };
             let rest: Vec<_> = members.iter().filter(|peer| peer.name != name).collect();
             match decide(&name, fate, &run, Some(&members), true) {
                 Leaving::Remove => {
                     prop_assert!(rest.iter().filter(|peer| peer.healthy).count() >= quorum(rest.len()));
                 }
-                Leaving::StopAll => prop_assert!(ends && members.iter().all(|peer| leaving.contains(&peer.name))),
-                Leaving::Last => prop_assert!(ends && rest.is_empty()),
-                Leaving::Rest => prop_assert!(!ends && !replaced && coming.is_empty()),
+                Leaving::Rest => {
+                    prop_assert!(!replaced && !stays && coming.is_empty());
+                    prop_assert!(rest.iter().all(|peer| leaving.contains(&peer.name) || gone.contains(&peer.name)));
+                }
                 Leaving::RemoveGivenUp => prop_assert!(false, "nobody was given up"),
                 Leaving::Gone => prop_assert!(who >= healthy.len()),
                 Leaving::Refuse(_) => {}

@@ -74,7 +74,7 @@ pub struct ApplyRequest {
     pub planned: Value,
     /// The configuration, with write-only values; null for a delete.
     pub config: Value,
-    /// What plan gave (the state's own for a delete).
+    /// What plan gave.
     pub private: Vec<u8>,
 }
 
@@ -162,10 +162,10 @@ pub trait Resource: Send + Sync {
         }
     }
 
-    /// Says what a delete would mean.
-    async fn plan_destroy(&self, context: &Context, prior: &Value, private: &[u8]) -> Diagnostics {
-        let _ = (context, prior, private);
-        Diagnostics::new()
+    /// Says what a delete would mean, and what is to be given to it.
+    async fn plan_destroy(&self, context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        let _ = (context, prior);
+        (private, Diagnostics::new())
     }
 
     /// Makes it.

@@ -11,6 +11,8 @@ pub struct Departures {
     leaving: watch::Sender<HashMap<String, BTreeSet<String>>>,
     /// The members that are to be there.
     coming: Mutex<HashMap<String, BTreeSet<String>>>,
+    /// The tokens of clusters of which a plan says that they stay.
+    stay: Mutex<BTreeSet<String>>,
 }
 
 impl Default for Departures {
@@ -18,6 +20,7 @@ impl Default for Departures {
         Self {
             leaving: watch::Sender::new(HashMap::new()),
             coming: Mutex::default(),
+            stay: Mutex::default(),
         }
     }
 }
@@ -44,6 +47,17 @@ impl Departures {
     /// Those that are to leave a cluster so far.
     pub fn of(&self, token: &str) -> BTreeSet<String> {
         self.leaving.borrow().get(token).cloned().unwrap_or_default()
+    }
+
+    /// Notes that a cluster stays.
+    pub fn keep(&self, token: &str) {
+        let mut stay = self.stay.lock().unwrap_or_else(PoisonError::into_inner);
+        stay.insert(token.to_owned());
+    }
+
+    /// Whether it was said that a cluster stays.
+    pub fn stays(&self, token: &str) -> bool {
+        self.stay.lock().unwrap_or_else(PoisonError::into_inner).contains(token)
     }
 
     /// Those that are to be in a cluster so far.
@@ -88,5 +102,7 @@ mod tests {
         assert!(departures.coming("other").is_empty());
         departures.announce("t", "a1");
         assert!(departures.coming("t").is_empty());
+        departures.keep("t");
+        assert!(departures.stays("t") && !departures.stays("other"));
     }
 }

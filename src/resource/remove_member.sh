@@ -1,8 +1,36 @@
 # Needs binaries.sh and forget_retries.sh.
-# remove_member CLUSTER STAMP MODE [all]: stops the member of this cluster on this server and takes away what was installed
+# rest_member CLUSTER MODE: stops the member of this cluster on this server, and leaves everything of it where it is; whoever takes the
+# cluster away does to its data as MODE says. Prints `rests=yes` if there is data. A leader that looks for a successor is not waited for
+# long: every member of the cluster is being stopped.
+rest_member() {
+  etc=/etc/etcd/$1
+  unit=etcd-$1.service
+  [ -d "$etc" ] || return 0
+  if [ -f "/etc/systemd/system/$unit" ]; then
+    systemctl --quiet disable "$unit" 2>/dev/null || true
+    systemctl stop --no-block "$unit"
+    tries=0
+    while [ "$(systemctl show -p MainPID --value "$unit")" != 0 ] && [ $tries -lt 20 ]; do
+      tries=$((tries + 1))
+      sleep 0.05
+    done
+    # Nothing is lost: what etcd has acknowledged is on the disk.
+    systemctl kill --signal=KILL "$unit" 2>/dev/null || true
+    systemctl stop "$unit"
+    systemctl reset-failed "$unit" 2>/dev/null || true
+  fi
+  (umask 077; printf '%s\n' "$2" >"$etc/resting")
+  if [ -n "$(data_of "$1")" ]; then echo rests=yes; fi
+}
+# data_of CLUSTER: the data directory of its member on this server, if there is one that is not empty.
+data_of() {
+  data=
+  if [ -f "/etc/etcd/$1/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "/etc/etcd/$1/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
+  if [ -n "$data" ] && [ -n "$(ls -A "$data" 2>/dev/null)" ]; then printf '%s\n' "$data"; fi
+}
+# remove_member CLUSTER STAMP MODE: stops the member of this cluster on this server and takes away what was installed
 # for it: unit, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
-# (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat. With `all` every member
-# of the cluster is being stopped: a leader that looks for a successor then is not waited for long.
+# (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat.
 remove_member() {
   etc=/etc/etcd/$1
   unit=etcd-$1.service
@@ -15,16 +43,6 @@ remove_member() {
     account=$(sed -n 's/^User=//p' "$unit_file" | head -n 1)
     binaries=$(binaries_of "$unit")
     systemctl --quiet disable "$unit" 2>/dev/null || true
-    if [ "${4:-}" = all ]; then
-      systemctl stop --no-block "$unit"
-      tries=0
-      while [ "$(systemctl show -p MainPID --value "$unit")" != 0 ] && [ $tries -lt 20 ]; do
-        tries=$((tries + 1))
-        sleep 0.05
-      done
-      # Nothing is lost: what etcd has acknowledged is on the disk.
-      systemctl kill --signal=KILL "$unit" 2>/dev/null || true
-    fi
     systemctl stop "$unit"
     rm -f "$unit_file"
     systemctl daemon-reload
@@ -46,7 +64,7 @@ remove_member() {
   fi
   remove_unused "$binaries"
   rmdir /usr/local/lib/etcd 2>/dev/null || true
-  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/guard" "$etc/pki"
+  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/resting" "$etc/guard" "$etc/pki"
   rmdir /var/lib/etcd 2>/dev/null || true
   forget_retries "$1"
 }

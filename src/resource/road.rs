@@ -209,6 +209,19 @@ impl Road {
             .unwrap_or_default()
     }
 
+    /// Notes that a plan of this process has a cluster stay.
+    pub fn keeps_cluster(&self, token: &str) {
+        if let Ok(configured) = self.configured() {
+            configured.departures.keep(token);
+        }
+    }
+
+    /// Whether a plan of this process has a cluster stay. That of a destroy has none, and neither has that of another alias.
+    pub fn cluster_stays(&self, token: &str) -> bool {
+        self.configured()
+            .is_ok_and(|configured| configured.departures.stays(token))
+    }
+
     /// The members that are to be in a cluster, as far as this process was asked.
     pub fn coming(&self, token: &str) -> BTreeSet<String> {
         self.configured()

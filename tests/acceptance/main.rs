@@ -26,6 +26,7 @@ mod outside;
 mod partitions;
 mod plain;
 mod plain_faults;
+mod preflight;
 mod refusals;
 mod rolling;
 mod scaling;

@@ -167,8 +167,8 @@ impl Resource for Thing {
         }
     }
 
-    async fn plan_destroy(&self, _: &Context, _: &Value, _: &[u8]) -> Diagnostics {
-        Diagnostic::warning("It will be gone", "For ever.").into()
+    async fn plan_destroy(&self, _: &Context, _: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        (private, Diagnostic::warning("It will be gone", "For ever.").into())
     }
 
     async fn create(&self, context: &Context, request: ApplyRequest) -> ApplyResponse {

@@ -33,8 +33,8 @@ pub enum Why {
     Halted,
     /// A member that no state knows of runs where the cluster is to go.
     StillInUse,
-    /// The only data of the cluster is on a server that is to leave it.
-    LastData,
+    /// Data of a member that did not leave is on a server that is to go.
+    HoldsData,
     /// What the core says.
     Member(member::Refusal),
     Leaving(leaving::Refusal),

@@ -77,6 +77,14 @@ impl Establish {
         }
     }
 
+    /// A create, after the delete of one that could not be created.
+    pub fn replace(servers: &Servers, cleared: Servers) -> Self {
+        Self {
+            removed: cleared,
+            ..Self::new(Wish::Found, false, servers, &Servers::new(), servers)
+        }
+    }
+
     /// Whether anything was written.
     pub fn wrote(&self) -> bool {
         self.permits.is_some()
@@ -97,6 +105,14 @@ impl Establish {
     }
 
     fn decide(&mut self, world: &mut World, token: u32) -> Result<Outcome, Violation> {
+        if self.wish == Wish::Found {
+            for server in std::mem::take(&mut self.removed) {
+                let machine = &mut world.machines[server];
+                if machine.up && machine.log.is_none() {
+                    machine.clear();
+                }
+            }
+        }
         let servers = seen(world, &self.servers);
         let decision = match self.wish {
             Wish::Found => found(&token.to_string(), &servers),
@@ -129,7 +145,10 @@ impl Establish {
             return;
         }
         machine.view = self.servers.clone();
-        if self.permits == Some(true) {
+        if self.permits == Some(true) && machine.log.is_some() {
+            // Another run has founded it meanwhile.
+            self.failed = true;
+        } else if self.permits == Some(true) {
             machine.token = Some(token);
             if std::mem::take(&mut machine.cut) {
                 machine.go_down();
@@ -147,11 +166,12 @@ impl Establish {
         if !machine.up || machine.token.is_some_and(|other| other != token) {
             return Ok(None);
         }
-        if self.founded && machine.runs() {
+        let founded = self.founded || self.was_founded();
+        if founded && machine.runs() {
             return Ok(Some(Why::StillInUse));
         }
-        if self.wish != Wish::Delete && self.founded && machine.resting {
-            return Ok(Some(Why::LastData));
+        if founded && self.wish != Wish::Delete && machine.log.is_some() {
+            return Ok(Some(Why::HoldsData));
         }
         world.may_take_data(server)?;
         world.machines[server].clear();

@@ -18,6 +18,8 @@ pub struct Leave {
     /// The cluster as the member's state has it.
     servers: Servers,
     fate: Fate,
+    /// Whether the plan knew that the cluster stays.
+    stays: bool,
     turn: Turn,
     removing: Option<Survey>,
     polls: usize,
@@ -29,11 +31,12 @@ fn name(server: Server) -> String {
 }
 
 impl Leave {
-    pub fn new(server: Server, servers: &Servers, fate: Fate) -> Self {
+    pub fn new(server: Server, servers: &Servers, fate: Fate, stays: bool) -> Self {
         Self {
             server,
             servers: servers.clone(),
             fate,
+            stays,
             turn: Turn::default(),
             removing: None,
             polls: 0,
@@ -49,9 +52,9 @@ impl Leave {
         if let Some(survey) = &self.removing {
             return self.remove_from_list(survey.clone(), world);
         }
-        if self.fate == Fate::Gone && process.leaving.is_superset(&self.servers) {
+        if self.fate == Fate::Gone && !self.stays && process.leaving.is_superset(&self.servers) {
             world.note("stopped together");
-            return self.off_the_server(world, true);
+            return Ok(self.rest(world));
         }
         if self.polls > DEADLINE {
             return Ok(Outcome::Failed(Why::Late));
@@ -72,7 +75,7 @@ impl Leave {
         let members = survey.as_ref().map(|survey| self.peers(survey));
         let decided = |gone: &Servers| {
             let run = InThisRun {
-                servers: &names(&self.servers),
+                stays: self.stays,
                 leaving: &names(&process.leaving),
                 coming: &names(&process.coming),
                 gone: &names(gone),
@@ -116,16 +119,9 @@ impl Leave {
             }
             (Leaving::Rest, _) => {
                 world.note("left to rest");
-                let machine = &mut world.machines[self.server];
-                if machine.up {
-                    machine.end(Runs::Stopped);
-                    machine.enabled = false;
-                    machine.resting = machine.log.is_some();
-                }
-                Ok(Outcome::Done)
+                Ok(self.rest(world))
             }
-            (Leaving::StopAll | Leaving::Last, _) => self.off_the_server(world, true),
-            (Leaving::Gone | Leaving::Remove, _) => self.off_the_server(world, false),
+            (Leaving::Gone | Leaving::Remove, _) => self.off_the_server(world),
         }
     }
 
@@ -159,13 +155,14 @@ impl Leave {
         survey.list.iter().map(peer).collect()
     }
 
-    /// The other servers that hold no member, of those whose members nobody said are to leave.
+    /// The other servers that hold no member, or one that rests, of those whose members nobody said are to leave.
     fn gone(&self, process: &Process, world: &World) -> Servers {
         let others = self
             .servers
             .difference(&process.leaving)
             .filter(|other| **other != self.server);
-        let holds_none = |machine: &Machine| machine.up && !machine.runs() && machine.log.is_none();
+        let holds_none =
+            |machine: &Machine| machine.up && !machine.runs() && (machine.log.is_none() || machine.resting);
         others
             .copied()
             .filter(|other| holds_none(&world.machines[*other]))
@@ -174,11 +171,11 @@ impl Leave {
 
     fn remove_from_list(&mut self, survey: Survey, world: &mut World) -> Result<Outcome, Violation> {
         let Some(id) = survey.own else {
-            return self.off_the_server(world, false);
+            return self.off_the_server(world);
         };
         world.may_remove(survey.history, id, &survey, self.turn.is_locked())?;
         if world.remove(survey.history, id) {
-            return self.off_the_server(world, false);
+            return self.off_the_server(world);
         }
         if self.polls > DEADLINE {
             return Ok(Outcome::Failed(Why::Late));
@@ -187,16 +184,26 @@ impl Leave {
         Ok(Outcome::Goes)
     }
 
+    /// Stopped, with its data where it is.
+    fn rest(&self, world: &mut World) -> Outcome {
+        let machine = &mut world.machines[self.server];
+        if machine.up {
+            machine.end(Runs::Stopped);
+            machine.enabled = false;
+            machine.resting = machine.log.is_some();
+        }
+        world.unsettled = true;
+        Outcome::Done
+    }
+
     /// A server that can't be reached is left as it is, with a warning.
-    fn off_the_server(&self, world: &mut World, all: bool) -> Result<Outcome, Violation> {
-        if !world.teardown && world.listed().contains(&self.server) {
+    fn off_the_server(&self, world: &mut World) -> Result<Outcome, Violation> {
+        if world.listed().contains(&self.server) {
             return Err(format!("s{} has left, and is in the member list", self.server));
         }
         if world.machines[self.server].up {
             world.may_take_data(self.server)?;
             world.machines[self.server].remove_member();
-        } else if all && world.teardown {
-            world.may_take_data(self.server)?;
         }
         Ok(Outcome::Done)
     }

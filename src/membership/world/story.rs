@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::call::Why;
 use super::etcd::{Violation, World};
 use super::history::voters;
-use super::machine::{Process as Runs, Server, Servers, Wanted};
+use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
 use super::terraform::{Config, PlanRefused, Run, State};
 use crate::membership::{founding, leaving, member, quorum};
 
@@ -217,7 +217,11 @@ impl Stage {
             config.members.clone_from(&config.servers);
         }
         config.wanted.options += u32::from(act.roll);
-        config.wanted.minor = (config.wanted.minor + u64::from(act.upgrade)).min(7);
+        // The plan knows what members of the state run. What no state knows of and can't be reached, the user has to look after.
+        let behind = |machine: &Machine| machine.log.is_some_and(|log| log.minor < config.wanted.minor) && !machine.up;
+        if act.upgrade && !self.world.machines.iter().any(behind) {
+            config.wanted.minor = (config.wanted.minor + 1).min(7);
+        }
     }
 
     fn plan(&mut self, replace: &Servers, parallelism: usize, destroy: bool) -> Result<Run, PlanRefused> {
@@ -240,33 +244,27 @@ impl Stage {
         if act.twice && self.state.has_cluster() {
             runs.extend(self.plan(&Servers::new(), act.parallelism, false).ok());
         }
-        let mut over = 0;
+        let mut first_killed = false;
         for step in 0..STEPS {
             for (_, fault) in act.faults.iter().filter(|(when, _)| *when == step) {
                 self.happen(*fault);
             }
-            if act.stopped == Some(step) {
+            if act.stopped == Some(step) && !first_killed {
                 runs[0].stop();
             }
-            if act.killed == Some(step) {
+            if act.killed == Some(step) && !first_killed {
                 self.state = runs.remove(0).kill(&mut self.world);
+                first_killed = true;
                 if runs.is_empty() {
                     return Ok(());
                 }
-                over = 0;
-                continue;
             }
             self.pass_time()?;
             let which = self.world.chance.below(runs.len());
-            if runs[which].step(&mut self.world)? {
-                over += 1;
-            } else {
-                over = 0;
-            }
-            if over > 8 * runs.len() {
-                let first = runs.swap_remove(0);
-                if act.killed.is_none_or(|when| when > step) {
-                    self.state = first.state;
+            runs[which].step(&mut self.world)?;
+            if runs.iter().all(Run::is_nothing) {
+                if !first_killed {
+                    self.state = runs.swap_remove(0).state;
                 }
                 return Ok(());
             }
@@ -410,7 +408,8 @@ impl Stage {
     fn run(&mut self, mut run: Run) -> Result<Run, Violation> {
         for _ in 0..STEPS {
             self.pass_time()?;
-            if run.step(&mut self.world)? {
+            run.step(&mut self.world)?;
+            if run.is_nothing() {
                 return Ok(run);
             }
         }
@@ -421,6 +420,11 @@ impl Stage {
     fn is_whole(&self) -> Result<(), Violation> {
         let of = self.world.histories.iter().find(|of| of.led && !of.over);
         let Some(of) = of else {
+            // A founding waits for members that the configuration does not have yet.
+            let founders = self.world.histories.iter().map(|of| of.founders.len()).max();
+            if founders.is_some_and(|founders| self.config.members.len() < quorum(founders)) {
+                return Ok(());
+            }
             return Err("nothing is to be done, and there is no cluster".to_owned());
         };
         // There may be others: members whose create failed when they ran already, on servers that are to have none.
@@ -441,6 +445,8 @@ impl Stage {
     /// The whole cluster is destroyed, without questions.
     fn take_down(&mut self) -> Result<(), Violation> {
         self.world.teardown = true;
+        let known = self.state.members();
+        let lived = self.can_live();
         for _ in 0..4 {
             for _ in 0..24 {
                 self.world.settle()?;
@@ -453,11 +459,15 @@ impl Stage {
             if self.state.is_empty() {
                 return Ok(());
             }
-            // A founding that was cut off is brought to its end first.
+            // A founding that was cut off is brought to its end first. And without a quorum, processes that don't know what the others
+            // are asked for can't tell that everybody leaves.
             let founded = self.world.histories.iter().any(|of| of.led);
-            let unfounded = |why: &Why| !founded && *why == Why::Leaving(leaving::Refusal::NoQuorum);
-            // And a member on a server that is none of the cluster's is the user's to take away.
-            let strangers = self.world.listed().difference(&self.config.servers).next().is_some();
+            let blind = !founded || (self.processes > 1 && !lived);
+            let unfounded = |why: &Why| blind && *why == Why::Leaving(leaving::Refusal::NoQuorum);
+            // And members that no state knows of are the user's: taken over by an apply, or taken away.
+            let holds = |server: &Server| self.world.machines[*server].log.is_some();
+            let mut holding = (0..SERVERS).filter(holds).chain(self.world.listed());
+            let strangers = holding.any(|server| !known.contains(&server));
             let mut failed = run.failed.iter();
             if strangers || failed.any(|(_, why)| needs_another_wish(why) || unfounded(why)) {
                 return Ok(());
@@ -478,7 +488,7 @@ fn is_for_the_user(end: &End) -> bool {
 
 fn needs_another_wish(why: &Why) -> bool {
     match why {
-        Why::StillInUse | Why::LastData => true,
+        Why::StillInUse | Why::HoldsData => true,
         Why::Member(refusal) => matches!(refusal, member::Refusal::Skew { .. } | member::Refusal::Version { .. }),
         Why::Leaving(refusal) => matches!(refusal, leaving::Refusal::LastOne),
         Why::Founding(refusals) => refusals.contains(&founding::Refusal::PermitLost),

@@ -63,8 +63,14 @@ pub struct State {
 }
 
 impl State {
+    /// Whether it has a cluster that is not to be made anew.
     pub fn has_cluster(&self) -> bool {
-        self.cluster.is_some()
+        self.cluster.as_ref().is_some_and(|cluster| !cluster.tainted)
+    }
+
+    /// The members that it knows.
+    pub fn members(&self) -> Servers {
+        self.members.keys().copied().collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -259,9 +265,12 @@ impl Run {
             tainted: false,
             views_differ: false,
         };
-        let Some(before) = self.state.cluster.clone().filter(|before| !before.tainted) else {
+        let before = self.state.cluster.clone();
+        let Some(before) = before.clone().filter(|before| !before.tainted) else {
             self.token = token;
-            let create = Establish::new(Wish::Found, false, &config.servers, &Servers::new(), &config.servers);
+            // What could not be created is deleted first.
+            let cleared = before.map(|before| before.servers).unwrap_or_default();
+            let create = Establish::replace(&config.servers, cleared);
             self.todo.push(Planned::Cluster(create));
             return Ok(fresh);
         };
@@ -338,8 +347,8 @@ impl Run {
         server.map_or(0, |server| server % self.processes.len())
     }
 
-    /// One step of any call. Returns whether the run is at its end.
-    pub fn step(&mut self, world: &mut World) -> Result<bool, Violation> {
+    /// One step of any call.
+    pub fn step(&mut self, world: &mut World) -> Result<(), Violation> {
         let ready: Vec<usize> = (0..self.todo.len())
             .filter(|at| self.may_begin(&self.todo[*at]))
             .collect();
@@ -347,7 +356,10 @@ impl Run {
             let planned = self.todo.remove(ready[world.chance.below(ready.len())]);
             let (server, active) = match planned {
                 Planned::Delete(server, fate, servers) => {
-                    (Some(server), Active::Delete(server, Leave::new(server, &servers, fate)))
+                    // Only the process that planned the cluster knows that it stays.
+                    let stays = self.after.is_some() && self.process_of(Some(server)) == 0;
+                    let leave = Leave::new(server, &servers, fate, stays);
+                    (Some(server), Active::Delete(server, leave))
                 }
                 Planned::Cluster(establish) => (None, Active::Cluster(establish)),
                 Planned::Up(server, mut up, mut planned) => {
@@ -361,14 +373,14 @@ impl Run {
             };
             self.active.insert(self.next, (self.process_of(server), active));
             self.next += 1;
-            return Ok(false);
+            return Ok(());
         }
         if self.active.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         let which = world.chance.below(self.active.len());
         let Some((&call, (process, active))) = self.active.iter_mut().nth(which) else {
-            return Ok(true);
+            return Ok(());
         };
         let course: &mut dyn Call = match active {
             Active::Delete(_, leave) => leave,
@@ -381,7 +393,7 @@ impl Run {
         {
             self.conclude(done, outcome, world);
         }
-        Ok(false)
+        Ok(())
     }
 
     fn conclude(&mut self, done: Active, outcome: Outcome, world: &mut World) {

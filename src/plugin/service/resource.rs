@@ -171,12 +171,12 @@ impl Service {
         let block = Arc::clone(&entry);
         if proposed.is_null() {
             let task = move |provider: Arc<dyn Provider>, context| {
-                async move { block.block(&*provider).plan_destroy(&context, &prior, &private).await }.boxed()
+                async move { block.block(&*provider).plan_destroy(&context, &prior, private).await }.boxed()
             };
-            let diagnostics = self.run("PlanResourceChange", &request.type_name, task).await?;
+            let (private, diagnostics) = self.run("PlanResourceChange", &request.type_name, task).await?;
             return Ok(plan_resource_change::Response {
                 planned_state: request.proposed_new_state,
-                planned_private: request.prior_private,
+                planned_private: private.into(),
                 diagnostics: wire::diagnostics(diagnostics),
                 ..Default::default()
             });

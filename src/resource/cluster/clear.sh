@@ -1,18 +1,27 @@
 # Takes away what this provider made on the server for the cluster, if it is this cluster's. Given: cluster, token,
-# begin_mark, end_mark, stamp, running (`refuse`: a member that runs is left as it is). Data is kept aside. What belongs to another cluster of the name is left alone.
+# begin_mark, end_mark, stamp, members (`refuse`: a member that runs or holds data is left as it is; `refuse-running`: one that runs).
+# Data is kept aside, unless the member that rests there was to leave none. What belongs to another cluster of the name is left alone.
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ] && [ "$(cat "$etc/token")" != "$token" ]; then
   printf 'other=%s\n' "$(cat "$etc/token")"
   exit 0
 fi
-if [ "$running" = refuse ] && [ "$(systemctl is-active "etcd-$cluster.service" 2>/dev/null)" = active ]; then
+if [ "$members" != take ] && [ "$(systemctl is-active "etcd-$cluster.service" 2>/dev/null)" = active ]; then
   echo runs=yes
+  exit 0
+fi
+if [ "$members" = refuse ] && [ -n "$(data_of "$cluster")" ]; then
+  printf 'holds=%s\n' "$(data_of "$cluster")"
   exit 0
 fi
 edit_hosts /etc/hosts "$begin_mark" "$end_mark" '' >/dev/null
 # A create that was cut off may have left a member that no state knows of.
 if [ -d "$etc" ]; then
-  remove_member "$cluster" "$stamp" keep_data
+  if [ -f "$etc/resting" ]; then
+    remove_member "$cluster" "$stamp" "$(cat "$etc/resting")" >/dev/null
+  else
+    remove_member "$cluster" "$stamp" keep_data
+  fi
   rm -rf "/etc/etcd/$cluster"
   rmdir /etc/etcd 2>/dev/null || true
 fi

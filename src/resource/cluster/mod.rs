@@ -5,8 +5,10 @@ mod authorities;
 mod establishing;
 mod failure_domains;
 mod import;
+mod measured;
 pub mod model;
 pub mod plan;
+pub mod preflight;
 mod rotation;
 pub mod servers;
 
@@ -30,7 +32,7 @@ use crate::topology::{ClusterName, Topology};
 use async_trait::async_trait;
 use establishing::{Wish, establish};
 use model::ClusterModel;
-use servers::{Running, StepError, observe, on_each, seen};
+use servers::{Members, StepError, observe, on_each, seen};
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
@@ -47,7 +49,13 @@ impl ClusterResource {
     }
 
     /// Takes the cluster off the servers that left it. Their members have left before.
-    async fn clear_removed(&self, prior: &Value, cluster: &ClusterModel, within: Duration) -> Diagnostics {
+    async fn clear_removed(
+        &self,
+        prior: &Value,
+        cluster: &ClusterModel,
+        founded: bool,
+        within: Duration,
+    ) -> Diagnostics {
         let topology = model::topology(prior, &Path::root(), &mut Diagnostics::new());
         let (Ok(mut before), Some(topology)) = (to_model(prior), topology) else {
             return Diagnostics::new();
@@ -57,9 +65,8 @@ impl ClusterResource {
             return Diagnostics::new();
         }
         // A member that still runs there is one that no state knows of, and may have a vote that the others need.
-        let founded = prior.get("founding").as_str() == Some(plan::FOUNDED);
-        let running = if founded { Running::Refuse } else { Running::Stop };
-        self.clear(&before, &topology, within, running).await
+        let members = if founded { Members::Refuse } else { Members::Take };
+        self.clear(&before, &topology, within, members).await
     }
 
     async fn clear(
@@ -67,10 +74,10 @@ impl ClusterResource {
         cluster: &ClusterModel,
         topology: &Topology,
         within: Duration,
-        running: Running,
+        members: Members,
     ) -> Diagnostics {
         let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
-            servers::clear(&host, topology, cluster, running).await
+            servers::clear(&host, topology, cluster, members).await
         })
         .await;
         let mut diagnostics = Diagnostics::new();
@@ -83,6 +90,17 @@ impl ClusterResource {
                                       destroy`). Members that no state knows of are taken over by `terraform apply`.";
                         diagnostics.push(
                             Diagnostic::error(format!("The cluster is still in use on server {name}"), detail)
+                                .at(Path::of("servers").key(&name)),
+                        );
+                    }
+                    if let Some(directory) = cleared.holds {
+                        let detail = format!(
+                            "{directory} there holds the data of a member of this cluster, which did not leave it: the last one that ran, or \
+                             one that no state knows of. Bring server {name} back into `servers` with a member on it, apply, and take it out \
+                             when others have joined. If the data is not needed, move it away."
+                        );
+                        diagnostics.push(
+                            Diagnostic::error(format!("The cluster has data on server {name}"), detail)
                                 .at(Path::of("servers").key(&name)),
                         );
                     }
@@ -120,8 +138,8 @@ impl ClusterResource {
         let ApplyRequest {
             prior,
             planned,
+            config,
             private,
-            ..
         } = request;
         let mut diagnostics = Diagnostics::new();
         let topology = model::topology(&planned, &Path::root(), &mut diagnostics);
@@ -151,9 +169,13 @@ impl ClusterResource {
         };
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
-        let established = establish(&self.road, &cluster, &topology, &wish, within).await;
+        let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
+        let established = establish(&self.road, &cluster, &topology, &wish, fresh, within).await;
         diagnostics.append(established.diagnostics);
-        if !established.wrote {
+        if established.wrote {
+            let found = &established.findings;
+            diagnostics.append(measured::complete(&mut state, &prior, found, &topology, &config));
+        } else {
             return ApplyResponse {
                 state: prior,
                 private,
@@ -175,7 +197,8 @@ impl ClusterResource {
             );
         }
         if !prior.is_null() {
-            diagnostics.append(self.clear_removed(&prior, &cluster, within).await);
+            let founded = established.founded || prior.get("founding").as_str() == Some(plan::FOUNDED);
+            diagnostics.append(self.clear_removed(&prior, &cluster, founded, within).await);
         }
         ApplyResponse {
             state,
@@ -193,7 +216,7 @@ impl ClusterResource {
         unwritten: &BTreeSet<String>,
     ) -> (Value, Diagnostics) {
         let observed = on_each(&self.road, &cluster.servers, READ, false, |name, host| async move {
-            observe(&host, topology, name).await
+            observe(&host, topology, name, None).await
         })
         .await;
         let mut diagnostics = Diagnostics::new();
@@ -299,12 +322,15 @@ impl Resource for ClusterResource {
             Attribute::string("domain").or_computed().use_state().requires_replace().describe(
                 "The domain of its members' names, which only its own servers know. Default: `<name>.etcd.internal`.",
             ),
-            Attribute::number("heartbeat_interval").default(i64::from(plan::HEARTBEAT)).describe(
-                "etcd's heartbeat interval in ms, about the longest round trip between members. Default: 100.",
+            Attribute::number("heartbeat_interval").or_computed().use_state().describe(
+                "etcd's heartbeat interval in ms. Default: the longest round trip between servers that the preflight measured, 100 at \
+                 least.",
             ),
-            Attribute::number("election_timeout").default(i64::from(plan::ELECTION)).describe(
-                "etcd's election timeout in ms, ten times the longest round trip or more. Default: 1000.",
+            Attribute::number("election_timeout").or_computed().use_state().describe(
+                "etcd's election timeout in ms. Default: ten times the longest round trip between servers that the preflight \
+                 measured, 1000 at least.",
             ),
+            preflight::attribute(),
             Attribute::string("id").computed().use_state().describe("The name."),
             Attribute::map_of("members", vec![
                 Attribute::string("peer_url").computed().describe("The peer URL of its member, the same everywhere."),
@@ -340,12 +366,13 @@ impl Resource for ClusterResource {
                 "How far the authorities have been replaced: `trusting` and `trusted` (members get to trust both, or do), `issuing` \
                  and `issued` (certificates get issued by the new ones, or are). Null when nothing is being replaced.",
             ),
-            timeouts::attribute(&[
-                ("create", "How long to wait for servers. Default: `1m`."),
-                ("update", "How long to wait for servers. Default: `1m`."),
-                ("delete", "How long to wait for servers. Default: `20s`."),
-            ]),
         ]);
+        attributes.extend(measured::attributes());
+        attributes.extend([timeouts::attribute(&[
+            ("create", "How long to wait for servers. Default: `1m`."),
+            ("update", "How long to wait for servers. Default: `1m`."),
+            ("delete", "How long to wait for servers. Default: `20s`."),
+        ])]);
         Schema {
             version: 0,
             description: "An etcd cluster whose servers may stand in different networks. It computes by which address \
@@ -375,6 +402,12 @@ impl Resource for ClusterResource {
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
         let (planned, diagnostics) = plan::refine(&request.prior, request.planned, &request.config);
+        // The plans of its members come after this one, and a member that is to leave is told of it.
+        if let (Some(before), Some(after)) = (request.prior.get("token").as_str(), planned.get("token").as_str())
+            && before == after
+        {
+            self.road.keeps_cluster(after);
+        }
         PlanResponse {
             planned,
             requires_replace: tls_switched(&request.prior, &request.config),
@@ -425,8 +458,8 @@ impl Resource for ClusterResource {
         let topology = model::topology(&request.prior, &Path::root(), &mut diagnostics);
         if let (Ok(cluster), Some(topology)) = (to_model(&request.prior), topology) {
             let founded = request.prior.get("founding").as_str() == Some(plan::FOUNDED);
-            let running = if founded { Running::Refuse } else { Running::Stop };
-            diagnostics.append(self.clear(&cluster, &topology, within, running).await);
+            let members = if founded { Members::RefuseRunning } else { Members::Take };
+            diagnostics.append(self.clear(&cluster, &topology, within, members).await);
         }
         let state = if diagnostics.has_errors() {
             request.prior

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 
 use super::model::ClusterModel;
-use crate::host::{FileSpec, Host, Output, Placement, RunError, Script};
+use super::preflight::Preflight;
+use crate::host::{ClockOffset, FileSpec, Host, Output, Placement, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
@@ -57,22 +58,36 @@ pub struct Observation {
     pub holding: Holding,
     /// Whether a process of its member runs.
     pub runs: bool,
+    /// Its clock against ours.
+    pub clock: Option<ClockOffset>,
+    /// Whether it answers a preflight: what kind of machine it is, or why it does not. `None` where it was not to.
+    pub listening: Option<Result<String, String>>,
     /// The addresses that the names of the servers have on this one. What else is in its block is under the name that it
     /// has there.
     pub addresses: BTreeMap<String, String>,
 }
 
-/// Observes one server. Changes nothing.
+/// Observes one server. Changes nothing; with a preflight, it listens for that from now on.
 ///
 /// # Errors
 /// If the script can't run.
-pub async fn observe(host: &Host, topology: &Topology, server: &str) -> Result<Observation, RunError> {
+pub async fn observe(
+    host: &Host,
+    topology: &Topology,
+    server: &str,
+    preflight: Option<&Preflight<'_>>,
+) -> Result<Observation, RunError> {
     let cluster = topology.cluster();
     let ports = topology
         .find(server)
         .map(|(_, server)| format!("{} {}", server.peer_port, server.client_port))
         .unwrap_or_default();
-    let script = Script::new("observing the server")
+    let mut script = Script::new("observing the server");
+    if let Some(preflight) = preflight {
+        // What an earlier one left has the port.
+        script = preflight.ending(script);
+    }
+    script = script
         .set("cluster", cluster.as_str())
         .set("ports", ports)
         .set("begin_mark", hosts_block::begin_mark(cluster))
@@ -80,11 +95,16 @@ pub async fn observe(host: &Host, topology: &Topology, server: &str) -> Result<O
         .line(include_str!("../ports.sh"))
         .line(include_str!("../await_start.sh"))
         .line(include_str!("observe.sh"));
-    let output = host.run_checked(&script).await?;
-    Ok(observation(&output, topology))
+    if let Some(preflight) = preflight {
+        script = preflight.listen(script, server);
+    }
+    let output = host
+        .run_checked(&script.line("echo \"date_last=$(date +%s.%N)\""))
+        .await?;
+    Ok(observation(&output, topology, SystemTime::now()))
 }
 
-fn observation(output: &Output, topology: &Topology) -> Observation {
+fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Observation {
     let names: BTreeMap<String, &ServerName> = topology
         .servers()
         .keys()
@@ -118,9 +138,13 @@ fn observation(output: &Output, topology: &Topology) -> Observation {
         ports_taken,
     };
     let runs = output.value("pid").is_some_and(|pid| pid != "0");
+    let listening = output.value("listening").map(|machine| Ok(machine.to_owned()));
+    let silent = output.value("not-listening").map(|why| Err(why.to_owned()));
     Observation {
         holding,
         runs,
+        clock: ClockOffset::of(output, received),
+        listening: listening.or(silent),
         addresses,
     }
 }
@@ -142,13 +166,14 @@ pub fn seen(observations: &Each<Observation>) -> BTreeMap<String, Seen> {
 /// Writes one server's view into its hosts file and, where it is to found, leaves the permit.
 ///
 /// # Errors
-/// If the script fails: the hosts file can't be edited, or the disk is full.
+/// If the script fails: the hosts file can't be edited, the disk is full, or another run has founded the cluster meanwhile.
 pub async fn prepare(
     host: &Host,
     topology: &Topology,
     server: &str,
     token: &str,
     permit: bool,
+    preflight: Option<&Preflight<'_>>,
 ) -> Result<(), RunError> {
     let cluster = topology.cluster();
     let view = ServerName::parse(server)
@@ -162,10 +187,15 @@ pub async fn prepare(
         .set("end_mark", hosts_block::end_mark(cluster))
         .set("block", hosts_block::render(cluster, &lines))
         .set("directory", &directory)
+        .set("data", format!("/var/lib/etcd/{cluster}"))
         .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
+    if let Some(preflight) = preflight {
+        script = preflight.ending(script);
+    }
     if permit {
         // The token first: a permit never stands without it.
         script = script
+            .line(include_str!("not_founded.sh"))
             .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             .line("sync \"$directory\"")
@@ -186,13 +216,25 @@ pub fn root_file(path: String, contents: &str) -> FileSpec {
     }
 }
 
-/// What becomes of a member that runs on a server which is cleared.
+/// What becomes of a member on a server which is cleared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Running {
-    /// It is left as it is: it belongs to a cluster that was founded.
+pub enum Members {
+    /// It is left as it is if it runs or holds data: it is a member of a cluster that was founded, and that stays.
     Refuse,
+    /// It is left as it is if it runs: it is a member of a cluster that was founded.
+    RefuseRunning,
     /// It is stopped, and its data kept aside.
-    Stop,
+    Take,
+}
+
+impl Members {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::RefuseRunning => "refuse-running",
+            Self::Take => "take",
+        }
+    }
 }
 
 /// What clearing up found.
@@ -200,6 +242,8 @@ pub enum Running {
 pub struct Cleared {
     /// A member of the cluster runs, and was to be left as it is.
     pub runs: bool,
+    /// Its data, which was to be left as it is.
+    pub holds: Option<String>,
     /// The token of another cluster of this name, which was left alone.
     pub other: Option<String>,
     /// Where data was kept.
@@ -214,7 +258,7 @@ pub async fn clear(
     host: &Host,
     topology: &Topology,
     cluster: &ClusterModel,
-    running: Running,
+    members: Members,
 ) -> Result<Cleared, RunError> {
     let name = topology.cluster();
     let script = Script::new("taking the cluster off the server")
@@ -224,7 +268,7 @@ pub async fn clear(
         .set("begin_mark", hosts_block::begin_mark(name))
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
-        .set("running", if running == Running::Refuse { "refuse" } else { "stop" })
+        .set("members", members.word())
         .line(include_str!("../binaries.sh"))
         .line(include_str!("../forget_retries.sh"))
         .line(include_str!("../remove_member.sh"))
@@ -232,6 +276,7 @@ pub async fn clear(
     let output = host.run_checked(&script).await?;
     Ok(Cleared {
         runs: output.value("runs").is_some(),
+        holds: output.value("holds").map(str::to_owned),
         other: output.value("other").map(str::to_owned),
         kept: output.value("kept").map(str::to_owned),
     })

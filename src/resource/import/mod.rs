@@ -15,10 +15,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::host::Script;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
-use crate::resource::cluster::plan::{ELECTION, HEARTBEAT};
 use crate::resource::cluster::servers::on_each;
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
+use crate::topology::timing;
 
 /// How long a server may take to answer.
 const READ: Duration = Duration::from_secs(20);
@@ -219,8 +219,14 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         ("tls", tls),
         ("token", token.into()),
         ("domain", domain.into()),
-        ("heartbeat_interval", number("heartbeat-interval", HEARTBEAT)),
-        ("election_timeout", number("election-timeout", ELECTION)),
+        (
+            "heartbeat_interval",
+            number("heartbeat-interval", timing::DEFAULT.heartbeat_ms),
+        ),
+        (
+            "election_timeout",
+            number("election-timeout", timing::DEFAULT.election_ms),
+        ),
         ("founders", founders.into()),
         ("certificate_authorities", authorities),
         ("adopted_from", adopted_from.into()),

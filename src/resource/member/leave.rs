@@ -22,7 +22,7 @@ use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide
 use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
-use crate::resource::cluster::servers::{root_file, stamp};
+use crate::resource::cluster::servers::stamp;
 use crate::resource::road::{Road, RoadError};
 use crate::topology::Topology;
 
@@ -48,6 +48,8 @@ pub struct Leave<'a> {
     pub layout: &'a Layout,
     /// Whether another one is to come in its place.
     pub fate: Fate,
+    /// Whether the plan knew that the cluster stays.
+    pub stays: bool,
     /// It must have left by then.
     pub deadline: Instant,
 }
@@ -106,9 +108,7 @@ impl Leave<'_> {
     fn left_behind(&self, how: &Leaving, error: &RoadError) -> Diagnostic {
         let (name, cluster) = (&self.member.server, &self.member.cluster.name);
         let outcome = match how {
-            Leaving::StopAll | Leaving::Last | Leaving::Rest => {
-                "Nothing of its cluster stays, and if its etcd runs, it was not stopped."
-            }
+            Leaving::Rest => "Nothing of its cluster stays, and if its etcd runs, it was not stopped.",
             _ => "It is in its cluster no longer. If its etcd runs, it stops when it hears of that from the others.",
         };
         let detail = format!(
@@ -137,8 +137,8 @@ impl Leave<'_> {
         };
         let together = async {
             match self.fate {
-                Fate::Gone => self.road.all_leave(self.member.cluster.token(), &servers).await,
-                Fate::Replaced => std::future::pending().await,
+                Fate::Gone if !self.stays => self.road.all_leave(self.member.cluster.token(), &servers).await,
+                _ => std::future::pending().await,
             }
         };
         let way = tokio::select! {
@@ -158,12 +158,12 @@ impl Leave<'_> {
         let patience = Instant::now() + PATIENCE;
         loop {
             let mut turn = match self.way().await? {
-                Way::Together => return Ok((Leaving::StopAll, None)),
+                Way::Together => return Ok((Leaving::Rest, None)),
                 Way::Alone(turn) => turn,
             };
             match self.alone(host, &mut turn).await {
                 // Nobody stays who could want one, or answer.
-                Ok(how @ (Leaving::StopAll | Leaving::Last | Leaving::Rest)) => {
+                Ok(how @ Leaving::Rest) => {
                     turn.end().await;
                     return Ok((how, None));
                 }
@@ -225,18 +225,22 @@ impl Leave<'_> {
         }
         let token = self.member.cluster.token();
         let (leaving, coming) = (self.road.leaving(token), self.road.coming(token));
-        let servers = self.member.cluster.servers.keys().cloned().collect();
         let peers = survey.as_ref().map(|survey| peers(survey, self.topology));
+        let others = self
+            .member
+            .cluster
+            .servers
+            .keys()
+            .filter(|name| **name != self.member.server);
+        let others: Vec<&String> = others.filter(|name| !leaving.contains(*name)).collect();
         let decided = |gone: &BTreeSet<String>| {
             let run = InThisRun {
-                servers: &servers,
+                stays: self.stays,
                 leaving: &leaving,
                 coming: &coming,
                 gone,
             };
-            let others_run = servers
-                .iter()
-                .any(|name| *name != self.member.server && !leaving.contains(name) && !gone.contains(name));
+            let others_run = others.iter().any(|name| !gone.contains(*name));
             decide(&self.member.server, self.fate, &run, peers.as_deref(), others_run)
         };
         let mut decision = decided(&BTreeSet::new());
@@ -303,7 +307,7 @@ impl Leave<'_> {
         (None, None)
     }
 
-    /// The other servers that hold no member, of those whose members nobody said are to leave.
+    /// The other servers that hold no member, or one that rests, of those whose members nobody said are to leave.
     async fn gone(&self, leaving: &BTreeSet<String>) -> BTreeSet<String> {
         let others = self.member.cluster.servers.iter();
         let others = others.filter(|(name, _)| **name != self.member.server && !leaving.contains(*name));
@@ -311,7 +315,7 @@ impl Leave<'_> {
             let host = self.road.connect(server, QUESTION, false).await.ok()?;
             let seen = self.observe(&host, false).await.ok()?;
             // One that is stopped has its vote still.
-            let holds = seen.service == Service::Running || seen.data == Data::Member;
+            let holds = seen.service == Service::Running || (seen.data == Data::Member && !seen.resting);
             (!holds).then(|| name.clone())
         });
         join_all(asked).await.into_iter().flatten().collect()
@@ -319,46 +323,34 @@ impl Leave<'_> {
 
     /// What becomes of the member on its server.
     async fn off_the_server(&self, host: &Host, how: &Leaving) -> Result<Diagnostics, RunError> {
+        let mode = self.member.on_destroy.as_deref().unwrap_or("keep_data");
+        let script = Script::new("taking the member off the server")
+            .set("cluster", &self.member.cluster.name)
+            .set("stamp", stamp())
+            .set("mode", mode)
+            .line(include_str!("../binaries.sh"))
+            .line(include_str!("../forget_retries.sh"))
+            .line(include_str!("../remove_member.sh"));
         if *how != Leaving::Rest {
-            return self
-                .remove(host, *how == Leaving::StopAll)
-                .await
-                .map(|()| Diagnostics::new());
+            let script = script.line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");
+            return host.run_checked(&script).await.map(|_| Diagnostics::new());
         }
-        self.rest(host).await?;
+        let output = host
+            .run_checked(&script.line("rest_member \"$cluster\" \"$mode\""))
+            .await?;
+        let leaving = self.road.leaving(self.member.cluster.token());
         let (name, cluster) = (&self.member.server, &self.member.cluster.name);
+        if output.value("rests").is_none() || self.member.cluster.servers.keys().all(|name| leaving.contains(name)) {
+            return Ok(Diagnostics::new());
+        }
         let detail = format!(
-            "It was the last member of the cluster {cluster} that took part in it, and the cluster has servers of which nobody said that \
-             they are to go. So it was stopped, and its data stays in {data}. A member on {name} goes on from there: until it is back in \
-             the configuration, no other one has a cluster to join. If the cluster is to end, destroy it.",
+            "Nobody else of the cluster {cluster} was left, so it was stopped, and its data stays in {data}. If the cluster is being \
+             destroyed, that takes it away. If not, bring the member on {name} back into the configuration: it goes on from there, and \
+             until then no other one has a cluster to join.",
             data = self.layout.data_dir(),
         );
         let summary = format!("The cluster {cluster} rests on server {name}");
         Ok(Diagnostic::warning(summary, detail).at(Path::of("server")).into())
-    }
-
-    /// Stops the member, and leaves everything of it where it is.
-    async fn rest(&self, host: &Host) -> Result<(), RunError> {
-        let mode = self.member.on_destroy.as_deref().unwrap_or("keep_data");
-        let script = Script::new("stopping the member")
-            .set("unit", self.layout.unit_name())
-            .write_file(&root_file(self.layout.resting().to_string(), mode))
-            .line("systemctl --quiet disable \"$unit\" 2>/dev/null || true\nsystemctl stop \"$unit\"");
-        host.run_checked(&script).await.map(drop)
-    }
-
-    /// Stops the member and takes it off the server.
-    async fn remove(&self, host: &Host, all: bool) -> Result<(), RunError> {
-        let script = Script::new("taking the member off the server")
-            .set("cluster", &self.member.cluster.name)
-            .set("stamp", stamp())
-            .set("mode", self.member.on_destroy.as_deref().unwrap_or("keep_data"))
-            .line(include_str!("../binaries.sh"))
-            .line(include_str!("../forget_retries.sh"))
-            .line(include_str!("../remove_member.sh"))
-            .set("all", if all { "all" } else { "" })
-            .line("remove_member \"$cluster\" \"$stamp\" \"$mode\" \"$all\"");
-        host.run_checked(&script).await.map(drop)
     }
 }
 

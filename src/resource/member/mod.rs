@@ -66,6 +66,8 @@ const UNVERIFIED: &[u8] = b"unverified";
 /// Kept beside the plan of a member that is to be created. Terraform passes it to the delete of the one that it replaces too, and so
 /// tells a member that comes again from one that leaves for good.
 const CREATED: &[u8] = b"created";
+/// What comes before that in the plan of a delete where the cluster stays.
+const STAYS: &[u8] = b"cluster stays;";
 /// Kept beside the state of a member whose server could not be reached when its view of the others changed.
 const UNREACHED: &[u8] = b"unreached";
 
@@ -461,6 +463,13 @@ impl Resource for MemberResource {
         }
     }
 
+    async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        let token = prior.at(&["cluster", "token"]).as_str();
+        let stays = token.is_some_and(|token| self.road.cluster_stays(token));
+        let private = if stays { [STAYS, &private].concat() } else { private };
+        (private, Diagnostics::new())
+    }
+
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
         let unreached = request.private == UNREACHED;
         let (state, diagnostics) = self.refresh(request.state, unreached).await;
@@ -483,6 +492,11 @@ impl Resource for MemberResource {
 
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.prior, "delete", DELETE);
+        let (stays, private) = match request.private.strip_prefix(STAYS) {
+            Some(private) => (true, private.to_vec()),
+            None => (false, request.private),
+        };
+        let replaced = private == CREATED;
         let diagnostics = match whole(&request.prior) {
             Ok(whole) if drift::is_to_be_adopted(&request.prior) => not_ours(&whole.member).into(),
             Ok(whole) => {
@@ -491,11 +505,8 @@ impl Resource for MemberResource {
                     member: &whole.member,
                     topology: &whole.topology,
                     layout: &whole.layout,
-                    fate: if request.private == CREATED {
-                        Fate::Replaced
-                    } else {
-                        Fate::Gone
-                    },
+                    fate: if replaced { Fate::Replaced } else { Fate::Gone },
+                    stays,
                     deadline: Instant::now() + within,
                 };
                 leave.run().await
@@ -508,11 +519,7 @@ impl Resource for MemberResource {
             Value::Null
         };
         // What tells a replacement is the plan's, and not to be kept.
-        let private = if request.private == CREATED {
-            Vec::new()
-        } else {
-            request.private
-        };
+        let private = if replaced { Vec::new() } else { private };
         ApplyResponse {
             state,
             private,

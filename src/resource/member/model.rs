@@ -138,6 +138,8 @@ pub fn schema() -> Schema {
         Attribute::number("heartbeat_interval").describe("etcd's heartbeat interval in ms."),
         Attribute::number("election_timeout").describe("etcd's election timeout in ms."),
         Attribute::list("founders", Type::String).describe("The servers that found the cluster."),
+        Attribute::map("source_addresses", Type::List(Box::new(Type::String)))
+            .describe("Addresses that servers were seen to come from, and that are none of their own."),
         Attribute::string("adopted_from").describe("The service that ran its members before this provider did."),
         Attribute::object("certificate_authorities", cluster::authority_attributes(true))
             .describe("Its certificate authorities. Private keys are write-only: never in this resource's state."),

@@ -30,6 +30,8 @@ pub struct Seen {
     pub adopting: bool,
     /// What its former service is to it, if there is one of that name.
     pub former: Option<FormerService>,
+    /// Whether it was stopped when nobody of its cluster was left, with its data in place.
+    pub resting: bool,
     /// Whether the service starts at boot.
     pub enabled: bool,
     /// The file that the running process was started from.
@@ -167,6 +169,7 @@ pub fn seen(output: &Output) -> Seen {
         former: (output.value("former.LoadState") == Some("loaded")).then(|| FormerService {
             runs: output.value("former.MainPID").is_some_and(|pid| pid != "0"),
         }),
+        resting: output.value("resting").is_some(),
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
         running: text("running").filter(|version| !version.is_empty()),

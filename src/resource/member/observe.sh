@@ -13,6 +13,7 @@ fi
 if [ -f "/etc/sysctl.d/60-etcd-$cluster.conf" ]; then
   printf 'tcp-retries2=%s\n' "$(cat /proc/sys/net/ipv4/tcp_retries2)"
 fi
+if [ -f "$etc/resting" ]; then echo resting=yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.
 content=empty

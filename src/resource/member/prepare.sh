@@ -6,3 +6,4 @@ fi
 mkdir -p "$directory" "$pki"
 chown root:"$user" "$directory" "$pki"
 chmod 0750 "$directory" "$pki"
+rm -f "$directory/resting"

@@ -279,6 +279,10 @@ impl Builder {
 
     /// Makes the router of `to`'s site drop what comes from `from` for a TCP port of `to`. Answers to what `to` dials get through.
     pub(crate) fn close_port(&self, from: &HostSpec, to: &HostSpec, port: u16) -> Result<()> {
+        self.drop_at(from, to, &format!("tcp dport {port}"))
+    }
+
+    fn drop_at(&self, from: &HostSpec, to: &HostSpec, what: &str) -> Result<()> {
         let router = namespace(&self.prefix, &router_of(self.site_named(&to.site)?));
         let outgoing = match (from.egress, &from.public) {
             (Some(address), _) => address,
@@ -287,7 +291,7 @@ impl Builder {
         };
         let rules = format!(
             "table ip closed {{ chain through {{ type filter hook forward priority filter - 1;\n\
-             ip saddr {outgoing} ip daddr {} tcp dport {port} drop;\n}}\n}}\n",
+             ip saddr {outgoing} ip daddr {} {what} drop;\n}}\n}}\n",
             to.private
         );
         must(in_namespace(&router, "nft").args(["-f", "-"]), &rules).map(drop)
@@ -300,6 +304,11 @@ impl Builder {
         let rules = "table ip forgotten\ndelete table ip forgotten\ntable ip forgotten {\n\
                      chain through { type filter hook forward priority filter - 2;\nct state new ct mark set 1;\nct mark != 1 drop;\n}\n}\n";
         must(in_namespace(&router, "nft").args(["-f", "-"]), rules).map(drop)
+    }
+
+    /// Makes the router of `to`'s site drop, in silence, whatever comes from `from` in packets of more than so many bytes.
+    pub(crate) fn drop_larger(&self, from: &HostSpec, to: &HostSpec, bytes: u16) -> Result<()> {
+        self.drop_at(from, to, &format!("meta length > {bytes}"))
     }
 
     /// Opens everything again that was closed at the router of the host's site.

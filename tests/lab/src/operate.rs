@@ -126,6 +126,13 @@ impl Lab {
         self.spec.forget_connections(self.spec.site_named(site)?)
     }
 
+    /// Drops what `from` sends to `to` in packets of more than so many bytes, without a word to the sender: a tunnel on the way with
+    /// a smaller MTU, and a firewall that lets no ICMP through.
+    pub fn drop_larger(&self, from: &str, to: &str, bytes: u16) -> Result<()> {
+        let (from, to) = (self.spec.host_named(from)?, self.spec.host_named(to)?);
+        self.spec.drop_larger(from, to, bytes)
+    }
+
     /// Opens all ports again that were closed at the site of this host.
     pub fn open_ports(&self, host: &str) -> Result<()> {
         self.spec.open_ports(self.spec.host_named(host)?)
