@@ -31,6 +31,8 @@ pub struct Sight {
     pub movable: bool,
     /// Folders above it that another user can't pass through, and that are not the member's to open.
     pub closed: Vec<String>,
+    /// Units that are active, and would be stopped with the service or start it again.
+    pub tied: Vec<String>,
     /// Whether the service of this provider's runs it.
     pub ours: bool,
 }
@@ -46,7 +48,7 @@ pub async fn look(host: &Host, cluster: &str, service: &str) -> Result<Sight, Ru
         .line(include_str!("report_text.sh"))
         .line(include_str!("former.sh"));
     let mut sight = sight(&host.run_checked(&script).await?);
-    let Ok(options) = sight.started_with.options() else {
+    let (Ok(options), Some(_)) = (sight.started_with.options(), &sight.executable) else {
         return Ok(sight);
     };
     let name = options.get("name").map_or("default", String::as_str);
@@ -83,6 +85,7 @@ fn sight(output: &Output) -> Sight {
         data: None,
         movable: false,
         closed: Vec::new(),
+        tied: output.values("tied").map(str::to_owned).collect(),
         ours: output.value("ours").is_some(),
     }
 }
@@ -110,7 +113,14 @@ impl Sight {
             .map_err(|error| vec![format!("its configuration file is no YAML ({error})")])?;
         let former = Former::of(&options, &version)
             .map_err(|obstacles| obstacles.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let obstacles = misplaced(&former, server);
+        let mut obstacles = misplaced(&former, server);
+        if !self.ours && !self.tied.is_empty() {
+            obstacles.push(format!(
+                "{service} can't be stopped alone: {} would be stopped with it, or start it again (RequiredBy, BoundBy, ConsistsOf or \
+                 TriggeredBy in `systemctl show {service}`). Untie them first, as with Wants in place of Requires",
+                self.tied.join(", ")
+            ));
+        }
         if obstacles.is_empty() {
             Ok((former, version))
         } else {
@@ -167,4 +177,115 @@ fn misplaced(former: &Former, server: &ServerModel) -> Vec<String> {
         }
     }
     obstacles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight() -> Sight {
+        let words = "etcd --name n1 --data-dir /srv/etcd --listen-peer-urls http://10.0.0.11:2380 \
+                     --listen-client-urls http://10.0.0.11:2379";
+        Sight {
+            loaded: true,
+            executable: Some("/usr/bin/etcd".into()),
+            version: "3.5.30".into(),
+            started_with: StartedWith {
+                arguments: words.split_whitespace().map(str::to_owned).collect(),
+                ..StartedWith::default()
+            },
+            data: Some("/srv/etcd".into()),
+            ..Sight::default()
+        }
+    }
+
+    fn server() -> ServerModel {
+        ServerModel {
+            name: "a1".into(),
+            network: "a".into(),
+            private_address: "10.0.0.11".into(),
+            public_address: None,
+            egress_addresses: None,
+            peer_port: 2380,
+            client_port: 2379,
+            ssh: None,
+            host_key: None,
+        }
+    }
+
+    fn said(sight: &Sight, server: &ServerModel) -> String {
+        sight.member("etcd.service", server).unwrap_err().join("; ")
+    }
+
+    #[test]
+    fn what_a_server_shows_is_a_member_or_says_why_not() {
+        let (former, version) = sight().member("etcd.service", &server()).unwrap();
+        assert!(!former.tls && version.to_string() == "3.5.30");
+        let none = Sight::default();
+        assert_eq!(said(&none, &server()), "there is no service etcd.service");
+        let stopped = Sight { loaded: true, ..none };
+        assert_eq!(said(&stopped, &server()), "the service etcd.service does not run");
+        let other = Sight {
+            version: String::new(),
+            ..sight()
+        };
+        assert!(said(&other, &server()).contains("runs /usr/bin/etcd, which does not say that it is etcd"));
+        let old = Sight {
+            version: "3.3.27".into(),
+            ..sight()
+        };
+        assert!(said(&old, &server()).contains("too old"));
+        let tied = Sight {
+            tied: vec!["kube-apiserver.service".into()],
+            ..sight()
+        };
+        assert!(said(&tied, &server()).contains("kube-apiserver.service would be stopped with it"));
+        let elsewhere = ServerModel {
+            client_port: 4001,
+            private_address: "10.0.0.12".into(),
+            ..server()
+        };
+        let said = said(&sight(), &elsewhere);
+        assert!(
+            said.contains("for clients on port 2379, and the server's client_port is 4001"),
+            "{said}"
+        );
+        assert!(
+            said.contains("for peers neither on the server's private_address 10.0.0.12"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn data_stays_or_is_renamed_or_neither_in_words() {
+        let cluster = ClusterName::parse("main").unwrap();
+        assert_eq!(sight().data_dir(&cluster).as_deref(), Ok("/srv/etcd"));
+        let shared = Sight {
+            data: Some("/var/lib/etcd".into()),
+            ..sight()
+        };
+        assert!(
+            shared
+                .data_dir(&cluster)
+                .unwrap_err()
+                .contains("the system uses this folder")
+        );
+        let movable = Sight {
+            movable: true,
+            ..shared
+        };
+        assert_eq!(movable.data_dir(&cluster).as_deref(), Ok("/var/lib/etcd/main"));
+        let closed = Sight {
+            closed: vec!["/srv".into()],
+            ..sight()
+        };
+        assert!(
+            closed
+                .data_dir(&cluster)
+                .unwrap_err()
+                .contains("below /srv, which no other user")
+        );
+        let lost = Sight { data: None, ..sight() };
+        assert!(lost.data_dir(&cluster).unwrap_err().contains("no write-ahead log"));
+    }
 }

@@ -2,6 +2,10 @@
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; printf 'token=%s\n' "$line"; fi
 printf 'load=%s\n' "$(systemctl show -p LoadState --value "$former")"
+# What is stopped with it, or would start it again.
+for unit in $(systemctl show -p RequiredBy -p BoundBy -p ConsistsOf -p TriggeredBy --value "$former"); do
+  if systemctl --quiet is-active "$unit"; then printf 'tied=%s\n' "$unit"; fi
+done
 main=$(systemctl show -p MainPID --value "etcd-$cluster.service")
 if [ "${main:-0}" != 0 ]; then echo ours=yes; else main=$(systemctl show -p MainPID --value "$former"); fi
 if [ "${main:-0}" != 0 ]; then

@@ -28,20 +28,22 @@ pub enum Kind {
     Debian,
     /// A unit and a configuration file of somebody's own, TLS, and the data right in `/var/lib/etcd`.
     Own,
+    /// The same with one authority for peers and clients.
+    OneAuthority,
 }
 
 impl Kind {
     fn service(self) -> &'static str {
         match self {
             Self::Debian => "etcd.service",
-            Self::Own => "kv-store.service",
+            Self::Own | Self::OneAuthority => "kv-store.service",
         }
     }
 
     fn scheme(self) -> &'static str {
         match self {
             Self::Debian => "http",
-            Self::Own => "https",
+            Self::Own | Self::OneAuthority => "https",
         }
     }
 
@@ -54,7 +56,7 @@ impl Kind {
                  LimitNOFILE=65536\n[Install]\nWantedBy=multi-user.target\n",
                 "/etc/default/etcd",
             ),
-            Self::Own => (
+            Self::Own | Self::OneAuthority => (
                 "[Service]\nExecStart=/opt/etcd/VERSION/etcd --config-file /etc/kv-store.yaml\nRestart=always\n\
                  [Install]\nWantedBy=multi-user.target\n",
                 "/etc/kv-store.yaml",
@@ -70,7 +72,7 @@ impl Kind {
                  ETCD_ADVERTISE_CLIENT_URLS=http://{address}:2379\nETCD_INITIAL_CLUSTER={initial}\n\
                  ETCD_INITIAL_CLUSTER_TOKEN=plain\nETCD_SNAPSHOT_COUNT=20000\n"
             ),
-            Self::Own => format!(
+            Self::Own | Self::OneAuthority => format!(
                 "name: n-{host}\ndata-dir: /var/lib/etcd\nlisten-peer-urls: https://0.0.0.0:2380\n\
                  listen-client-urls: https://0.0.0.0:2379\ninitial-advertise-peer-urls: https://{address}:2380\n\
                  advertise-client-urls: https://{address}:2379\ninitial-cluster: {initial}\nsnapshot-count: 20000\n\
@@ -93,7 +95,7 @@ fn public(lab: &Lab, host: &str) -> Result<String> {
 fn issue(lab: &Lab, host: &str, folder: &Path, authority: &str) -> Result<(String, String)> {
     let (certificate, key) = (folder.join("issued.crt"), folder.join("issued.key"));
     let addresses = format!(
-        "subjectAltName=IP:{},IP:{},IP:127.0.0.1",
+        "subjectAltName=IP:{},IP:{},IP:127.0.0.1,DNS:{host}.old.example",
         public(lab, host)?,
         lab.private_address(host)?
     );
@@ -136,6 +138,14 @@ fn issue(lab: &Lab, host: &str, folder: &Path, authority: &str) -> Result<(Strin
 /// A cluster of members named `n-<host>` on these hosts, with the addresses that all of them are reached by. The authorities lie in
 /// `folder`.
 pub fn make(lab: &Lab, hosts: &[&str], version: &str, kind: Kind, folder: &Path) -> Result<()> {
+    if kind == Kind::OneAuthority {
+        for ending in ["crt", "key"] {
+            fs::copy(
+                folder.join(format!("peer.{ending}")),
+                folder.join(format!("client.{ending}")),
+            )?;
+        }
+    }
     let initial: Result<Vec<String>> = hosts
         .iter()
         .map(|host| Ok(format!("n-{host}={}://{}:2380", kind.scheme(), public(lab, host)?)))
@@ -150,7 +160,7 @@ pub fn make(lab: &Lab, hosts: &[&str], version: &str, kind: Kind, folder: &Path)
                 unit.replace("VERSION", version),
             ),
         ];
-        if kind == Kind::Own {
+        if kind != Kind::Debian {
             for authority in ["peer", "client"] {
                 let (certificate, key) = issue(lab, host, folder, authority)?;
                 let trusted = fs::read_to_string(folder.join(format!("{authority}.crt")))?;
@@ -165,7 +175,7 @@ pub fn make(lab: &Lab, hosts: &[&str], version: &str, kind: Kind, folder: &Path)
         for (path, text) in files {
             let _ = write!(script, "cat >{path} <<'END'\n{text}END\n");
         }
-        if kind == Kind::Own {
+        if kind != Kind::Debian {
             script.push_str("rmdir /var/lib/etcd/default; cp /etc/kv-pki/client.* /etc/plain-client/\ncp /etc/kv-pki/client-ca.crt /etc/plain-client/ca.crt\n");
         }
         let _ = write!(script, "systemctl enable --now --no-block {}", kind.service());
@@ -241,6 +251,7 @@ pub fn by_names(lab: &Lab, hosts: &[&str], ids: &BTreeSet<u64>, kind: Kind) -> R
 /// The configuration that takes such a cluster over; the authorities lie in Terraform's folder.
 pub fn configuration(lab: &Lab, hosts: &[&str], version: &str, kind: Kind) -> Result<Configuration> {
     let configuration = Configuration::new(lab, hosts, version)?.member("config", "{ \"snapshot-count\" = \"20000\" }");
+    let keys = "{ main = { peer_private_key = file(\"peer.key\"), client_private_key = file(\"client.key\") } }";
     Ok(match kind {
         Kind::Debian => configuration.cluster("tls", "{ enabled = false }"),
         Kind::Own => configuration
@@ -248,10 +259,8 @@ pub fn configuration(lab: &Lab, hosts: &[&str], version: &str, kind: Kind) -> Re
                 "tls",
                 "{ peer_ca_certificate = file(\"peer.crt\"), client_ca_certificate = file(\"client.crt\") }",
             )
-            .provider(
-                "certificate_authorities",
-                "{ main = { peer_private_key = file(\"peer.key\"), client_private_key = file(\"client.key\") } }",
-            ),
+            .provider("certificate_authorities", keys),
+        Kind::OneAuthority => configuration.provider("certificate_authorities", keys),
     })
 }
 
@@ -271,8 +280,8 @@ fn a_plain_cluster_with_tls_is_taken_over() -> Result<()> {
 }
 
 #[test]
-fn a_plain_cluster_of_3_4_with_tls_is_taken_over() -> Result<()> {
-    taken_over("plain-tls-34", "3.4.23", Kind::Own, true)
+fn a_plain_cluster_of_3_4_with_one_authority_is_taken_over() -> Result<()> {
+    taken_over("plain-tls-34", "3.4.23", Kind::OneAuthority, true)
 }
 
 fn taken_over(name: &str, version: &str, kind: Kind, by_id: bool) -> Result<()> {
@@ -304,6 +313,8 @@ fn taken_over(name: &str, version: &str, kind: Kind, by_id: bool) -> Result<()> 
     ] {
         ensure!(planned.contains(&says), "the plan does not say {says}:\n{planned}");
     }
+    let warned = planned.contains("a1: a1.old.example; b1: b1.old.example");
+    ensure!(warned == (kind != Kind::Debian), "of names that get lost:\n{planned}");
     ensure!(hosts()? == before, "the plan changed something");
 
     let begun = Instant::now();

@@ -12,6 +12,8 @@ pub enum Adoption {
     Runs,
     /// Its former service does not run it, and nobody has begun to take it over.
     Stopped,
+    /// Its former service runs, and nobody has imported it.
+    NotImported,
     /// All files are in place, and it was to be taken from its former service; its own does not run it yet.
     Begun,
     /// It runs under its own service; the cluster has its former peer URLs, or others may not dial it by its name yet.
@@ -23,6 +25,7 @@ pub fn adopt(adoption: Adoption, observed: &Observed, desired: &Desired) -> Step
     match adoption {
         Adoption::Runs => before_restart(observed, desired).unwrap_or(Step::Adopt),
         Adoption::Stopped => Step::Refuse(Refusal::FormerStopped),
+        Adoption::NotImported => Step::Refuse(Refusal::NotImported),
         // It is down as it is: what brings it back waits for nobody.
         Adoption::Begun => Step::Adopt,
         Adoption::Renaming => match observed.answers {

@@ -550,7 +550,7 @@ impl World {
 fn adopting(observed: Observed) -> Observed {
     match observed.adoption {
         None => observed,
-        Some(Adoption::Runs | Adoption::Stopped) => Observed {
+        Some(Adoption::Runs | Adoption::Stopped | Adoption::NotImported) => Observed {
             token: None,
             permit: None,
             service: Service::Stopped,
@@ -608,6 +608,7 @@ fn any_world() -> impl Strategy<Value = World> {
         8 => Just(None),
         1 => Just(Some(Adoption::Runs)),
         1 => Just(Some(Adoption::Stopped)),
+        1 => Just(Some(Adoption::NotImported)),
         1 => Just(Some(Adoption::Begun)),
         1 => Just(Some(Adoption::Renaming)),
     ];

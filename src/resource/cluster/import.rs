@@ -1,12 +1,14 @@
 //! Import of a cluster that this provider made and that no state knows of any more.
 
+use std::collections::BTreeMap;
+
 use super::{ClusterResource, model, plan};
 use crate::plugin::block::{ImportRequest, ImportResponse};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::Attribute;
 use crate::plugin::value::Value;
-use crate::resource::import::{find, given, refused};
+use crate::resource::import::{FoundMember, find, given, refused};
 
 /// What identifies a cluster.
 pub fn identity() -> Vec<Attribute> {
@@ -33,8 +35,9 @@ impl ClusterResource {
 
     async fn found(&self, request: &ImportRequest) -> Result<(Value, Diagnostics), Diagnostics> {
         let given = given::cluster(request)?;
-        let mut state = find(&self.road, &given).await?.cluster;
-        let mut diagnostics = Diagnostics::new();
+        let found = find(&self.road, &given).await?;
+        let mut diagnostics: Diagnostics = lost_names(&found.members).into_iter().collect();
+        let mut state = found.cluster;
         let topology = model::topology(&state, &Path::root(), &mut diagnostics);
         let Some(topology) = topology else {
             diagnostics.append(refused("etcd_cluster", "These servers make no cluster."));
@@ -59,4 +62,21 @@ impl ClusterResource {
         }
         Ok((state, diagnostics))
     }
+}
+
+/// A warning for clients that know members by names which no certificate of this provider's has.
+fn lost_names(members: &BTreeMap<String, FoundMember>) -> Option<Diagnostic> {
+    let with = members.iter().filter(|(_, member)| !member.lost_names.is_empty());
+    let list: Vec<String> = with
+        .map(|(server, member)| format!("{server}: {}", member.lost_names.join(", ")))
+        .collect();
+    if list.is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "The members' certificates for clients are valid for these, and those that take their place will not be: {}. Clients that dial a \
+         member so have to be told another of its names or addresses before: its private or its public address, or its new name.",
+        list.join("; ")
+    );
+    Some(Diagnostic::warning("Some names of members get lost", detail))
 }

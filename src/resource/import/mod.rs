@@ -57,6 +57,8 @@ pub struct FoundMember {
     pub peer_url: Option<String>,
     /// As the member list has it.
     pub client_url: Option<String>,
+    /// What its old certificate for clients is valid for, and a new one will not be.
+    pub lost_names: Vec<String>,
     adopted_from: Option<String>,
 }
 

@@ -34,9 +34,12 @@ impl BringUp<'_> {
                 _ => Adoption::Begun,
             });
         }
-        // A server that is new to the cluster may have a service of that name, which is nobody's member.
-        if seen.token.is_some() || !self.existed {
+        if seen.token.is_some() {
             return None;
+        }
+        // A server that is new to the cluster may have a service of that name, which is nobody's member.
+        if !self.existed {
+            return (seen.former_runs() && seen.port_taken.is_some()).then_some(Adoption::NotImported);
         }
         seen.former
             .map(|former| if former.runs { Adoption::Runs } else { Adoption::Stopped })

@@ -1,19 +1,19 @@
 //! A cluster that was made by other means: what its members say, and whether all of it can be taken over. Only looks.
 
+mod trust;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 
 use super::given::Given;
 use super::{Found, FoundMember, refused};
 use crate::etcd::api::{Api, Member, Status, TlsMaterial};
-use crate::etcd::certificates::{PrivateKeyPem, parse};
+use crate::etcd::certificates::PrivateKeyPem;
 use crate::etcd::former::Former;
 use crate::etcd::version::Version;
-use crate::host::{Script, Secret};
+use crate::host::Secret;
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
@@ -68,15 +68,17 @@ pub async fn look(road: &Road, given: &Given, service: &str) -> Result<Found, Di
         ));
     }
     let mut cluster = describe(given, service, &seen);
-    let mut borrowed = None;
+    let mut trust = trust::Trust::default();
     if tls {
-        let (authorities, own) = authorities(road, name, &models, &seen).await?;
-        cluster.set("certificate_authorities", authorities);
-        borrowed = own;
+        trust = trust::look(road, name, &models, &seen).await?;
+        cluster.set("certificate_authorities", trust.authorities.clone());
     }
-    let answers = ask(road, name, &cluster, borrowed).await?;
+    let answers = ask(road, name, &cluster, trust.borrowed.take()).await?;
     let members = listed(&answers).await.map_err(whole)?;
-    let problems = problems(&answers, &members);
+    let statuses = answers
+        .iter()
+        .map(|(server, answer)| (server.clone(), answer.status.clone()));
+    let problems = problems(&statuses.collect(), &members);
     if !problems.is_empty() {
         return Err(whole(problems.join(" ")));
     }
@@ -90,16 +92,18 @@ pub async fn look(road: &Road, given: &Given, service: &str) -> Result<Found, Di
         }
     }
     cluster.set("token", token);
-    let found = seen.into_iter().map(|(server, one)| {
-        let answer = answers.get(&server).map(|answer| &answer.status);
-        let member = found_member(name, &server, one, answer, &members)?;
-        Ok((server, member))
-    });
-    let found: Result<BTreeMap<String, FoundMember>, String> = found.collect();
-    Ok(Found {
-        cluster,
-        members: found.map_err(whole)?,
-    })
+    let found: Result<BTreeMap<String, FoundMember>, String> = seen
+        .into_iter()
+        .map(|(server, one)| {
+            let answer = answers.get(&server).map(|answer| &answer.status);
+            let mut member = found_member(name, &server, one, answer, &members)?;
+            let domain = cluster.get("domain").as_str().unwrap_or_default();
+            member.lost_names = trust.lost_names(&models[&server], domain);
+            Ok((server, member))
+        })
+        .collect();
+    let members = found.map_err(whole)?;
+    Ok(Found { cluster, members })
 }
 
 async fn on_servers(
@@ -173,67 +177,6 @@ fn describe(given: &Given, service: &str, seen: &BTreeMap<String, Seen>) -> Valu
     ])
 }
 
-/// The certificates of the authorities, the same on all servers; and what the first member shows to clients, to ask all of them with.
-async fn authorities(
-    road: &Road,
-    name: &str,
-    models: &BTreeMap<String, ServerModel>,
-    seen: &BTreeMap<String, Seen>,
-) -> Result<(Value, Option<(String, Secret)>), Diagnostics> {
-    let read = on_each(road, models, READ, false, |server, host| {
-        let files = seen[server].former.certificates.clone();
-        async move {
-            let script = Script::new("reading the certificates of the authorities")
-                .set("peer", &files.peer_authority)
-                .set("client", &files.client_authority)
-                .set("certificate", &files.certificate)
-                .set("key", &files.key)
-                .line(include_str!("../report_text.sh"))
-                .line("report_text peer \"$peer\"; report_text client \"$client\"")
-                .line("report_text certificate \"$certificate\"; report_text key \"$key\"");
-            let output = host.run_checked(&script).await?;
-            let text = |key: &str| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
-            Ok(["peer", "client", "certificate", "key"].map(text))
-        }
-    })
-    .await;
-    let (mut of_peers, mut of_clients): (BTreeSet<String>, BTreeSet<String>) = Default::default();
-    let mut own = None;
-    for (server, files) in read {
-        let files = files.map_err(|error| refused(name, &format!("Server {server} could not be asked: {error}.")))?;
-        let [peer, client, certificate, key] = files;
-        for (what, file, all) in [("peers", peer, &mut of_peers), ("clients", client, &mut of_clients)] {
-            let one = file.filter(|text| parse(text).is_ok_and(|info| info.is_ca));
-            let Some(one) = one.filter(|text| text.matches("-----BEGIN CERTIFICATE").count() == 1) else {
-                return Err(refused(
-                    name,
-                    &format!(
-                        "Server {server}: what its member trusts {what} by is not the certificate of exactly one authority. Bring \
-                         its trusted-ca-file to that first."
-                    ),
-                ));
-            };
-            all.insert(one);
-        }
-        own = own.or(certificate.zip(key.map(Secret::new)));
-    }
-    let mut kinds = Vec::new();
-    for (kind, all) in [("peer", of_peers), ("client", of_clients)] {
-        let [certificate] = &all.into_iter().collect::<Vec<_>>()[..] else {
-            let problem =
-                format!("Its members trust different authorities for {kind}s. All have to trust the same one.");
-            return Err(refused(name, &problem));
-        };
-        let authority = Value::object([
-            ("certificate", certificate.as_str().into()),
-            ("trusted", certificate.as_str().into()),
-            ("private_key", Value::Null),
-        ]);
-        kinds.push((kind.to_owned(), authority));
-    }
-    Ok((Value::Map(kinds.into_iter().collect()), own))
-}
-
 /// Asks every member, with a certificate of the authority's where its key is known, and else with that of a member.
 async fn ask(
     road: &Road,
@@ -277,6 +220,7 @@ async fn ask(
     for (server, outcome) in model.servers.keys().zip(join_all(asked).await) {
         match outcome {
             Ok((server, answer)) => drop(answers.insert(server, answer)),
+            Err(error) if wants_user(&error.to_string()) => return Err(refused(name, AUTHENTICATION)),
             Err(error) => {
                 let problem =
                     format!("The member on server {server} does not answer: {error}. All members have to be well.");
@@ -301,32 +245,43 @@ async fn listed(answers: &BTreeMap<String, Answer>) -> Result<Vec<Member>, Strin
     };
     asked.map_err(|error| {
         let text = error.to_string();
-        if ["user name is empty", "permission denied", "authentication"].iter().any(|mark| text.contains(mark)) {
-            "Authentication is switched on in it (etcdctl auth enable). This provider has no user there, and can't change its \
-             members: such a cluster can't be taken over."
-                .to_owned()
+        if wants_user(&text) {
+            AUTHENTICATION.to_owned()
         } else {
             format!("It has no quorum, or does not give its member list: {text}.")
         }
     })
 }
 
+const AUTHENTICATION: &str = "Authentication is switched on in it (etcdctl auth enable). This provider has no user there, and can't \
+                              change its members: such a cluster can't be taken over.";
+
+/// Whether etcd refuses for want of a user: from 3.6 on it does not even say how it is without one.
+fn wants_user(error: &str) -> bool {
+    let marks = [
+        "user name is empty",
+        "permission denied",
+        "authentication failed",
+        "invalid auth token",
+    ];
+    marks.iter().any(|mark| error.contains(mark))
+}
+
 /// What keeps the members from being taken over one at a time.
-fn problems(answers: &BTreeMap<String, Answer>, members: &[Member]) -> Vec<String> {
+fn problems(statuses: &BTreeMap<String, Status>, members: &[Member]) -> Vec<String> {
     let mut problems = Vec::new();
-    let clusters: BTreeSet<u64> = answers.values().map(|answer| answer.status.cluster_id).collect();
+    let clusters: BTreeSet<u64> = statuses.values().map(|status| status.cluster_id).collect();
     if clusters.len() > 1 {
-        let list = answers
+        let list = statuses
             .iter()
-            .map(|(server, answer)| format!("{server} is in {:x}", answer.status.cluster_id));
+            .map(|(server, status)| format!("{server} is in {:x}", status.cluster_id));
         problems.push(format!(
             "These servers are members of different clusters: {}.",
             list.collect::<Vec<_>>().join(", ")
         ));
         return problems;
     }
-    for (server, answer) in answers {
-        let status = &answer.status;
+    for (server, status) in statuses {
         if !status.has_leader() {
             problems.push(format!("The member on server {server} knows no leader."));
         }
@@ -340,8 +295,8 @@ fn problems(answers: &BTreeMap<String, Answer>, members: &[Member]) -> Vec<Strin
             ));
         }
     }
-    let ids: BTreeSet<u64> = answers.values().map(|answer| answer.status.member_id).collect();
-    if ids.len() < answers.len() {
+    let ids: BTreeSet<u64> = statuses.values().map(|status| status.member_id).collect();
+    if ids.len() < statuses.len() {
         problems.push("Two of these servers are the same member: is each reached at its own address?".to_owned());
     }
     for member in members.iter().filter(|member| !ids.contains(&member.id)) {
@@ -381,3 +336,6 @@ fn found_member(
         ..FoundMember::default()
     })
 }
+
+#[cfg(test)]
+mod tests;
