@@ -35,7 +35,7 @@ prepare() {
     drop_permits
     set_aside
     standing=joining.yaml
-  elif [ -e "$etc/founding-permit" ]; then
+  elif [ -e "$etc/founding-permit" ] && [ -e "$etc/founding.yaml" ]; then
     drop_permits
     set_aside
     standing=founding.yaml

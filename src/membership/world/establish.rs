@@ -156,6 +156,7 @@ impl Establish {
                 self.failed = true;
                 return;
             }
+            machine.founding.clear();
             machine.permit = Some(token);
         }
     }

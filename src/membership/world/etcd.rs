@@ -286,6 +286,10 @@ impl World {
             if let Some(listed) = self.machines[server].joining.take() {
                 self.machines[server].permit = None;
                 self.machines[server].log = self.join(server, &listed, files);
+            } else if self.machines[server].founding.is_empty() {
+                // A permit without the configuration for it waits for that.
+                self.machines[server].end(Process::Failed);
+                return Ok(());
             } else if let Some(token) = self.machines[server].permit.take() {
                 self.machines[server].log = self.found(server, token, files)?;
             }

@@ -183,7 +183,7 @@ impl Stage {
             self.act(act)?;
         }
         self.world.tell(|| "all faults are gone".to_owned());
-        let end = self.to_the_end()?;
+        let end = self.bring_to_its_end()?;
         self.world.tell(|| format!("{end:?}; all of it is to go"));
         self.take_down()?;
         Ok(end)
@@ -358,7 +358,7 @@ impl Stage {
 
     /// All faults are gone, and the user applies until nothing changes any more. What was refused is tried again after everything that the
     /// member list has was brought back, as the refusals advise.
-    fn to_the_end(&mut self) -> Result<End, Violation> {
+    fn bring_to_its_end(&mut self) -> Result<End, Violation> {
         for server in 0..SERVERS {
             self.world.machines[server].cut = false;
             self.world.machines[server].place = 0;

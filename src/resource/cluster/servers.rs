@@ -198,7 +198,8 @@ pub async fn prepare(
             .line(include_str!("not_founded.sh"))
             .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
-            .line("sync \"$directory\"")
+            // A configuration of an earlier founding may name other servers. The member's create writes the one for this permit.
+            .line("rm -f \"$directory/founding.yaml\"; sync \"$directory\"")
             .write_file(&root_file(format!("{directory}/founding-permit"), token))
             .line("sync \"$directory\"");
     }

@@ -253,18 +253,15 @@ impl Leave<'_> {
             }
             return Ok(decision);
         }
-        match (&decision, survey, talk.as_ref()) {
-            (Leaving::Remove, Some(survey), Some(talk)) => {
-                if let Err(error) = hand_over(talk, &survey).await {
-                    // It costs an election and nothing more.
-                    tracing::debug!(%error, "the leader could not be moved");
-                }
-                hang_up(self.road, self.member, self.topology, self.layout, &survey).await;
-                if let Some(id) = survey.own {
-                    self.remove_from_list(&survey.api, id).await?;
-                }
+        if let (Leaving::Remove, Some(survey), Some(talk)) = (&decision, survey, talk.as_ref()) {
+            if let Err(error) = hand_over(talk, &survey).await {
+                // It costs an election and nothing more.
+                tracing::debug!(%error, "the leader could not be moved");
             }
-            _ => {}
+            hang_up(self.road, self.member, self.topology, self.layout, &survey).await;
+            if let Some(id) = survey.own {
+                self.remove_from_list(&survey.api, id).await?;
+            }
         }
         Ok(decision)
     }
