@@ -39,6 +39,28 @@ pub struct Findings {
     pub pairs: Vec<Pair>,
 }
 
+impl Findings {
+    /// A round trip is as long from the one end as from the other; what one measured above that was its own doing.
+    pub fn settle_round_trips(&mut self) {
+        let trips: Vec<(String, String, f64)> = self
+            .pairs
+            .iter()
+            .filter_map(|pair| match &pair.outcome {
+                Outcome::Open(trip) => Some((pair.from.clone(), pair.to.clone(), trip.round_trip_ms?)),
+                _ => None,
+            })
+            .collect();
+        for pair in &mut self.pairs {
+            let Outcome::Open(trip) = &mut pair.outcome else {
+                continue;
+            };
+            let Some(own) = trip.round_trip_ms else { continue };
+            let other = trips.iter().find(|(from, to, _)| *from == pair.to && *to == pair.from);
+            trip.round_trip_ms = Some(other.map_or(own, |(.., other)| own.min(*other)));
+        }
+    }
+}
+
 /// What was found on one server.
 #[derive(Clone, Debug, Default)]
 pub struct Server {

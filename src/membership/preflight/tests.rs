@@ -52,6 +52,18 @@ fn open_pairs_are_no_trouble() {
 }
 
 #[test]
+fn a_round_trip_is_the_shorter_one_of_both_ends() {
+    let mut findings = findings(vec![
+        pair("a1", "b1", open(25.0)),
+        pair("b1", "a1", open(190.0)),
+        pair("a1", "c1", open(30.0)),
+        pair("c1", "a1", Outcome::Stranger),
+    ]);
+    findings.settle_round_trips();
+    assert_eq!(judge(&findings).longest_round_trip_ms, Some(30.0));
+}
+
+#[test]
 fn pairs_that_are_closed_make_a_table() {
     let verdict = judge(&findings(vec![
         pair("a1", "b1", Outcome::Closed("no answer within 5 s".to_owned())),

@@ -157,6 +157,7 @@ impl<'a> Preflight<'a> {
                 }
             }
         }
+        findings.settle_round_trips();
         findings
     }
 
