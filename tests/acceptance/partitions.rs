@@ -47,7 +47,7 @@ struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Cuts site B off as soon as `begun` sees that the change has begun, lets the apply end, heals, and applies again.
-    fn is_cut(mut self, mut begun: impl FnMut(&Lab) -> Result<bool>) -> Result<()> {
+    fn cut_off(mut self, mut begun: impl FnMut(&Lab) -> Result<bool>) -> Result<()> {
         let (lab, what) = (self.scene.lab, self.what);
         let writer = Writer::start(lab, &self.scene.hosts)?;
         for host in self.hosts.iter().filter(|host| !self.scene.hosts.contains(host)) {
@@ -178,7 +178,7 @@ fn while_members_roll() -> Result<()> {
         needs_all: true,
         applies: 1,
     }
-    .is_cut(begun)
+    .cut_off(begun)
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn while_the_version_changes() -> Result<()> {
         needs_all: true,
         applies: 1,
     }
-    .is_cut(begun)
+    .cut_off(begun)
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn while_the_authorities_are_replaced() -> Result<()> {
         needs_all: true,
         applies: 3,
     }
-    .is_cut(begun)
+    .cut_off(begun)
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn while_three_become_five() -> Result<()> {
         needs_all: true,
         applies: 1,
     }
-    .is_cut(list_is_not(3))
+    .cut_off(list_is_not(3))
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn while_five_become_three() -> Result<()> {
         needs_all: false,
         applies: 1,
     }
-    .is_cut(list_is_not(5))
+    .cut_off(list_is_not(5))
 }
 
 #[test]
@@ -279,5 +279,5 @@ fn while_a_dead_server_is_taken_out() -> Result<()> {
         needs_all: false,
         applies: 1,
     }
-    .is_cut(begun)
+    .cut_off(begun)
 }
