@@ -4,6 +4,7 @@
 
 mod errors;
 mod leases;
+mod pages;
 mod transport;
 
 use std::collections::BTreeSet;
@@ -12,16 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{AlarmAction, AlarmType, Client, Error, MemberAddOptions};
-use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use tonic::transport::Endpoint;
 
 pub use errors::ApiError;
 pub use leases::Created;
+pub use pages::Pages;
 pub use transport::{ApiTarget, TlsMaterial};
 
 use crate::host::Host;
-use transport::{Dialler, Protocol, tls_reason};
+use transport::{Dialler, Protocol};
 
 /// One member of the cluster, as another or itself lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,59 +92,6 @@ pub enum Alarm {
     NoSpace,
     /// Data differ from other members'.
     Corrupt,
-}
-
-/// As [`Api::http_get`], without the gRPC connection that an [`Api`] begins with.
-///
-/// # Errors
-/// As there.
-pub async fn http_get(host: &Host, target: &ApiTarget, path: &str, timeout: Duration) -> Result<String, ApiError> {
-    get(&Dialler::new(host, target)?, &target.server_name, path, timeout).await
-}
-
-async fn get(dialler: &Dialler, member: &str, path: &str, timeout: Duration) -> Result<String, ApiError> {
-    let call = format!("GET {path}");
-    let broken = |error: hyper::Error| match tls_reason(&error).or_else(|| dialler.objection.take()) {
-        Some(why) => ApiError::Tls {
-            member: member.to_owned(),
-            why,
-        },
-        None => ApiError::Unreachable {
-            member: member.to_owned(),
-            detail: error.to_string(),
-        },
-    };
-    let rejected = |code: &str, message: &str| ApiError::Rejected {
-        member: member.to_owned(),
-        call: call.clone(),
-        code: code.to_owned(),
-        message: message.to_owned(),
-    };
-    let asking = async {
-        let stream = TokioIo::new(dialler.dial(Protocol::Http).await?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
-        let carrying = tokio::spawn(connection);
-        let request = http::Request::get(path)
-            .header(http::header::HOST, member)
-            .body(Empty::<bytes::Bytes>::new());
-        let request = request.map_err(|error| rejected("not sent", &error.to_string()))?;
-        let answer = sender.send_request(request).await.map_err(broken)?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
-        carrying.abort();
-        let text = String::from_utf8_lossy(&body).into_owned();
-        if status.is_success() {
-            Ok(text)
-        } else {
-            Err(rejected(status.as_str(), text.trim()))
-        }
-    };
-    let late = |_| ApiError::Timeout {
-        member: member.to_owned(),
-        call: call.clone(),
-        waited: timeout,
-    };
-    tokio::time::timeout(timeout, asking).await.map_err(late)?
 }
 
 /// One member's API. Cheap to clone.
@@ -367,14 +315,6 @@ impl Api {
             .iter()
             .filter_map(|alarm| Some((alarm.member_id(), alarm_of(alarm.alarm())?)))
             .collect())
-    }
-
-    /// The text at `path` on the client port: `/metrics`, `/health`, `/version`. A connection of its own.
-    ///
-    /// # Errors
-    /// [`ApiError`]; another status than 200 is `Rejected` with the text that came.
-    pub async fn http_get(&self, path: &str, timeout: Duration) -> Result<String, ApiError> {
-        get(&self.dialler, &self.member, path, timeout).await
     }
 
     async fn call<T>(

@@ -315,6 +315,18 @@ impl LeafRequest {
         }
     }
 
+    /// The same, valid for these hosts too, names or addresses.
+    #[must_use]
+    pub fn valid_for(mut self, hosts: &[String]) -> Self {
+        for host in hosts {
+            match host.parse() {
+                Ok(address) => self.ip_addresses.push(address),
+                Err(_) => self.dns_names.push(host.clone()),
+            }
+        }
+        self.sorted()
+    }
+
     /// The same with another lifetime.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 
 use serde_yaml_ng::{Mapping, Value};
 
+pub use known::{is_option, is_switch};
 pub use options::{OptionError, Owned, check_option, owned_option};
-pub use read_back::extra_options;
+pub use read_back::{extra_options, written_option};
 
 use super::version::{Minor, Version};
 
@@ -256,6 +257,13 @@ fn defaults(minor: Minor) -> Vec<(&'static str, Value)> {
         ],
         Minor::V3_6 | Minor::V3_7 => vec![(FEATURE_GATES, "CompactHashCheck=true,InitialCorruptCheck=true".into())],
     }
+}
+
+/// What an option has in files of ours where the user gives none.
+#[must_use]
+pub fn default_option(key: &str, version: &Version) -> Option<Value> {
+    let ours = defaults(version.minor());
+    ours.into_iter().find(|(ours, _)| *ours == key).map(|(_, value)| value)
 }
 
 /// The user's gates and those of ours that the user didn't set, sorted.

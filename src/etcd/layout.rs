@@ -251,6 +251,18 @@ impl Layout {
         self.etc.join("resting")
     }
 
+    /// Its presence says that the member is being taken over from its former service. `root`, 0600.
+    #[must_use]
+    pub fn adopting(&self) -> ServerPath {
+        self.etc.join("adopting")
+    }
+
+    /// Which service ran the member before this provider, and where its data was: for whoever wants to go back. `root`, 0600.
+    #[must_use]
+    pub fn adopted_from(&self) -> ServerPath {
+        self.etc.join("adopted-from")
+    }
+
     /// The guard script ([`super::unit::guard`]): `root`, 0755.
     #[must_use]
     pub fn guard_file(&self) -> ServerPath {

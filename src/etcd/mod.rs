@@ -3,6 +3,7 @@
 pub mod api;
 pub mod certificates;
 pub mod config;
+pub mod former;
 pub mod layout;
 pub mod lock;
 pub mod metrics;

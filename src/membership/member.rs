@@ -1,8 +1,10 @@
 //! The next step of one member: observe, decide here, perform, and observe again. Killed between any two
 //! steps, the next run finds its place by observing.
 
+mod adoption;
 mod refusal;
 
+pub use adoption::Adoption;
 pub use refusal::Refusal;
 
 use super::quorum;
@@ -64,6 +66,8 @@ pub struct Observed {
     pub last_minor: Option<u64>,
     /// How often it was tried to move the leadership away from this member.
     pub leader_moves: u8,
+    /// How far it has come, if the member ran under another service and is being taken over from it.
+    pub adoption: Option<Adoption>,
 }
 
 /// What a member says of itself once it answers as one of a cluster with a leader.
@@ -187,6 +191,10 @@ pub enum Step {
     AddLearner,
     /// Make a voter of it, when it has caught up.
     Promote,
+    /// Take it over from its former service: stop it there, and start it with its data under its own.
+    Adopt,
+    /// Make its name its peer URL in the member list.
+    Rename,
     /// Dial the peers that moved at their new addresses.
     Redial,
     /// See how many founders have started.
@@ -208,6 +216,9 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     let ours = observed.token.as_deref() == Some(desired.token.as_str());
     if let (false, false, Some(other)) = (ours, observed.bare, &observed.token) {
         return Step::Refuse(Refusal::OtherCluster(other.clone()));
+    }
+    if let Some(adoption) = observed.adoption {
+        return adoption::adopt(adoption, observed, desired);
     }
     // A permit is consumed before etcd first runs: data beside an unused permit was there before.
     let permitted = observed.permit.as_deref() == Some(desired.token.as_str());
@@ -277,6 +288,11 @@ fn resume(observed: &Observed, desired: &Desired) -> Step {
 /// A running member is restarted when a quorum stays healthy without it, the leader as the last one and only when it leads
 /// no more.
 fn restart(observed: &Observed, desired: &Desired) -> Step {
+    before_restart(observed, desired).unwrap_or_else(|| Step::Install(anew(observed)))
+}
+
+/// What has to be done or waited for before a member that runs may be stopped for a moment; `None` when it may be.
+fn before_restart(observed: &Observed, desired: &Desired) -> Option<Step> {
     let Lives {
         own,
         others,
@@ -286,36 +302,36 @@ fn restart(observed: &Observed, desired: &Desired) -> Step {
         given_up,
         ..
     } = match observed.cluster {
-        None => return Step::LookAtCluster,
-        Some(Cluster::NoQuorum) => return Step::Refuse(Refusal::NoQuorum),
+        None => return Some(Step::LookAtCluster),
+        Some(Cluster::NoQuorum) => return Some(Step::Refuse(Refusal::NoQuorum)),
         Some(Cluster::Lives(lives)) => lives,
     };
     if let Some(other) = minors.and_then(|minors| too_far(desired.minor, minors)) {
         let minor = desired.minor;
-        return Step::Refuse(Refusal::Skew { minor, other });
+        return Some(Step::Refuse(Refusal::Skew { minor, other }));
     }
     match own {
-        Listed::Not => return Step::Refuse(Refusal::Unlisted),
-        Listed::Unstarted | Listed::Learner => return Step::Install(anew(observed)),
+        Listed::Not => return Some(Step::Refuse(Refusal::Unlisted)),
+        Listed::Unstarted | Listed::Learner => return None,
         Listed::Voter => {}
     }
     // All the others, and this one while it runs.
     if given_up && healthy + 1 >= quorum(others) {
-        return Step::RemoveOther;
+        return Some(Step::RemoveOther);
     }
     let voters = others + 1;
     // One or two members have no quorum without each of them: a pause is the only way, and all must be well before.
     let unavoidable = voters <= 2 && healthy == others;
     if healthy < quorum(voters) && !unavoidable {
-        return Step::Refuse(Refusal::Restart { voters, healthy });
+        return Some(Step::Refuse(Refusal::Restart { voters, healthy }));
     }
     if leads && observed.others_wait {
-        return Step::LetOthersFirst;
+        return Some(Step::LetOthersFirst);
     }
     if leads && healthy > 0 && observed.leader_moves < LEADER_MOVES {
-        return Step::MoveLeader;
+        return Some(Step::MoveLeader);
     }
-    Step::Install(anew(observed))
+    None
 }
 
 fn anew(observed: &Observed) -> Start {

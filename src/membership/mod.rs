@@ -8,6 +8,7 @@
 //! * [`health`]: what a look at all members amounts to.
 //! * [`sockets`]: by which address a peer is seen to come.
 //! * [`links`]: which directed pairs of members are connected.
+//! * [`preflight`]: what stands in the way of a cluster, seen before anything is changed.
 
 pub mod founding;
 pub mod health;
@@ -15,6 +16,7 @@ pub mod identity;
 pub mod leaving;
 pub mod links;
 pub mod member;
+pub mod preflight;
 pub mod sockets;
 #[cfg(test)]
 mod world;

@@ -20,15 +20,26 @@ pub struct Target {
 
 /// Appends the dialling of all targets at once, `tries` times each, for `seconds` at most. [`outcomes`] reads what it prints.
 pub fn append(script: Script, targets: &[Target], seconds: u64, tries: u32) -> Script {
+    append_with(script, targets, "", seconds, tries)
+}
+
+/// The same, with further targets that the script itself has found: shell text such as `$others`.
+pub fn append_with(script: Script, targets: &[Target], others: &str, seconds: u64, tries: u32) -> Script {
+    script
+        .set("targets", words(targets))
+        .line(format!("targets=\"$targets {others}\""))
+        .set("seconds", seconds.to_string())
+        .set("tries", tries.to_string())
+        .line(include_str!("dial.sh"))
+}
+
+/// Targets as the scripts take them.
+pub fn words(targets: &[Target]) -> String {
     let words: Vec<String> = targets
         .iter()
         .map(|target| format!("{} {} {}", target.name, target.address, target.port))
         .collect();
-    script
-        .set("targets", words.join(" "))
-        .set("seconds", seconds.to_string())
-        .set("tries", tries.to_string())
-        .line(include_str!("dial.sh"))
+    words.join(" ")
 }
 
 /// What came of it, by the names of the servers.

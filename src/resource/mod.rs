@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod connection;
 pub mod departures;
 pub mod dialling;
+pub mod former;
 mod import;
 pub mod member;
 pub mod restarts;

@@ -1,4 +1,4 @@
-# Needs binaries.sh.
+# Needs binaries.sh and forget_retries.sh.
 # rest_member CLUSTER MODE: stops the member of this cluster on this server, and leaves everything of it where it is; whoever takes the
 # cluster away does to its data as MODE says. Prints `rests=yes` if there is data. A leader that looks for a successor is not waited for
 # long: every member of the cluster is being stopped.
@@ -66,4 +66,5 @@ remove_member() {
   rmdir /usr/local/lib/etcd 2>/dev/null || true
   rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/resting" "$etc/guard" "$etc/pki"
   rmdir /var/lib/etcd 2>/dev/null || true
+  forget_retries "$1"
 }

@@ -1,12 +1,13 @@
 //! Talking to the members of a cluster: through the tunnel to each one's loopback.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::etcd::api::{Api, ApiError, ApiTarget, Member, TlsMaterial, http_get};
+use crate::etcd::api::{Api, ApiError, ApiTarget, Member, Pages, TlsMaterial};
 use crate::etcd::metrics::Metrics;
 use crate::host::{Host, Secret};
 use crate::resource::cluster::model::ClusterModel;
@@ -15,6 +16,10 @@ use crate::topology::{ServerName, Topology, ViewError};
 
 /// How long one question to a member may take.
 const QUESTION: Duration = Duration::from_secs(5);
+/// How long a member may take from listening to serving before it is dialled again.
+const EARLY: Duration = Duration::from_secs(30);
+/// From one dial to the next where nothing listens yet.
+const REDIAL: Duration = Duration::from_millis(50);
 
 /// Why a member did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +41,16 @@ pub struct Talk<'a> {
     cluster: &'a ClusterModel,
     topology: &'a Topology,
     tls: Option<TlsMaterial>,
-    open: Mutex<BTreeMap<String, Api>>,
+    open: Mutex<BTreeMap<String, Arc<Connections>>>,
+    /// The names of the servers by the IDs that their members gave themselves.
+    known: Mutex<BTreeMap<u64, String>>,
+}
+
+/// What there is to one member. Whoever wants what another is just connecting waits for that.
+#[derive(Default)]
+struct Connections {
+    api: tokio::sync::Mutex<Option<Api>>,
+    pages: tokio::sync::OnceCell<Pages>,
 }
 
 impl<'a> Talk<'a> {
@@ -48,6 +62,7 @@ impl<'a> Talk<'a> {
             topology,
             tls,
             open: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -76,22 +91,47 @@ impl<'a> Talk<'a> {
     /// # Errors
     /// If it does not answer within the time.
     pub async fn to(&self, name: &str, within: Duration) -> Result<Api, TalkError> {
-        let kept = self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned();
-        if let Some(api) = kept {
-            return Ok(api);
+        let late = |_| ApiError::Timeout {
+            member: name.to_owned(),
+            call: "connect".to_owned(),
+            waited: within,
+        };
+        let began = Instant::now();
+        let connections = self.connections(name);
+        let mut kept = timeout(within, connections.api.lock()).await.map_err(late)?;
+        if let Some(api) = &*kept {
+            return Ok(api.clone());
         }
+        let within = within.saturating_sub(began.elapsed());
         let (host, target) = self.way(name, within).await?;
         let api = Api::connect(&host, &target, within).await?;
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), api.clone());
+        *kept = Some(api.clone());
         Ok(api)
+    }
+
+    fn connections(&self, name: &str) -> Arc<Connections> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(open.entry(name.to_owned()).or_default())
+    }
+
+    /// Connects to a member as soon as something listens where its clients come in, and goes on trying as long as nobody
+    /// stops it. The handshake ends when the member serves, and the first question is answered a round trip later.
+    pub async fn connect_early(&self, name: &str, api: bool) {
+        loop {
+            let connected = async {
+                if api {
+                    self.to(name, EARLY).await?;
+                } else {
+                    let connections = self.connections(name);
+                    self.pages(&connections, name, EARLY).await?.connect(EARLY).await?;
+                }
+                Ok::<_, TalkError>(())
+            };
+            if connected.await.is_ok() {
+                return;
+            }
+            sleep(REDIAL).await;
+        }
     }
 
     async fn way(&self, name: &str, within: Duration) -> Result<(Host, ApiTarget), TalkError> {
@@ -103,17 +143,38 @@ impl<'a> Talk<'a> {
             port: place.client_port,
             tls: self.tls.clone(),
             server_name: self.topology.domain().stable_name(server),
+            // A member that was not taken over yet listens where it was told to, and shows the certificate that it was given.
+            other_addresses: match &self.cluster.adopted_from {
+                Some(_) => vec![place.private_address],
+                None => Vec::new(),
+            },
         };
         Ok((host, target))
     }
 
-    /// What the member on this server measures. A connection of its own: it answers where the API does not.
+    async fn pages<'c>(
+        &self,
+        connections: &'c Connections,
+        name: &str,
+        within: Duration,
+    ) -> Result<&'c Pages, TalkError> {
+        let making = async {
+            let (host, target) = self.way(name, within).await?;
+            Ok(Pages::new(&host, &target)?)
+        };
+        connections.pages.get_or_try_init(|| making).await
+    }
+
+    /// What the member on this server measures. Not over the API's connection: it answers where the API does not.
     ///
     /// # Errors
     /// If it does not answer within the time.
     pub async fn metrics(&self, name: &str, within: Duration) -> Result<Metrics, TalkError> {
-        let (host, target) = self.way(name, within).await?;
-        Ok(Metrics::parse(&http_get(&host, &target, "/metrics", within).await?))
+        let began = Instant::now();
+        let connections = self.connections(name);
+        let pages = self.pages(&connections, name, within).await?;
+        let left = within.saturating_sub(began.elapsed());
+        Ok(Metrics::parse(&pages.get("/metrics", left).await?))
     }
 
     /// The IDs of the members that each of these members reaches, as its own metrics say; who does not answer is left out.
@@ -129,7 +190,26 @@ impl<'a> Talk<'a> {
 
     /// The names of the servers by the IDs of their members.
     pub fn names_of(&self, members: &[Member]) -> BTreeMap<u64, String> {
-        names_of(self.topology, members)
+        let mut names = names_of(self.topology, members);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, name) in &*known {
+            if members.iter().any(|member| member.id == *id) {
+                names.entry(*id).or_insert_with(|| name.clone());
+            }
+        }
+        names
+    }
+
+    /// Keeps what the members on these servers said of themselves: in a cluster that was made by other means the member list does not
+    /// have their names yet.
+    pub fn know<'n>(&self, members: impl IntoIterator<Item = (u64, &'n String)>) {
+        if self.cluster.adopted_from.is_some() {
+            let members = members.into_iter().map(|(id, name)| (id, name.clone()));
+            self.known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(members);
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! * [`dialled`]: what comes of dialling a server from another one.
 //! * [`hosts_block`]: the guarded block in the hosts file that makes a view real.
 //! * [`failure_domains`]: which networks a cluster can lose.
+//! * [`timing`]: heartbeat and election timeout, from round trips.
 //! * [`error`]: everything that can be wrong with a topology, by server and field.
 
 pub mod cluster;
@@ -19,6 +20,7 @@ pub mod failure_domains;
 pub mod hosts_block;
 pub mod names;
 pub mod server;
+pub mod timing;
 
 pub use cluster::{Scheme, Topology, View};
 pub use dialled::Dialled;
@@ -26,6 +28,7 @@ pub use error::{AddressField, ServerField, TopologyError, ViewError};
 pub use failure_domains::{FailureDomains, quorum};
 pub use names::{ClusterName, ClusterToken, Domain, NameError, NetworkName, ServerName};
 pub use server::{Server, address};
+pub use timing::Timing;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One server, and the one rule that says by which address it is dialled.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::error::ViewError;
 use super::names::{NetworkName, ServerName};
@@ -34,6 +34,29 @@ impl Server {
         } else {
             IpAddr::from(std::net::Ipv4Addr::LOCALHOST)
         }
+    }
+
+    /// All addresses of the machine: `::` takes IPv4 connections as well, so it is right for servers that have both.
+    #[must_use]
+    pub fn any_address(&self) -> IpAddr {
+        let v6 = self.private_address.is_ipv6() || self.public_address.is_some_and(|address| address.is_ipv6());
+        if v6 {
+            IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED)
+        } else {
+            IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED)
+        }
+    }
+
+    /// Where its member listens for peers. A public address may be one of the machine's own or a NAT's in front, so a
+    /// server that has one listens on all its addresses; certificates keep strangers out.
+    #[must_use]
+    pub fn peer_listener(&self) -> SocketAddr {
+        let address = if self.public_address.is_some() {
+            self.any_address()
+        } else {
+            self.private_address
+        };
+        SocketAddr::new(address, self.peer_port)
     }
 
     /// The address by which servers of `network` dial this one: private within its own network, else public.

@@ -17,7 +17,7 @@ use crate::terraform::Terraform;
 const HOSTS: [&str; 2] = ["a1", "b1"];
 
 /// Makes the authorities `peer` and `client`, a `.crt` and a `.key` each, in the folder.
-fn make_authorities(folder: &Path) -> Result<()> {
+pub fn make_authorities(folder: &Path) -> Result<()> {
     for name in ["peer", "client"] {
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])

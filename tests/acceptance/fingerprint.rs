@@ -22,7 +22,7 @@ find_own -type l -printf 'link %p %l\n'
 find_own -type f -printf 'file %p %m %U %G %s\n'
 find_own -type f -size -100k -print0 | xargs -0 sha256sum
 systemctl list-unit-files --no-legend --no-pager 2>/dev/null | sed 's/^/unit /'
-systemctl list-units --all --no-legend --plain --no-pager 'etcd*' 2>/dev/null | sed 's/^/loaded /'
+systemctl list-units --all --no-legend --plain --no-pager '*etcd*' 2>/dev/null | sed 's/^/loaded /'
 ss -Hltun | awk '{print "port", $1, $5}'
 pgrep -a etcd | sed 's/^/process /'
 "#;
@@ -43,6 +43,15 @@ impl Fingerprint {
     /// Wants the hosts to be as they were.
     pub fn unchanged(&self, lab: &Lab) -> Result<()> {
         self.unchanged_but_for(lab, |_| false)
+    }
+
+    /// The same without the lines that `is_theirs` says yes to: what is no business of the provider's goes on meanwhile.
+    pub fn without(self, is_theirs: impl Fn(&str) -> bool) -> Self {
+        let hosts = self.0.into_iter().map(|(host, lines)| {
+            let lines = lines.into_iter().filter(|line| !is_theirs(line)).collect();
+            (host, lines)
+        });
+        Self(hosts.collect())
     }
 
     /// Wants the hosts to be as they were, but for new lines that `may_be_new` says yes to.

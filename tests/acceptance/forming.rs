@@ -1,7 +1,7 @@
 //! `terraform apply` forms one cluster across networks, and `terraform destroy` leaves the servers as they were.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,30 +14,44 @@ use crate::prefix;
 use crate::terraform::Terraform;
 
 /// The address by which `viewer` is to dial `other`: private inside a site, public across.
-fn dials(lab: &Lab, viewer: &str, other: &str) -> Result<Ipv4Addr> {
+fn dials(lab: &Lab, viewer: &str, other: &str) -> Result<IpAddr> {
     let private = lab.private_address(other)?;
     if lab.spec().site_of(viewer)? == lab.spec().site_of(other)? {
-        return Ok(private);
+        return Ok(private.into());
     }
-    Ok(lab.public_address(other)?.unwrap_or(private))
+    Ok(lab.public_address(other)?.unwrap_or(private).into())
 }
 
 /// Checks who talks to whom by which address, in both directions, and what each server's file says.
 pub fn every_view_is_its_own(lab: &Lab, hosts: &[&str]) -> Result<()> {
+    // A peer is heard from at the address by which it would be dialled: in this lab hosts go out as they are reached.
+    let by = |viewer: &str, other: &str| dials(lab, viewer, other);
+    views_are(lab, hosts, by, by)
+}
+
+/// The same where `dials` says by which address a host dials another, and `hears` from which one it hears it.
+fn views_are(
+    lab: &Lab,
+    hosts: &[&str],
+    dials: impl Fn(&str, &str) -> Result<IpAddr>,
+    hears: impl Fn(&str, &str) -> Result<IpAddr>,
+) -> Result<()> {
     for viewer in hosts {
         let others = hosts.iter().filter(|other| *other != viewer);
         let to: BTreeSet<IpAddr> = others
             .clone()
-            .map(|other| dials(lab, viewer, other).map(IpAddr::V4))
+            .map(|other| dials(viewer, other))
             .collect::<Result<_>>()?;
-        // A peer is heard from at the address by which it would be dialled: in this lab hosts go out as they are reached.
+        let from: BTreeSet<IpAddr> = others.map(|other| hears(viewer, other)).collect::<Result<_>>()?;
         eventually(&format!("{viewer} dials {to:?}"), Duration::from_secs(10), || {
             Ok(dialled(lab, viewer)? == to)
         })
         .with_context(|| format!("it dials {:?}", dialled(lab, viewer)))?;
-        eventually(&format!("{viewer} hears from {to:?}"), Duration::from_secs(10), || {
-            Ok(heard_from(lab, viewer)? == to)
-        })
+        eventually(
+            &format!("{viewer} hears from {from:?}"),
+            Duration::from_secs(10),
+            || Ok(heard_from(lab, viewer)? == from),
+        )
         .with_context(|| format!("it hears from {:?}", heard_from(lab, viewer)))?;
         let (_, configuration) = etcd_configuration(lab, viewer)?;
         let said: BTreeSet<&str> = configuration["initial-cluster"]
@@ -45,9 +59,12 @@ pub fn every_view_is_its_own(lab: &Lab, hosts: &[&str]) -> Result<()> {
             .unwrap_or_default()
             .split(',')
             .collect();
-        let expected = hosts
-            .iter()
-            .map(|other| Ok(format!("{other}=https://{}:2380", dials(lab, viewer, other)?)));
+        let expected = hosts.iter().map(|other| {
+            Ok(format!(
+                "{other}=https://{}",
+                SocketAddr::new(dials(viewer, other)?, 2380)
+            ))
+        });
         let expected = expected.collect::<Result<BTreeSet<String>>>()?;
         ensure!(
             said == expected.iter().map(String::as_str).collect(),
@@ -210,4 +227,41 @@ fn a_site_behind_a_bastion_and_an_outgoing_address_of_its_own() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Sites A and B are on IPv6, with the same private range and even the same private address; C has an IPv4 address only.
+#[test]
+fn sites_on_ipv6_and_one_on_ipv4() -> Result<()> {
+    let lab = Builder::standard(&prefix("form-six")).dual_stack().up()?;
+    lab.wan_everywhere(Delay::ms(25.0))?;
+    let mut configuration = Configuration::new(&lab, &FIVE, "3.6.16")?;
+    for host in &FIVE[..4] {
+        let addresses = lab.ipv6(host)?.context("no IPv6 addresses")?;
+        configuration = configuration
+            .server(host, "private_address", quoted(&addresses.private.to_string()))
+            .server(host, "public_address", quoted(&addresses.public.to_string()));
+    }
+    let before = Fingerprint::take(&lab)?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    terraform.configure(&configuration.member("on_destroy", quoted("delete_data")).render())?;
+    terraform.apply()?;
+    one_cluster(&lab, &FIVE)?;
+    let six = |host: &str| lab.ipv6(host)?.context("no IPv6 addresses");
+    let dialled_by = |viewer: &str, other: &str| {
+        if other == "c1" {
+            return dials(&lab, viewer, other);
+        }
+        let near = lab.spec().site_of(viewer)? == lab.spec().site_of(other)?;
+        Ok(if near { six(other)?.private } else { six(other)?.public }.into())
+    };
+    // Everybody has addresses of both kinds to go out by, and takes that of the kind that is dialled.
+    let heard_by = |viewer: &str, other: &str| match (viewer, other) {
+        ("c1", _) => dials(&lab, viewer, other),
+        (_, "c1") => Ok(six("c1")?.public.into()),
+        _ => dialled_by(viewer, other),
+    };
+    views_are(&lab, &FIVE, dialled_by, heard_by)?;
+    terraform.nothing_to_do()?;
+    terraform.destroy()?;
+    before.unchanged(&lab)
 }

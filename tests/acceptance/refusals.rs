@@ -17,13 +17,15 @@ const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 const CLUSTER: &str = "etcd_cluster.main";
 
 /// Configurations of one lab that are to be refused.
-struct Wrong<'a> {
+pub struct Wrong<'a> {
     lab: &'a Lab,
-    terraform: Terraform<'a>,
+    /// Where they are applied.
+    pub terraform: Terraform<'a>,
 }
 
 impl<'a> Wrong<'a> {
-    fn new(lab: &'a Lab, good: &Configuration) -> Result<Self> {
+    /// With a configuration that is good.
+    pub fn new(lab: &'a Lab, good: &Configuration) -> Result<Self> {
         let terraform = Terraform::new(lab, "1.15")?;
         terraform.configure(&good.render())?;
         Ok(Self { lab, terraform })
@@ -31,7 +33,7 @@ impl<'a> Wrong<'a> {
 
     /// Applies from an empty state, wants an error with the words on the attribute of the block at `address`, and the hosts as
     /// they were.
-    fn refused(
+    pub fn refused(
         &self,
         what: &str,
         configuration: &Configuration,

@@ -22,6 +22,8 @@ const ALL: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 const VERSIONS: [&str; 3] = ["3.5.30", "3.6.16", "3.7.3"];
 /// How many trials there are without `TRIALS`: one each of the changes that take least time.
 const FEW: usize = 4;
+/// Both authorities trusted, certificates issued by the new one, the old one forgotten.
+const STEPS_OF_A_ROTATION: u32 = 3;
 /// An election takes one or two seconds, and a client finds another member within one: a pause that is this long is none of these,
 /// but a quorum that was broken.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -41,10 +43,13 @@ enum Change {
     Upgrade,
     /// A machine that is gone for good, and another server in its place.
     Replace,
+    /// Other authorities, in three applies.
+    Rotate,
 }
 
-const CHANGES: [Change; 6] = [
+const CHANGES: [Change; 7] = [
     Change::Option,
+    Change::Rotate,
     Change::Grow,
     Change::Wiped,
     Change::Shrink,
@@ -61,6 +66,7 @@ impl fmt::Display for Change {
             Self::Shrink => "five become three",
             Self::Upgrade => "next minor version",
             Self::Replace => "dead server replaced",
+            Self::Rotate => "other authorities",
         })
     }
 }
@@ -82,6 +88,8 @@ struct Trials<'a> {
     version: usize,
     /// The option that changes; none at first.
     snapshots: Option<u32>,
+    /// How often the authorities were replaced.
+    rotations: u32,
     records: BTreeMap<Change, Record>,
 }
 
@@ -100,6 +108,7 @@ impl<'a> Trials<'a> {
             chance: Chance::new(),
             version: 0,
             snapshots: None,
+            rotations: 0,
             records: CHANGES.map(|change| (change, Record::default())).into(),
         })
     }
@@ -115,7 +124,7 @@ impl<'a> Trials<'a> {
             Change::Shrink => self.scene.hosts.len() == 5,
             // With five there is no server left to come in its place.
             Change::Replace => self.scene.hosts.len() == 3,
-            Change::Option | Change::Wiped | Change::Upgrade => true,
+            Change::Option | Change::Wiped | Change::Upgrade | Change::Rotate => true,
         };
         let tried = |change: &&Change| self.records.get(change).map_or(0, |record| record.killed);
         CHANGES
@@ -129,7 +138,7 @@ impl<'a> Trials<'a> {
     /// A new cluster of the oldest version, as no version goes back.
     fn begin_anew(&mut self) -> Result<()> {
         self.scene.terraform.destroy()?;
-        (self.version, self.snapshots) = (0, None);
+        (self.version, self.snapshots, self.rotations) = (0, None, 0);
         self.scene.hosts = vec!["a1", "b1", "c1"];
         self.scene.terraform.write("main.tf", &self.configuration()?)?;
         self.scene.terraform.apply()?;
@@ -142,6 +151,10 @@ impl<'a> Trials<'a> {
         let configuration = match self.snapshots {
             Some(count) => configuration.member("config", format!("{{ \"snapshot-count\" = \"{count}\" }}")),
             None => configuration,
+        };
+        let configuration = match self.rotations {
+            0 => configuration,
+            number => configuration.cluster("tls", format!("{{ ca_rotation = \"{number}\" }}")),
         };
         Ok(configuration.render())
     }
@@ -187,6 +200,7 @@ impl<'a> Trials<'a> {
         match change {
             Change::Option => self.snapshots = Some(self.snapshots.unwrap_or(20_000) + 1),
             Change::Upgrade => self.version += 1,
+            Change::Rotate => self.rotations += 1,
             Change::Grow => {
                 ALL.into_iter()
                     .filter(|host| !hosts.contains(host))
@@ -223,6 +237,16 @@ impl<'a> Trials<'a> {
 
     fn try_it(&mut self, change: Change, writer: Writer) -> Result<Outcome> {
         let terraform = &self.scene.terraform;
+        let steps = if change == Change::Rotate {
+            STEPS_OF_A_ROTATION
+        } else {
+            1
+        };
+        // The provider is killed in one of them.
+        let before = (self.chance.fraction() * f64::from(steps)) as u32;
+        for _ in 0..before {
+            terraform.apply().with_context(|| change.to_string())?;
+        }
         let plan = ["plan", "-input=false", "-no-color", "-out=saved.plan"];
         terraform.run(&plan)?.ok().with_context(|| change.to_string())?;
         let usual = self.records.get(&change).and_then(|record| record.whole);
@@ -246,6 +270,14 @@ impl<'a> Trials<'a> {
             let again = Instant::now();
             terraform.apply().with_context(what)?;
             took = again.elapsed();
+        }
+        for _ in 1..steps {
+            if terraform.nothing_to_do().is_ok() {
+                break;
+            }
+            // The client trusts and shows what the hosts do, from its next connection on.
+            self.scene.hosts.iter().for_each(|host| writer.through(host));
+            terraform.apply().with_context(what)?;
         }
         self.scene.is_whole().with_context(what)?;
         self.runs_what_is_wanted().with_context(what)?;

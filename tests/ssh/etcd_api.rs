@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use terraform_provider_etcd::etcd::api::{Api, ApiError, ApiTarget, TlsMaterial};
+use terraform_provider_etcd::etcd::api::{Api, ApiError, ApiTarget, Pages, TlsMaterial};
 use terraform_provider_etcd::etcd::certificates::{Ca, CaPurpose, Leaf, LeafRequest};
 use terraform_provider_etcd::etcd::metrics::Metrics;
 use terraform_provider_etcd::host::{ConnectOptions, Host, Secret};
@@ -133,6 +133,7 @@ impl Etcd {
             port: self.client_port,
             tls,
             server_name: "a1.main.test".to_owned(),
+            other_addresses: Vec::new(),
         }
     }
 }
@@ -209,21 +210,24 @@ async fn with_tls(binary: &Path, server: &Sshd, host: &Host) {
         "{error}"
     );
 
-    let metrics = Metrics::parse(&api.http_get("/metrics", TIME).await.expect("metrics"));
+    let pages = Pages::new(host, &etcd.target(Some(authority.material(&authority)))).expect("pages");
+    pages.connect(TIME).await.expect("connected");
+    let metrics = Metrics::parse(&pages.get("/metrics", TIME).await.expect("metrics"));
     assert!(
         metrics.has_leader
             && metrics.is_leader
             && metrics.quota > 0
             && metrics.version.as_deref() == Some(&status.version)
     );
-    assert!(api.http_get("/health", TIME).await.expect("health").contains("true"));
+    assert!(pages.get("/health", TIME).await.expect("health").contains("true"));
     assert!(
-        api.http_get("/version", TIME)
+        pages
+            .get("/version", TIME)
             .await
             .expect("version")
             .contains(&status.version)
     );
-    assert!(matches!(api.http_get("/nothing", TIME).await, Err(ApiError::Rejected { code, .. }) if code == "404"));
+    assert!(matches!(pages.get("/nothing", TIME).await, Err(ApiError::Rejected { code, .. }) if code == "404"));
 
     // Trust, each way round.
     let ours_unknown = etcd.target(Some(stranger.material(&authority)));

@@ -6,8 +6,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,6 +29,9 @@ pub struct ApiTarget {
     pub tls: Option<TlsMaterial>,
     /// The name that the member's certificate must carry. Messages call the member by it.
     pub server_name: String,
+    /// Other addresses of the server's own, for a member that was set up by other means: where it may listen instead, and what its
+    /// certificate may carry in place of the name.
+    pub other_addresses: Vec<IpAddr>,
 }
 
 /// What to trust and to show, in PEM.
@@ -105,7 +111,7 @@ impl AsyncWrite for Watched {
 #[derive(Clone)]
 pub(super) struct Dialler {
     host: Host,
-    address: String,
+    addresses: Vec<String>,
     port: u16,
     member: String,
     tls: Option<Tls>,
@@ -130,8 +136,8 @@ impl Dialler {
             Some(material) => {
                 let name =
                     ServerName::try_from(target.server_name.clone()).map_err(|error| unusable(error.to_string()))?;
-                let grpc = configuration(material, b"h2").map_err(unusable)?;
-                let http = configuration(material, b"http/1.1").map_err(unusable)?;
+                let grpc = configuration(material, b"h2", &target.other_names()).map_err(unusable)?;
+                let http = configuration(material, b"http/1.1", &target.other_names()).map_err(unusable)?;
                 Some(Tls {
                     name,
                     grpc: Arc::new(grpc),
@@ -141,7 +147,11 @@ impl Dialler {
         };
         Ok(Self {
             host: host.clone(),
-            address: target.address.to_string(),
+            addresses: [target.address]
+                .iter()
+                .chain(&target.other_addresses)
+                .map(IpAddr::to_string)
+                .collect(),
             port: target.port,
             member: target.server_name.clone(),
             tls,
@@ -149,16 +159,28 @@ impl Dialler {
         })
     }
 
+    /// To the first of its addresses that is listened at.
+    async fn tunnel(&self) -> Result<Tunnel, TunnelError> {
+        let (first, others) = self
+            .addresses
+            .split_first()
+            .map_or(("", &[][..]), |(one, all)| (one.as_str(), all));
+        let mut outcome = self.host.tcp(first, self.port).await;
+        for address in others {
+            if outcome.is_ok() {
+                break;
+            }
+            outcome = self.host.tcp(address, self.port).await.or(outcome);
+        }
+        outcome
+    }
+
     pub(super) async fn dial(&self, protocol: Protocol) -> Result<Box<dyn Stream>, ApiError> {
         let member = || self.member.clone();
-        let tunnel = self
-            .host
-            .tcp(&self.address, self.port)
-            .await
-            .map_err(|error: TunnelError| ApiError::Unreachable {
-                member: member(),
-                detail: error.to_string(),
-            })?;
+        let tunnel = self.tunnel().await.map_err(|error| ApiError::Unreachable {
+            member: member(),
+            detail: error.to_string(),
+        })?;
         let Some(tls) = &self.tls else {
             return Ok(Box::new(tunnel));
         };
@@ -184,7 +206,75 @@ impl Dialler {
     }
 }
 
-fn configuration(material: &TlsMaterial, protocol: &[u8]) -> Result<rustls::ClientConfig, String> {
+impl ApiTarget {
+    fn other_names(&self) -> Vec<ServerName<'static>> {
+        if self.other_addresses.is_empty() {
+            return Vec::new();
+        }
+        let addresses = [self.address].into_iter().chain(self.other_addresses.iter().copied());
+        let localhost = ServerName::try_from("localhost").ok();
+        addresses
+            .map(|address| ServerName::IpAddress(address.into()))
+            .chain(localhost)
+            .collect()
+    }
+}
+
+/// Takes a certificate for any of several names of one server.
+#[derive(Debug)]
+struct AnyName {
+    usual: Arc<WebPkiServerVerifier>,
+    others: Vec<ServerName<'static>>,
+}
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verify = |name: &ServerName<'_>| {
+            self.usual
+                .verify_server_cert(certificate, intermediates, name, ocsp, now)
+        };
+        let usual = verify(name);
+        if usual.is_err() && self.others.iter().any(|other| verify(other).is_ok()) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        usual
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+fn configuration(
+    material: &TlsMaterial,
+    protocol: &[u8],
+    other_names: &[ServerName<'static>],
+) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in certificates(&material.ca_pem, "authority")? {
         roots
@@ -194,10 +284,18 @@ fn configuration(material: &TlsMaterial, protocol: &[u8]) -> Result<rustls::Clie
     let key = PrivateKeyDer::from_pem_slice(material.key_pem.expose().as_bytes())
         .map_err(|_| "our private key is not in PEM".to_owned())?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| error.to_string())?;
+    let verifier = AnyName {
+        usual,
+        others: other_names.to_vec(),
+    };
     let mut configuration = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(certificates(&material.cert_pem, "client")?, key)
         .map_err(|error| format!("our certificate and its key: {error}"))?;
     configuration.alpn_protocols = vec![protocol.to_vec()];

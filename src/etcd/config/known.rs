@@ -136,6 +136,29 @@ pub(super) const GATES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Whether some version reads an option of this name.
+#[must_use]
+pub fn is_option(key: &str) -> bool {
+    KNOWN.iter().any(|known| known.key == key)
+}
+
+/// Whether a flag stands for true when it stands alone.
+#[must_use]
+pub fn is_switch(key: &str) -> bool {
+    let ours = [
+        "auto-tls",
+        "client-cert-auth",
+        "experimental-peer-skip-client-san-verification",
+        "force-new-cluster",
+        "peer-auto-tls",
+        "peer-client-cert-auth",
+        "peer-skip-client-san-verification",
+        "strict-reconfig-check",
+    ];
+    let known = KNOWN.iter().find(|known| known.key == key);
+    ours.contains(&key) || known.is_some_and(|known| known.kind == Bool)
+}
+
 /// The value in the type that the file wants; else what was wanted, in words.
 pub(super) fn typed(kind: Kind, value: &str) -> Result<Value, &'static str> {
     match kind {

@@ -29,6 +29,16 @@ pub fn extra_options(text: &str, version: &Version) -> BTreeMap<String, String> 
     options.collect()
 }
 
+/// An option of a file as a flag would have it.
+#[must_use]
+pub fn written_option(key: &str, value: &Value) -> String {
+    let kind = KNOWN
+        .iter()
+        .find(|known| known.key == key)
+        .map_or(Kind::Text, |known| known.kind);
+    written(kind, value).unwrap_or_default()
+}
+
 fn written(kind: Kind, value: &Value) -> Option<String> {
     match (kind, value) {
         (Kind::Duration, Value::Number(number)) => Some(duration(number.as_u64()?)),

@@ -49,6 +49,10 @@ pub enum Refusal {
         /// The minor version that it ran last.
         last: u64,
     },
+    /// It is to be taken over from a service that does not run it.
+    FormerStopped,
+    /// The service from which the members are taken over runs one here too, which was not imported.
+    NotImported,
     /// It would be too far from the minor version of another member.
     Skew {
         /// The minor version that is wanted.
@@ -137,6 +141,15 @@ impl fmt::Display for Refusal {
                 "etcd 3.{minor} is wanted, and its data was last written by 3.{last}. etcd upgrades one minor version at a time: set its \
                  version to 3.{}, apply, and go on from there",
                 last + 1
+            ),
+            Refusal::FormerStopped => f.write_str(
+                "the service that ran the member before this provider does not run, and the member was not taken over from it yet. \
+                 Nothing was changed on this server. Start that service (systemctl start), see that the member is healthy, and \
+                 apply again. If its data is lost, replace it: terraform apply -replace of this resource",
+            ),
+            Refusal::NotImported => f.write_str(
+                "the service that the members of this cluster are taken over from runs on this server too, with one of the member's \
+                 ports, and this member was not imported. Nothing was changed on this server. Import it with adopted_from, as the others",
             ),
             Refusal::Skew { minor, other } => write!(
                 f,

@@ -19,6 +19,7 @@ fn permitted() -> Observed {
         old_entries: false,
         last_minor: None,
         leader_moves: 0,
+        adoption: None,
     }
 }
 
@@ -325,6 +326,48 @@ fn members_stay_within_one_minor_version() {
     assert_eq!(next_step(&runs, &desired()), skew(4));
 }
 
+#[test]
+fn a_member_is_taken_over_when_a_quorum_stays_without_it() {
+    let at = |adoption, cluster| Observed {
+        token: None,
+        permit: None,
+        data: Data::Member,
+        adoption: Some(adoption),
+        port_taken: Some((2380, "etcd".to_owned())),
+        cluster,
+        ..permitted()
+    };
+    let lives = |own, healthy, leads| {
+        Some(Cluster::Lives(Lives {
+            own,
+            others: 2,
+            healthy,
+            leads,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up: false,
+        }))
+    };
+    let step = |observed: &Observed| next_step(observed, &desired());
+    let runs = |cluster| step(&at(Adoption::Runs, cluster));
+    assert_eq!(runs(None), Step::LookAtCluster);
+    assert_eq!(runs(lives(Listed::Voter, 2, false)), Step::Adopt);
+    assert_eq!(runs(lives(Listed::Voter, 2, true)), Step::MoveLeader);
+    assert!(matches!(runs(lives(Listed::Voter, 1, false)), Step::Refuse(_)));
+    assert_eq!(runs(lives(Listed::Not, 2, false)), Step::Refuse(Refusal::Unlisted));
+    // Its data is neither set aside nor its member removed, whatever the cluster says.
+    let stopped = at(Adoption::Stopped, lives(Listed::Not, 2, false));
+    assert_eq!(step(&stopped), Step::Refuse(Refusal::FormerStopped));
+    assert_eq!(step(&at(Adoption::Begun, None)), Step::Adopt);
+    let started = at(Adoption::Renaming, None);
+    assert_eq!(step(&started), Step::AwaitHealth);
+    let answers = Observed {
+        answers: Some(Answer::Voter),
+        ..started
+    };
+    assert_eq!(step(&answers), Step::Rename);
+}
+
 /// A world of one member and what the others see of it. Performs a step as it would go where nothing fails, and
 /// checks what must hold while it does.
 #[derive(Debug)]
@@ -452,6 +495,34 @@ impl World {
                 self.listed = Listed::Voter;
                 observed.answers = None;
             }
+            Step::Adopt => {
+                let voters = self.others + 1;
+                let alone = voters <= 2 && self.healthy == self.others;
+                prop_assert!(
+                    observed.adoption == Some(Adoption::Begun)
+                        || self.listed != Listed::Voter
+                        || self.healthy >= quorum(voters)
+                        || alone,
+                    "a quorum stays healthy without it"
+                );
+                prop_assert!(
+                    !self.leads
+                        || self.healthy == 0
+                        || observed.leader_moves == 3
+                        || observed.adoption == Some(Adoption::Begun),
+                    "the leader hands over first"
+                );
+                observed.adoption = Some(Adoption::Renaming);
+                (observed.data, observed.service) = (Data::Member, Service::Running);
+                observed.token = Some("t".to_owned());
+                (observed.cluster, observed.answers, observed.port_taken) = (None, None, None);
+                self.leads = false;
+            }
+            Step::Rename => {
+                prop_assert!(observed.adoption == Some(Adoption::Renaming) && observed.service == Service::Running);
+                observed.adoption = None;
+                observed.cluster = None;
+            }
             Step::Redial => {
                 prop_assert!(observed.service == Service::Running, "without a restart");
                 observed.peers_moved = false;
@@ -472,6 +543,31 @@ impl World {
         self.observed.answers = None;
         self.observed.cluster = None;
         self.observed.leader_moves = 0;
+    }
+}
+
+/// As a server is in this state of an adoption.
+fn adopting(observed: Observed) -> Observed {
+    match observed.adoption {
+        None => observed,
+        Some(Adoption::Runs | Adoption::Stopped | Adoption::NotImported) => Observed {
+            token: None,
+            permit: None,
+            service: Service::Stopped,
+            ..observed
+        },
+        Some(stage) => Observed {
+            token: Some("t".to_owned()),
+            permit: None,
+            data: Data::Member,
+            service: if stage == Adoption::Renaming {
+                Service::Running
+            } else {
+                Service::Stopped
+            },
+            port_taken: None,
+            ..observed
+        },
     }
 }
 
@@ -505,8 +601,17 @@ fn any_world() -> impl Strategy<Value = World> {
             old_entries: false,
             last_minor: None,
             leader_moves: 0,
+            adoption: None,
         },
     );
+    let adoption = prop_oneof![
+        8 => Just(None),
+        1 => Just(Some(Adoption::Runs)),
+        1 => Just(Some(Adoption::Stopped)),
+        1 => Just(Some(Adoption::NotImported)),
+        1 => Just(Some(Adoption::Begun)),
+        1 => Just(Some(Adoption::Renaming)),
+    ];
     (
         observed,
         listed,
@@ -515,14 +620,16 @@ fn any_world() -> impl Strategy<Value = World> {
         0usize..5,
         any::<bool>(),
         any::<bool>(),
+        adoption,
     )
         .prop_map(
-            |(observed, listed, others, healthy, elsewhere, leads, others_wait)| World {
+            |(observed, listed, others, healthy, elsewhere, leads, others_wait, adoption)| World {
                 leads: leads && listed == Listed::Voter,
-                observed: Observed {
+                observed: adopting(Observed {
                     others_wait,
+                    adoption,
                     ..observed
-                },
+                }),
                 listed,
                 others,
                 healthy: healthy.min(others),
@@ -585,7 +692,7 @@ proptest! {
     #[test]
     fn foreign_data_is_never_touched(world in any_world(), founder in any::<bool>()) {
         let desired = Desired { token: "t".into(), founders: 3, founder, as_founded: true, verify: true, minor: 6 };
-        let observed = world.observed;
+        let observed = Observed { adoption: None, ..world.observed };
         if observed.data == Data::Other || (observed.data == Data::Member && observed.token.as_deref() != Some("t")) {
             prop_assert!(matches!(next_step(&observed, &desired), Step::Refuse(_)));
         }

@@ -223,6 +223,7 @@ impl BringUp {
             old_entries: self.old_entries == Some(true),
             last_minor: seen.last_minor,
             leader_moves: self.leader_moves,
+            adoption: None,
         }
     }
 
@@ -331,6 +332,7 @@ impl BringUp {
                 self.answers = None;
             }
             Step::Redial => {}
+            Step::Adopt | Step::Rename => unreachable!("nothing is taken over here"),
             Step::CountFounders => {
                 let started = 1 + self.started(world);
                 self.founders_started = Some(started);

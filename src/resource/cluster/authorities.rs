@@ -5,7 +5,7 @@
 use time::OffsetDateTime;
 
 use super::model::Authority;
-use crate::etcd::certificates::{Ca, CaPurpose};
+use crate::etcd::certificates::{Ca, CaPurpose, parse};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value, to_value};
@@ -110,7 +110,7 @@ fn steady(certificate: Value, private_key: Value) -> Value {
 fn begin(before: &Value, given_before: &Value, given: &Value, asked: bool) -> Value {
     let mut after = before.clone();
     match given {
-        Value::String(certificate) if before.get("certificate").as_str() == Some(certificate) => {}
+        Value::String(certificate) if is_same(before.get("certificate").as_str(), certificate) => {}
         Value::String(certificate) => {
             after.set("next_certificate", certificate.as_str());
             after.set(
@@ -128,6 +128,15 @@ fn begin(before: &Value, given_before: &Value, given: &Value, asked: bool) -> Va
         }
     }
     after
+}
+
+/// Whether it is the same certificate, be it in other words: a file may have comments or another end.
+fn is_same(before: Option<&str>, given: &str) -> bool {
+    let fingerprint = |text: &str| parse(text).ok().map(|info| info.fingerprint);
+    let one = given.matches("-----BEGIN CERTIFICATE").count() < 2;
+    before.is_some_and(|before| {
+        before == given || (one && fingerprint(before).is_some_and(|of| Some(of) == fingerprint(given)))
+    })
 }
 
 /// The second step.

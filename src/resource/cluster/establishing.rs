@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::model::ClusterModel;
+use super::preflight::Preflight;
 use super::servers::{Each, StepError, observe, on_each, prepare, seen};
 use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
+use crate::membership::preflight::{Findings, judge};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::road::{Road, RoadError};
@@ -33,57 +35,90 @@ pub struct Established {
     pub founded: bool,
     /// Servers that were not reached, and don't have their view yet.
     pub unwritten: BTreeSet<String>,
+    /// What the preflight found.
+    pub findings: Findings,
     /// Errors and warnings.
     pub diagnostics: Diagnostics,
 }
 
-/// Observes all servers, decides, and only then writes: views, and permits where it is to found. Where only views are to be written
-/// a server that can't be reached does not keep the others from theirs.
+/// Observes all servers, decides, tries the network and the disks of those that are `fresh`, and only then writes: views, and permits
+/// where it is to found. Where only views are to be written a server that can't be reached does not keep the others from theirs.
 pub async fn establish(
     road: &Road,
     cluster: &ClusterModel,
     topology: &Topology,
     wish: &Wish,
+    fresh: BTreeSet<String>,
     within: Duration,
 ) -> Established {
     let mut established = Established::default();
     let mut permits = false;
-    let look = async |servers| {
-        let observed = on_each(road, servers, within, false, |name, host| async move {
-            observe(&host, topology, name).await
-        });
-        seen(&observed.await)
-    };
-    let names = || cluster.servers.keys().cloned().collect::<BTreeSet<_>>();
-    let decision = match wish {
-        Wish::Views => None,
-        Wish::Found => Some(found(cluster.token(), &look(&cluster.servers).await)),
-        Wish::FoundAgain(before) => {
-            let founders = before.founders();
-            let mut removed = before.servers.clone();
-            removed.retain(|name, _| founders.contains(name) && !cluster.servers.contains_key(name));
-            let (servers, removed): (_, BTreeMap<String, Seen>) = tokio::join!(look(&cluster.servers), look(&removed));
-            let decision = found_again(cluster.token(), &founders, &servers, &removed);
-            established.founded = decision == Founding::Underway && names() != founders;
-            established.founders = Some(founders);
-            Some(decision)
+    let mut preflight = match Preflight::new(road, cluster, topology, fresh) {
+        Ok(preflight) => preflight,
+        Err(diagnostic) => {
+            established.diagnostics.push(diagnostic);
+            return established;
         }
     };
-    if let Some(decision) = decision {
+    let looks = !matches!(wish, Wish::Views) || preflight.is_due();
+    if looks {
+        let started = Instant::now();
+        let look = async |servers, flight: Option<&Preflight<'_>>| {
+            on_each(road, servers, within, false, |name, host| async move {
+                observe(&host, topology, name, flight).await
+            })
+            .await
+        };
+        let (mut observed, gone) = match wish {
+            Wish::FoundAgain(before) => {
+                let founders = before.founders();
+                let mut removed = before.servers.clone();
+                removed.retain(|name, _| founders.contains(name) && !cluster.servers.contains_key(name));
+                let looks = tokio::join!(look(&cluster.servers, Some(&preflight)), look(&removed, None));
+                (looks.0, Some((founders, seen(&looks.1))))
+            }
+            Wish::Found | Wish::Views => (look(&cluster.servers, Some(&preflight)).await, None),
+        };
+        preflight.forget(&mut observed);
+        let servers: BTreeMap<String, Seen> = seen(&observed);
+        let decision = match (wish, gone) {
+            (Wish::Views, _) => Founding::Underway,
+            (_, None) => found(cluster.token(), &servers),
+            (_, Some((founders, removed))) => {
+                let decision = found_again(cluster.token(), &founders, &servers, &removed);
+                let names: BTreeSet<String> = cluster.servers.keys().cloned().collect();
+                established.founded = decision == Founding::Underway && names != founders;
+                established.founders = Some(founders);
+                decision
+            }
+        };
         match decision {
             Founding::Permit(_) => {
                 permits = true;
-                established.founders = Some(names());
+                established.founders = Some(cluster.servers.keys().cloned().collect());
             }
             Founding::Underway => {}
             Founding::Refused(reasons) => {
                 established.diagnostics = refusals(&cluster.name, &reasons);
+                preflight.end(&observed, within).await;
+                return established;
+            }
+        }
+        preflight.keep_clean(&observed);
+        if preflight.is_due() {
+            established.findings = preflight.run(&observed, within).await;
+            established.diagnostics = preflight.diagnostics(&judge(&established.findings));
+            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(millis, servers = cluster.servers.len(), "preflight");
+            if established.diagnostics.has_errors() {
+                preflight.end(&observed, within).await;
                 return established;
             }
         }
     }
+    let preflight = looks.then_some(&preflight);
     let written = on_each(road, &cluster.servers, within, false, |name, host| async move {
-        prepare(&host, topology, name, cluster.token(), permits).await
+        prepare(&host, topology, name, cluster.token(), permits, preflight).await
     })
     .await;
     established.wrote = true;

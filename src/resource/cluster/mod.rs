@@ -5,8 +5,10 @@ mod authorities;
 mod establishing;
 mod failure_domains;
 mod import;
+mod measured;
 pub mod model;
 pub mod plan;
+pub mod preflight;
 mod rotation;
 pub mod servers;
 
@@ -136,8 +138,8 @@ impl ClusterResource {
         let ApplyRequest {
             prior,
             planned,
+            config,
             private,
-            ..
         } = request;
         let mut diagnostics = Diagnostics::new();
         let topology = model::topology(&planned, &Path::root(), &mut diagnostics);
@@ -167,9 +169,13 @@ impl ClusterResource {
         };
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
-        let established = establish(&self.road, &cluster, &topology, &wish, within).await;
+        let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
+        let established = establish(&self.road, &cluster, &topology, &wish, fresh, within).await;
         diagnostics.append(established.diagnostics);
-        if !established.wrote {
+        if established.wrote {
+            let found = &established.findings;
+            diagnostics.append(measured::complete(&mut state, &prior, found, &topology, &config));
+        } else {
             return ApplyResponse {
                 state: prior,
                 private,
@@ -210,7 +216,7 @@ impl ClusterResource {
         unwritten: &BTreeSet<String>,
     ) -> (Value, Diagnostics) {
         let observed = on_each(&self.road, &cluster.servers, READ, false, |name, host| async move {
-            observe(&host, topology, name).await
+            observe(&host, topology, name, None).await
         })
         .await;
         let mut diagnostics = Diagnostics::new();
@@ -316,12 +322,15 @@ impl Resource for ClusterResource {
             Attribute::string("domain").or_computed().use_state().requires_replace().describe(
                 "The domain of its members' names, which only its own servers know. Default: `<name>.etcd.internal`.",
             ),
-            Attribute::number("heartbeat_interval").default(i64::from(plan::HEARTBEAT)).describe(
-                "etcd's heartbeat interval in ms, about the longest round trip between members. Default: 100.",
+            Attribute::number("heartbeat_interval").or_computed().use_state().describe(
+                "etcd's heartbeat interval in ms. Default: the longest round trip between servers that the preflight measured, 100 at \
+                 least.",
             ),
-            Attribute::number("election_timeout").default(i64::from(plan::ELECTION)).describe(
-                "etcd's election timeout in ms, ten times the longest round trip or more. Default: 1000.",
+            Attribute::number("election_timeout").or_computed().use_state().describe(
+                "etcd's election timeout in ms. Default: ten times the longest round trip between servers that the preflight \
+                 measured, 1000 at least.",
             ),
+            preflight::attribute(),
             Attribute::string("id").computed().use_state().describe("The name."),
             Attribute::map_of("members", vec![
                 Attribute::string("peer_url").computed().describe("The peer URL of its member, the same everywhere."),
@@ -340,7 +349,11 @@ impl Resource for ClusterResource {
             Attribute::list("founders", Type::String)
                 .computed()
                 .use_state()
-                .describe("The servers that found the cluster together."),
+                .describe("The servers that found the cluster together. None for a cluster that was made by other means."),
+            Attribute::string("adopted_from").computed().use_state().describe(
+                "The service that ran its members before this provider took them over, such as `etcd.service`. Null for a cluster \
+                 that this provider made.",
+            ),
             Attribute::string("founding").computed().use_state().describe(
                 "How far founding has come: `prepared` (every server has a permit or data), `founded` (a quorum holds \
                  data), or `stranded` (the permits are gone and nobody holds data: the next apply issues them anew).",
@@ -353,12 +366,13 @@ impl Resource for ClusterResource {
                 "How far the authorities have been replaced: `trusting` and `trusted` (members get to trust both, or do), `issuing` \
                  and `issued` (certificates get issued by the new ones, or are). Null when nothing is being replaced.",
             ),
-            timeouts::attribute(&[
-                ("create", "How long to wait for servers. Default: `1m`."),
-                ("update", "How long to wait for servers. Default: `1m`."),
-                ("delete", "How long to wait for servers. Default: `20s`."),
-            ]),
         ]);
+        attributes.extend(measured::attributes());
+        attributes.extend([timeouts::attribute(&[
+            ("create", "How long to wait for servers. Default: `1m`."),
+            ("update", "How long to wait for servers. Default: `1m`."),
+            ("delete", "How long to wait for servers. Default: `20s`."),
+        ])]);
         Schema {
             version: 0,
             description: "An etcd cluster whose servers may stand in different networks. It computes by which address \

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::preflight::PreflightModel;
+
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Type};
@@ -39,6 +41,15 @@ pub struct ClusterModel {
     /// Its certificate authorities; none without TLS.
     #[serde(default)]
     pub certificate_authorities: Option<Authorities>,
+    /// What is looked at before anything is changed.
+    #[serde(default)]
+    pub preflight: Option<PreflightModel>,
+    /// Addresses that servers were seen to come from and that are none of their own.
+    #[serde(default)]
+    pub source_addresses: Option<BTreeMap<String, Vec<String>>>,
+    /// The service that ran its members before this provider did.
+    #[serde(default)]
+    pub adopted_from: Option<String>,
 }
 
 /// The attribute `tls`.

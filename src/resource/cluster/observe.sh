@@ -1,4 +1,5 @@
 # What this server holds of the cluster. Changes nothing. Given: cluster, ports, begin_mark, end_mark.
+echo "date_first=$(date +%s.%N)"
 etc=/etc/etcd/$cluster
 data=
 if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
@@ -7,8 +8,9 @@ await_start "etcd-$cluster.service" "$etc" "$data"
 if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
 if [ -f "$etc/founding-permit" ]; then echo permit=yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it.
+held=
 for segment in "$data"/member/wal/*.wal; do
-  if [ -e "$segment" ]; then printf 'data=%s\n' "$data"; break; fi
+  if [ -e "$segment" ]; then printf 'data=%s\n' "$data"; held=yes; break; fi
 done
 main=$(systemctl show -p MainPID --value "etcd-$cluster.service" 2>/dev/null) || main=0
 printf 'pid=%s\n' "${main:-0}"

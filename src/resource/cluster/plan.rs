@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{authorities, failure_domains, model};
+use super::{authorities, failure_domains, measured, model};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::Value;
-use crate::topology::{ClusterName, Domain, ServerName, Topology};
+use crate::topology::{ClusterName, Domain, ServerName, Topology, timing};
 
 /// The founding of a cluster that needs its permits issued anew.
 pub const STRANDED: &str = "stranded";
@@ -77,6 +77,7 @@ pub fn refine(prior: &Value, mut planned: Value, config: &Value) -> (Value, Diag
     }
     authorities::refine(prior, &mut planned, &mut diagnostics);
     founding(prior, &mut planned, &mut diagnostics);
+    measured::refine(prior, &mut planned, config, topology.as_ref(), &mut diagnostics);
     if let Some(diagnostic) = timing(config) {
         diagnostics.push(diagnostic);
     }
@@ -92,6 +93,7 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
             .collect::<Vec<_>>()
     });
     let names = names.map_or(Value::Unknown, Value::List);
+    planned.set("adopted_from", prior.get("adopted_from").clone());
     if prior.is_null() {
         planned.set("founders", names);
         planned.set("founding", PREPARED);
@@ -167,39 +169,40 @@ fn refuse_refounding(prior: &Value, planned: &Value) -> Diagnostics {
 
 /// etcd refuses to start with an election timeout below five heartbeats or above 50 s (etcd `embed/config.go`).
 pub fn timing(config: &Value) -> Option<Diagnostic> {
-    let number = |name: &str, default: i64| match config.get(name) {
-        Value::Null => Some(default),
-        value => value.as_i64(),
+    let longest = i64::from(timing::LONGEST_ELECTION_MS);
+    let beats = i64::from(timing::HEARTBEATS_IN_ELECTION);
+    // Where one is left open it follows the other, as far as etcd starts with it.
+    let (heartbeat, election) = match (config.get("heartbeat_interval"), config.get("election_timeout")) {
+        (Value::Null, Value::Null) => return None,
+        (Value::Null, election) => ((election.as_i64()? / beats).max(1), election.as_i64()?),
+        (heartbeat, Value::Null) => (heartbeat.as_i64()?, longest),
+        (heartbeat, election) => (heartbeat.as_i64()?, election.as_i64()?),
     };
-    let heartbeat = number("heartbeat_interval", i64::from(HEARTBEAT))?;
-    let election = number("election_timeout", i64::from(ELECTION))?;
     let problem = if heartbeat < 1 {
         (
             "heartbeat_interval",
             format!("{heartbeat} ms is too short: it has to be 1 at least."),
         )
-    } else if election < 5 * heartbeat {
-        let least = 5 * heartbeat;
+    } else if election < beats * heartbeat && election == longest {
+        let text = format!("{heartbeat} ms is too long: it has to be {} at most.", longest / beats);
+        ("heartbeat_interval", text)
+    } else if election < beats * heartbeat {
+        let least = beats * heartbeat;
         let text = format!(
             "{election} ms is too short for a heartbeat_interval of {heartbeat} ms: etcd wants {least} at least, and ten \
              times the longest round trip between members is a good value."
         );
         ("election_timeout", text)
-    } else if election > 50_000 {
+    } else if election > longest {
         (
             "election_timeout",
-            format!("{election} ms is too long: etcd accepts 50000 at most."),
+            format!("{election} ms is too long: etcd accepts {longest} at most."),
         )
     } else {
         return None;
     };
     Some(Diagnostic::error(format!("Invalid {}", problem.0), problem.1).at(Path::of(problem.0)))
 }
-
-/// etcd's own default, in ms.
-pub const HEARTBEAT: u32 = 100;
-/// etcd's own default, in ms.
-pub const ELECTION: u32 = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 
 use super::model::ClusterModel;
-use crate::host::{FileSpec, Host, Output, Placement, RunError, Script};
+use super::preflight::Preflight;
+use crate::host::{ClockOffset, FileSpec, Host, Output, Placement, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
@@ -57,22 +58,36 @@ pub struct Observation {
     pub holding: Holding,
     /// Whether a process of its member runs.
     pub runs: bool,
+    /// Its clock against ours.
+    pub clock: Option<ClockOffset>,
+    /// Whether it answers a preflight: what kind of machine it is, or why it does not. `None` where it was not to.
+    pub listening: Option<Result<String, String>>,
     /// The addresses that the names of the servers have on this one. What else is in its block is under the name that it
     /// has there.
     pub addresses: BTreeMap<String, String>,
 }
 
-/// Observes one server. Changes nothing.
+/// Observes one server. Changes nothing; with a preflight, it listens for that from now on.
 ///
 /// # Errors
 /// If the script can't run.
-pub async fn observe(host: &Host, topology: &Topology, server: &str) -> Result<Observation, RunError> {
+pub async fn observe(
+    host: &Host,
+    topology: &Topology,
+    server: &str,
+    preflight: Option<&Preflight<'_>>,
+) -> Result<Observation, RunError> {
     let cluster = topology.cluster();
     let ports = topology
         .find(server)
         .map(|(_, server)| format!("{} {}", server.peer_port, server.client_port))
         .unwrap_or_default();
-    let script = Script::new("observing the server")
+    let mut script = Script::new("observing the server");
+    if let Some(preflight) = preflight {
+        // What an earlier one left has the port.
+        script = preflight.ending(script);
+    }
+    script = script
         .set("cluster", cluster.as_str())
         .set("ports", ports)
         .set("begin_mark", hosts_block::begin_mark(cluster))
@@ -80,11 +95,16 @@ pub async fn observe(host: &Host, topology: &Topology, server: &str) -> Result<O
         .line(include_str!("../ports.sh"))
         .line(include_str!("../await_start.sh"))
         .line(include_str!("observe.sh"));
-    let output = host.run_checked(&script).await?;
-    Ok(observation(&output, topology))
+    if let Some(preflight) = preflight {
+        script = preflight.listen(script, server);
+    }
+    let output = host
+        .run_checked(&script.line("echo \"date_last=$(date +%s.%N)\""))
+        .await?;
+    Ok(observation(&output, topology, SystemTime::now()))
 }
 
-fn observation(output: &Output, topology: &Topology) -> Observation {
+fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Observation {
     let names: BTreeMap<String, &ServerName> = topology
         .servers()
         .keys()
@@ -118,9 +138,13 @@ fn observation(output: &Output, topology: &Topology) -> Observation {
         ports_taken,
     };
     let runs = output.value("pid").is_some_and(|pid| pid != "0");
+    let listening = output.value("listening").map(|machine| Ok(machine.to_owned()));
+    let silent = output.value("not-listening").map(|why| Err(why.to_owned()));
     Observation {
         holding,
         runs,
+        clock: ClockOffset::of(output, received),
+        listening: listening.or(silent),
         addresses,
     }
 }
@@ -149,6 +173,7 @@ pub async fn prepare(
     server: &str,
     token: &str,
     permit: bool,
+    preflight: Option<&Preflight<'_>>,
 ) -> Result<(), RunError> {
     let cluster = topology.cluster();
     let view = ServerName::parse(server)
@@ -164,6 +189,9 @@ pub async fn prepare(
         .set("directory", &directory)
         .set("data", format!("/var/lib/etcd/{cluster}"))
         .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
+    if let Some(preflight) = preflight {
+        script = preflight.ending(script);
+    }
     if permit {
         // The token first: a permit never stands without it.
         script = script
@@ -243,6 +271,7 @@ pub async fn clear(
         .set("stamp", stamp())
         .set("members", members.word())
         .line(include_str!("../binaries.sh"))
+        .line(include_str!("../forget_retries.sh"))
         .line(include_str!("../remove_member.sh"))
         .line(include_str!("clear.sh"));
     let output = host.run_checked(&script).await?;

@@ -19,12 +19,21 @@ pub struct Given {
     pub server: String,
     /// All servers of the cluster by name, as `etcd_cluster.servers` has them, without host keys.
     pub servers: Value,
+    /// The service that runs its members, if this provider did not make it.
+    pub adopted_from: Option<String>,
 }
 
 /// The attribute of an identity that only an import has.
 pub fn servers_attribute() -> Attribute {
     Attribute::string("servers").describe(
         "For the import only: the servers of the cluster by name, in JSON, with the arguments of `etcd_server`. Required there.",
+    )
+}
+
+/// The other one.
+pub fn adopted_from_attribute() -> Attribute {
+    Attribute::string("adopted_from").describe(
+        "For the import only: the service that runs the members of a cluster which was made by other means, such as `etcd.service`.",
     )
 }
 
@@ -60,6 +69,7 @@ pub fn cluster(request: &ImportRequest) -> Result<Given, Diagnostics> {
         cluster: text(&given, "name", what, example)?,
         server: String::new(),
         servers: servers(given.get("servers"), what, example)?,
+        adopted_from: service(&given, what)?,
     })
 }
 
@@ -80,6 +90,7 @@ pub fn member(request: &ImportRequest) -> Result<Given, Diagnostics> {
         cluster: text(&given, "cluster", what, example)?,
         server: text(&given, "server", what, example)?,
         servers: servers(given.get("servers"), what, example)?,
+        adopted_from: service(&given, what)?,
     };
     if given.servers.get(&given.server).is_null() {
         let problem = format!("There is no {:?} among its servers.", given.server);
@@ -102,6 +113,7 @@ fn whole(request: &ImportRequest, texts: &[(&str, Type)], what: &str, example: &
         .map(|(name, of)| ((*name).to_owned(), of.clone()))
         .collect();
     attributes.insert("servers".to_owned(), of_servers);
+    attributes.insert("adopted_from".to_owned(), Type::String);
     decode(id, &Type::Object(attributes), what, example)
 }
 
@@ -120,6 +132,20 @@ fn text(given: &Value, name: &str, what: &str, example: &str) -> Result<String, 
     let text = given.get(name).as_str().filter(|text| !text.is_empty());
     text.map(str::to_owned)
         .ok_or_else(|| refused(what, &format!("{name} is missing. The ID is {example}.")))
+}
+
+/// The name of a service, with its ending.
+fn service(given: &Value, what: &str) -> Result<Option<String>, Diagnostics> {
+    let Some(name) = given.get("adopted_from").as_str() else {
+        return Ok(None);
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@:".contains(&byte);
+    if name.is_empty() || name.starts_with('-') || !name.bytes().all(plain) {
+        let problem = format!("adopted_from is {name:?}, which is no name of a service, such as \"etcd.service\".");
+        return Err(refused(what, &problem));
+    }
+    let ending = if name.ends_with(".service") { "" } else { ".service" };
+    Ok(Some(format!("{name}{ending}")))
 }
 
 /// The servers with what the configuration has by default; the key is the name.

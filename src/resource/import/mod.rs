@@ -3,6 +3,7 @@
 //! Addresses and networks are the user's knowledge: no server knows how others see it. All else is on the servers: the
 //! token, the domain, the options, the founding set, the authorities' certificates. Their private keys are not.
 
+mod foreign;
 pub mod given;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +15,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::host::Script;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
-use crate::resource::cluster::plan::{ELECTION, HEARTBEAT};
 use crate::resource::cluster::servers::on_each;
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
+use crate::topology::timing;
 
 /// How long a server may take to answer.
 const READ: Duration = Duration::from_secs(20);
@@ -44,13 +45,36 @@ pub struct FoundMember {
     pub executable: Option<String>,
     /// The version that it says it is.
     pub version: Option<String>,
+    /// Where its data is to be, of a member that was made by other means; and the rest, which its configuration does not tell then.
+    pub data_dir: Option<String>,
+    /// Its further options.
+    pub config: BTreeMap<String, String>,
+    /// etcd's IDs, in hexadecimal.
+    pub member_id: Option<String>,
+    /// Of its cluster.
+    pub cluster_id: Option<String>,
+    /// As the member list has it.
+    pub peer_url: Option<String>,
+    /// As the member list has it.
+    pub client_url: Option<String>,
+    /// What its old certificate for clients is valid for, and a new one will not be.
+    pub lost_names: Vec<String>,
+    adopted_from: Option<String>,
 }
 
-/// Asks all servers of a cluster.
+/// Looks at a cluster of this provider's, or at one that was made by other means.
 ///
 /// # Errors
-/// If one can't be asked, none knows the cluster, or they don't agree.
-pub async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found, Diagnostics> {
+/// If it can't be imported.
+pub async fn find(road: &Road, given: &given::Given) -> Result<Found, Diagnostics> {
+    match &given.adopted_from {
+        Some(service) => foreign::look(road, given, service).await,
+        None => read_back(road, &given.cluster, &given.servers).await,
+    }
+}
+
+/// Asks all servers of a cluster of this provider's.
+async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found, Diagnostics> {
     let mut models = BTreeMap::new();
     for (key, server) in servers.as_map().into_iter().flatten() {
         let model: ServerModel = from_value(server).map_err(|error| refused(name, &error.to_string()))?;
@@ -73,6 +97,8 @@ pub async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found
             authorities: ["peer-ca", "client-ca"].into_iter().filter_map(authority).collect(),
             executable: text("binary"),
             version: text("version"),
+            adopted_from: text("adopted-from"),
+            ..FoundMember::default()
         })
     })
     .await;
@@ -105,7 +131,8 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         [] => {
             return Err(format!(
                 "None of the servers {} has /etc/etcd/{name}/token, so this provider made no cluster {name:?} there. A new \
-                 one is made by `terraform apply`, without an import.",
+                 one is made by `terraform apply`, without an import. One that was made by other means is imported with \
+                 adopted_from, the service that runs its members.",
                 names()
             ));
         }
@@ -174,7 +201,12 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         let number = options.get(key).and_then(serde_yaml_ng::Value::as_i64);
         Value::from(number.unwrap_or_else(|| i64::from(default)))
     };
-    let founders: Vec<Value> = founders(members).into_iter().map(Value::from).collect();
+    let adopted_from = members.values().find_map(|member| member.adopted_from.clone());
+    // Nobody founded here what was taken over.
+    let founders = match adopted_from {
+        Some(_) => Vec::new(),
+        None => founders(members).into_iter().map(Value::from).collect(),
+    };
     let mut servers = servers.clone();
     for (server, member) in members {
         let mut with_key = servers.get(server).clone();
@@ -187,10 +219,17 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         ("tls", tls),
         ("token", token.into()),
         ("domain", domain.into()),
-        ("heartbeat_interval", number("heartbeat-interval", HEARTBEAT)),
-        ("election_timeout", number("election-timeout", ELECTION)),
+        (
+            "heartbeat_interval",
+            number("heartbeat-interval", timing::DEFAULT.heartbeat_ms),
+        ),
+        (
+            "election_timeout",
+            number("election-timeout", timing::DEFAULT.election_ms),
+        ),
         ("founders", founders.into()),
         ("certificate_authorities", authorities),
+        ("adopted_from", adopted_from.into()),
     ]))
 }
 

@@ -1,6 +1,7 @@
 # What this server knows of a cluster and of its member. Changes nothing. Given: cluster.
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; printf 'token=%s\n' "$line"; fi
+if [ -f "$etc/adopted-from" ]; then sed -n 's/^service=/adopted-from=/p' "$etc/adopted-from"; fi
 report_text config "$etc/etcd.yaml"
 report_text founding "$etc/founding.yaml"
 report_text peer-ca "$etc/pki/peer-ca.crt"

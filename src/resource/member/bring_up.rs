@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::binary;
@@ -23,7 +24,9 @@ use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::host::Host;
 use crate::membership::identity::{ClusterId, MemberId, founding_cluster_id, founding_member_id};
-use crate::membership::member::{Answer, Cluster, Desired, Observed, Refusal, Service, Start, Step, next_step};
+use crate::membership::member::{
+    Adoption, Answer, Cluster, Desired, Observed, Refusal, Service, Start, Step, next_step,
+};
 use crate::membership::quorum;
 use crate::resource::restarts::Restarting;
 use crate::resource::road::Road;
@@ -48,12 +51,16 @@ pub struct BringUp<'a> {
     pub keys: &'a Keys,
     /// Whether to see that every directed pair is connected.
     pub verify: bool,
+    /// Whether the state has it already.
+    pub existed: bool,
     /// What has another address than before.
     pub moved: Moved,
     /// All of it must be done by then.
     pub deadline: Instant,
     /// Who talks to the members, once that is needed.
     pub talk: OnceLock<Talk<'a>>,
+    /// Says that the member is about to start with the other founders.
+    pub founding: Notify,
 }
 
 /// A member that is up.
@@ -73,17 +80,17 @@ pub struct Up {
 }
 
 /// Where one run stands.
-struct Course {
-    seen: Seen,
+pub(super) struct Course {
+    pub(super) seen: Seen,
     /// Held from the first look that a change rests on to the end of that change.
     turn: Option<Turn>,
     restarting: Option<Restarting>,
     restarted: bool,
     /// How long a refusal that may pass is waited for.
     patience: Option<Instant>,
-    survey: Option<Survey>,
+    pub(super) survey: Option<Survey>,
     /// The servers whose members answered before: those are to be connected after.
-    scope: Option<Vec<String>>,
+    pub(super) scope: Option<Vec<String>>,
     /// Whether the log holds entries that the wanted version can't read, once that was looked at.
     old_entries: Option<bool>,
 }
@@ -116,7 +123,14 @@ impl BringUp<'_> {
             old_entries: None,
         };
         self.borrow_certificate(&host).await?;
-        let outcome = self.take_course(&host, &mut course).await;
+        let outcome = {
+            let course = self.take_course(&host, &mut course);
+            tokio::pin!(course);
+            tokio::select! {
+                outcome = &mut course => outcome,
+                () = self.connect_early() => course.await,
+            }
+        };
         if let (Err(_), true, Some(restarting)) = (&outcome, course.restarted, &course.restarting) {
             restarting.fail();
         }
@@ -144,8 +158,10 @@ impl BringUp<'_> {
             if self.road.stopped() {
                 return Err(self.stopped(course));
             }
+            let adoption = self.adoption(&course.seen);
             let plan = self.plan(&course.seen)?;
-            if plan.restart_needed && course.seen.service == Service::Running {
+            let restarts = plan.restart_needed && course.seen.service == Service::Running;
+            if restarts || adoption == Some(Adoption::Runs) {
                 self.ready_for_restart(host, course).await?;
             } else if course.seen.last.is_some() && course.old_entries.is_none() {
                 course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
@@ -167,6 +183,7 @@ impl BringUp<'_> {
                 old_entries: course.old_entries == Some(true),
                 last_minor: course.seen.last_minor(),
                 leader_moves,
+                adoption,
             };
             let step = next_step(&observed, &desired);
             tracing::debug!(server = self.member.server, ?step, "next step");
@@ -191,6 +208,17 @@ impl BringUp<'_> {
                         desired.founder = false;
                     }
                     (cluster, course.survey, answers) = (None, None, None);
+                }
+                Step::Adopt => {
+                    self.before_install(course, Start::Restart).await?;
+                    course.seen = self.adopt(host, course.survey.take(), &course.seen).await?;
+                    (cluster, answers) = (None, None);
+                }
+                Step::Rename => {
+                    course.seen = self.rename(host, course).await?;
+                    // How it is dialled now is for the end to verify once more, with the certificate that stays.
+                    desired.verify = true;
+                    (cluster, answers) = (None, None);
                 }
                 Step::LookAtCluster => cluster = self.look(host, course).await?,
                 Step::LetOthersFirst => {
@@ -288,6 +316,10 @@ impl BringUp<'_> {
             binary::provide(host, self.member, self.version, &course.seen, self.remaining()).await?;
             course.seen = self.observe(host).await?;
         }
+        // One that is taken over keeps its minor version.
+        if self.adoption(&course.seen).is_some() {
+            course.old_entries = Some(false);
+        }
         if course.old_entries.is_none() {
             course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
         }
@@ -305,13 +337,14 @@ impl BringUp<'_> {
                 }
                 course.restarted = true;
             }
-            Start::Found | Start::Join | Start::No => {}
+            Start::Found => self.founding.notify_one(),
+            Start::Join | Start::No => {}
         }
         Ok(())
     }
 
     /// Looks at the cluster when it is this member's turn: what is seen then stays true as long as the turn does.
-    async fn look(&self, host: &Host, course: &mut Course) -> Result<Option<Cluster>, BringUpError> {
+    pub(super) async fn look(&self, host: &Host, course: &mut Course) -> Result<Option<Cluster>, BringUpError> {
         let late = |source| BringUpError::Turn {
             server: self.member.server.clone(),
             source,
@@ -377,7 +410,7 @@ impl BringUp<'_> {
         waited.map_err(|_| self.stopped(course))
     }
 
-    fn own_peer_url(&self) -> Result<String, BringUpError> {
+    pub(super) fn own_peer_url(&self) -> Result<String, BringUpError> {
         let (name, _) = self.topology.find(&self.member.server)?;
         Ok(self.topology.peer_url(name)?)
     }
@@ -436,6 +469,10 @@ impl BringUp<'_> {
 
     fn founding_ids(&self) -> (Option<MemberId>, Option<ClusterId>) {
         let founders = self.member.founders();
+        if founders.is_empty() {
+            // Nobody can compute the IDs of a cluster that was made by other means.
+            return (None, None);
+        }
         let servers = self
             .topology
             .servers()

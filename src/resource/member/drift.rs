@@ -21,12 +21,25 @@ pub const REMOVED: &str = "was removed from the cluster";
 pub const SERVER: &str = "server";
 /// What is said of it.
 pub const UNREACHED: &str = "could not be reached, and does not have the last changes yet";
+/// What is said of a member that its former service runs.
+const NOT_TAKEN_OVER: &str = "runs the member; it was not taken over yet";
+/// What is said of one of which that was begun.
+const BEGUN: &str = "ran the member; it is being taken over";
 /// What is said of a data directory without a write-ahead log.
 const NO_DATA: &str = "holds no data of a member";
 
 /// Compares what was seen with what the state says. Keys are files by path, or parts of the member in words; values say
 /// what is wrong.
 pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
+    if let Some(service) = &whole.member.cluster.adopted_from {
+        let what = match seen.adopting {
+            true => Some(BEGUN),
+            false => (seen.token.is_none() && seen.former_runs()).then_some(NOT_TAKEN_OVER),
+        };
+        if let Some(what) = what {
+            return BTreeMap::from([(service.clone(), what.to_owned())]);
+        }
+    }
     let mut found = BTreeMap::new();
     let mut note = |part: &str, what: &str| found.insert(part.to_owned(), what.to_owned());
     if let Ok(executable) = binary::executable(&whole.member, &whole.version, seen) {
@@ -71,6 +84,19 @@ pub fn joins_anew(state: &Value) -> bool {
     drift
         .filter_map(|(_, what)| what.as_str())
         .any(|what| [REMOVED, NO_DATA].contains(&what))
+}
+
+/// Whether the member that `state` is about is still to be taken over from its former service.
+pub fn is_to_be_adopted(state: &Value) -> bool {
+    let drift = state.get("drift").as_map().into_iter().flatten();
+    drift
+        .filter_map(|(_, what)| what.as_str())
+        .any(|what| [NOT_TAKEN_OVER, BEGUN].contains(&what))
+}
+
+/// What `drift` is when it was just imported.
+pub fn of_import(service: &str) -> Value {
+    BTreeMap::from([(service.to_owned(), Value::from(NOT_TAKEN_OVER))]).into()
 }
 
 /// Whether an apply that ends what `state` says of the drift issues certificates.

@@ -94,11 +94,35 @@ pub enum BringUpError {
         /// The server of the member that failed.
         failed: String,
     },
+    /// It can't be taken over from the service that runs it.
+    #[error(
+        "the member can't be taken over from {service} on server {server}: {why}. Nothing was changed on this server"
+    )]
+    Adoption {
+        /// Its server.
+        server: String,
+        /// The service.
+        service: String,
+        /// Why.
+        why: String,
+    },
+    /// Others can't dial it by its name.
+    #[error(
+        "the member of server {server} was taken over, and its peer URL stays {url} for now: {why}. Mend that, and apply again"
+    )]
+    Rename {
+        /// Its server.
+        server: String,
+        /// The peer URL that it has.
+        url: String,
+        /// Why.
+        why: String,
+    },
     /// No certificate to talk to the members with.
     #[error(transparent)]
     Talk(Box<TalkError>),
     /// Some directed pairs are not connected.
-    #[error("every member answers, but some do not reach each other:\n{}", .0.join("\n"))]
+    #[error("this member runs, and not all members were seen to reach each other:\n{}", .0.join("\n"))]
     Links(Vec<String>),
     /// Terraform asked to stop. `runs`: the member's process has been started.
     #[error("stopped on request; the next apply goes on from here")]

@@ -1,6 +1,8 @@
 //! Import of a member that this provider made and that no state knows of any more.
 
-use super::{MemberResource, model, plan};
+use std::collections::BTreeMap;
+
+use super::{MemberResource, drift, model, plan};
 use crate::etcd::config::extra_options;
 use crate::etcd::layout::binaries_dir;
 use crate::etcd::version::Version;
@@ -8,7 +10,7 @@ use crate::plugin::block::{ImportRequest, ImportResponse};
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::schema::Attribute;
 use crate::plugin::value::Value;
-use crate::resource::import::{FoundMember, given, read_back, refused};
+use crate::resource::import::{FoundMember, find, given, refused};
 
 /// What identifies a member.
 pub fn identity() -> Vec<Attribute> {
@@ -20,6 +22,7 @@ pub fn identity() -> Vec<Attribute> {
             .required()
             .describe("The name of its server."),
         given::servers_attribute(),
+        given::adopted_from_attribute(),
     ]
 }
 
@@ -29,6 +32,7 @@ pub fn identity_of(state: &Value) -> Value {
         ("cluster", state.at(&["cluster", "name"]).clone()),
         ("server", state.get("server").clone()),
         ("servers", Value::Null),
+        ("adopted_from", Value::Null),
     ])
 }
 
@@ -40,18 +44,41 @@ impl MemberResource {
 
     async fn found(&self, request: &ImportRequest) -> Result<Value, Diagnostics> {
         let given = given::member(request)?;
-        let found = read_back(&self.road, &given.cluster, &given.servers).await?;
+        let found = find(&self.road, &given).await?;
         let what = format!("The member on server {}", given.server);
         let member = found.members.get(&given.server).cloned().unwrap_or_default();
-        let state = member_state(&given.server, found.cluster, &member).map_err(|problem| refused(&what, &problem))?;
-        let state = with_defaults(state);
+        let state = match &given.adopted_from {
+            Some(_) => Ok(foreign_state(&given.server, found.cluster, &member)),
+            None => member_state(&given.server, found.cluster, &member),
+        };
+        let state = with_defaults(state.map_err(|problem| refused(&what, &problem))?);
         // What follows from it, as a plan would say; the read that comes next says what is there.
         let (state, diagnostics) = plan::refine(&Value::Null, state);
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
-        Ok(state.unknown_as_null())
+        let mut state = state.unknown_as_null();
+        if let Some(service) = &given.adopted_from {
+            as_it_is(&mut state, &member, service);
+        }
+        Ok(state)
     }
+}
+
+/// The member as the cluster that it is in knows it: not by its name yet.
+fn as_it_is(state: &mut Value, member: &FoundMember, service: &str) {
+    for (name, value) in [
+        ("peer_url", &member.peer_url),
+        ("client_url", &member.client_url),
+        ("member_id", &member.member_id),
+        ("cluster_id", &member.cluster_id),
+    ] {
+        state.set(name, value.clone());
+    }
+    for name in ["configuration", "initial_cluster", "certificate_expiry"] {
+        state.set(name, Value::Null);
+    }
+    state.set("drift", drift::of_import(service));
 }
 
 /// No server tells what the configuration has by default.
@@ -62,6 +89,44 @@ fn with_defaults(mut state: Value) -> Value {
         }
     }
     state
+}
+
+/// The state of a member that was made by other means.
+fn foreign_state(server: &str, cluster: Value, found: &FoundMember) -> Value {
+    let version = found
+        .version
+        .as_deref()
+        .and_then(|version| Version::parse(version).ok());
+    let executable = found.executable.as_deref().unwrap_or_default();
+    Value::object([
+        ("cluster", cluster),
+        ("server", server.into()),
+        ("version", found.version.clone().into()),
+        (
+            "binary",
+            version.map_or(Value::Null, |version| binary(executable, &version)),
+        ),
+        ("data_dir", found.data_dir.clone().into()),
+        ("config", options(found.config.clone())),
+    ])
+}
+
+/// Where the provider brings releases and uploads there is nothing to say; what lies elsewhere was there before.
+fn binary(executable: &str, version: &Version) -> Value {
+    let folder = executable.trim_end_matches("/etcd");
+    if folder == binaries_dir(version).as_str() {
+        Value::Null
+    } else {
+        Value::object([("host_path", folder.into())])
+    }
+}
+
+fn options(extra: BTreeMap<String, String>) -> Value {
+    if extra.is_empty() {
+        Value::Null
+    } else {
+        Value::Map(extra.into_iter().map(|(key, value)| (key, value.into())).collect())
+    }
 }
 
 /// The state as far as the server tells; in words why there is no member.
@@ -80,28 +145,15 @@ fn member_state(server: &str, cluster: Value, found: &FoundMember) -> Result<Val
             "{executable}, which its service starts, does not say its version."
         ));
     };
-    let folder = executable.trim_end_matches("/etcd");
-    // Where the provider brings releases and uploads; what lies elsewhere was there before.
-    let binary = if folder == binaries_dir(&version).as_str() {
-        Value::Null
-    } else {
-        Value::object([("host_path", folder.into())])
-    };
-    let options: serde_yaml_ng::Mapping = serde_yaml_ng::from_str(configuration)
+    let file: serde_yaml_ng::Mapping = serde_yaml_ng::from_str(configuration)
         .map_err(|error| format!("Its configuration file is no YAML: {error}."))?;
-    let data_dir = options.get("data-dir").and_then(serde_yaml_ng::Value::as_str);
-    let extra = extra_options(configuration, &version);
-    let config = if extra.is_empty() {
-        Value::Null
-    } else {
-        Value::Map(extra.into_iter().map(|(key, value)| (key, value.into())).collect())
-    };
+    let data_dir = file.get("data-dir").and_then(serde_yaml_ng::Value::as_str);
     Ok(Value::object([
         ("cluster", cluster),
         ("server", server.into()),
         ("version", version.to_string().into()),
-        ("binary", binary),
+        ("binary", binary(executable, &version)),
         ("data_dir", data_dir.into()),
-        ("config", config),
+        ("config", options(extra_options(configuration, &version))),
     ]))
 }

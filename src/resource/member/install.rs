@@ -73,8 +73,14 @@ impl BringUp<'_> {
 
     /// What is to be on the server, compared with what was seen.
     pub(super) fn plan(&self, seen: &Seen) -> Result<Plan, BringUpError> {
+        self.plan_for(seen, &[])
+    }
+
+    /// The same for a member that is dialled at these hosts too: its certificate for peers carries them.
+    pub(super) fn plan_for(&self, seen: &Seen, hosts: &[String]) -> Result<Plan, BringUpError> {
         let texts = configurations(self.member, self.topology, self.layout, self.version)?;
-        let certificates = certificates(self.member, self.topology, self.layout, self.version, self.keys, seen)?;
+        let (member, topology, layout) = (self.member, self.topology, self.layout);
+        let certificates = certificates(member, topology, layout, self.version, self.keys, seen, hosts)?;
         let executable = binary::executable(self.member, self.version, seen)?;
         let mut files = vec![WantedFile {
             path: self.layout.config_file().to_string(),
@@ -97,7 +103,8 @@ impl BringUp<'_> {
         }
         files.extend(certificates.files.iter().cloned());
         let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
-        let installed = right_binary && seen.enabled && files.iter().all(|file| file.is_there(seen));
+        let retries = seen.tcp_retries2 == self.member.tcp_retries2;
+        let installed = right_binary && seen.enabled && retries && files.iter().all(|file| file.is_there(seen));
         let other_version = seen
             .running
             .as_ref()
@@ -188,7 +195,8 @@ impl BringUp<'_> {
             .set("directory", self.layout.etc_dir().as_str())
             .set("pki", self.layout.pki_dir().as_str())
             .set("unit", self.layout.unit_name())
-            .line(include_str!("prepare.sh"));
+            .line(include_str!("prepare.sh"))
+            .line(include_str!("prepare_data.sh"));
         if start == Start::Restart {
             script = script
                 .line(include_str!("../binaries.sh"))
@@ -200,6 +208,14 @@ impl BringUp<'_> {
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {
             script = file.put(script, self.layout);
+        }
+        if self.member.tcp_retries2 != seen.tcp_retries2 {
+            let retries = self.member.tcp_retries2.map(|number| number.to_string());
+            script = script
+                .set("cluster", &self.member.cluster.name)
+                .set("retries", retries.unwrap_or_default())
+                .line(include_str!("../forget_retries.sh"))
+                .line(include_str!("retries.sh"));
         }
         if let (Start::Join, Some(survey)) = (start, survey) {
             let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;

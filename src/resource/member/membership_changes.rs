@@ -154,7 +154,7 @@ impl BringUp<'_> {
         .await
     }
 
-    async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
+    pub(super) async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
         &self,
         what: &'static str,
         api: &Api,

@@ -1,5 +1,6 @@
 //! `etcd_member`: the etcd that runs on one server.
 
+mod adopt;
 mod binary;
 mod bring_up;
 mod drift;
@@ -17,7 +18,7 @@ mod redial;
 mod survey;
 mod turn;
 mod verify;
-mod wanted;
+pub(super) mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -26,6 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::etcd::certificates::{PrivateKeyPem, parse};
@@ -116,9 +118,11 @@ impl MemberResource {
             version: &whole.version,
             keys: &keys,
             verify,
+            existed: !prior.is_null(),
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
             talk: OnceLock::new(),
+            founding: Notify::new(),
         };
         match bring_up.run().await {
             Ok(up) => ApplyResponse {
@@ -220,9 +224,11 @@ impl MemberResource {
 
     async fn seen_state(&self, mut state: Value, whole: &Whole, mut seen: Seen) -> Value {
         state.set("configuration", seen.configuration.clone());
+        state.set("tcp_retries2", seen.tcp_retries2);
         state.set(
             "service",
             match seen.service {
+                _ if seen.token.is_none() && seen.former_runs() => "running",
                 Service::Running => "running",
                 Service::Stopped => "stopped",
                 Service::Failed => "failed",
@@ -361,6 +367,17 @@ fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
 
+/// What this provider did not take over is not its to take away.
+fn not_ours(member: &MemberModel) -> Diagnostic {
+    let service = member.cluster.adopted_from.as_deref().unwrap_or_default();
+    let detail = format!(
+        "It was imported, and {service} runs it still: this provider has not taken it over, and does not take it away. Take it over first \
+         (`terraform apply` with it in the configuration), or forget it with a `removed` block and `destroy = false`. Nothing was \
+         changed."
+    );
+    Diagnostic::error(format!("Member {} is not this provider's yet", member.server), detail).at(Path::of("server"))
+}
+
 /// Members that were down before this one was changed are not its fault, and not to be passed over.
 fn unverified(server: &str, others: &[String]) -> Diagnostics {
     if others.is_empty() {
@@ -481,6 +498,7 @@ impl Resource for MemberResource {
         };
         let replaced = private == CREATED;
         let diagnostics = match whole(&request.prior) {
+            Ok(whole) if drift::is_to_be_adopted(&request.prior) => not_ours(&whole.member).into(),
             Ok(whole) => {
                 let leave = Leave {
                     road: &self.road,

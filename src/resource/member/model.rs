@@ -39,6 +39,12 @@ pub struct MemberModel {
     /// How long before their end certificates are issued anew.
     #[serde(default)]
     pub renew_before: Option<String>,
+    /// What `net.ipv4.tcp_retries2` of its server is to be.
+    #[serde(default)]
+    pub tcp_retries2: Option<i64>,
+    /// etcd's ID of it, in hexadecimal; none where it may have another one by now.
+    #[serde(default)]
+    pub member_id: Option<String>,
 }
 
 /// The attribute `binary`.
@@ -59,6 +65,12 @@ impl MemberModel {
     /// Its server.
     pub fn server(&self) -> Option<&ServerModel> {
         self.cluster.servers.get(&self.server)
+    }
+
+    /// etcd's ID of it, where it is known and matters: where the member list may not have its name.
+    pub fn id(&self) -> Option<u64> {
+        self.cluster.adopted_from.as_ref()?;
+        u64::from_str_radix(self.member_id.as_deref()?, 16).ok()
     }
 
     /// Its data directory.
@@ -99,6 +111,9 @@ impl MemberModel {
 /// How long before their end certificates are issued anew, unless the configuration says otherwise.
 const RENEW_BEFORE: time::Duration = time::Duration::days(60);
 
+/// What `tcp_retries2` may be.
+const RETRIES: std::ops::RangeInclusive<i64> = 3..=15;
+
 /// A duration such as `60d`.
 fn window(text: &str) -> Option<time::Duration> {
     time::Duration::try_from(humantime::parse_duration(text).ok()?).ok()
@@ -123,6 +138,9 @@ pub fn schema() -> Schema {
         Attribute::number("heartbeat_interval").describe("etcd's heartbeat interval in ms."),
         Attribute::number("election_timeout").describe("etcd's election timeout in ms."),
         Attribute::list("founders", Type::String).describe("The servers that found the cluster."),
+        Attribute::map("source_addresses", Type::List(Box::new(Type::String)))
+            .describe("Addresses that servers were seen to come from, and that are none of their own."),
+        Attribute::string("adopted_from").describe("The service that ran its members before this provider did."),
         Attribute::object("certificate_authorities", cluster::authority_attributes(true))
             .describe("Its certificate authorities. Private keys are write-only: never in this resource's state."),
     ]);
@@ -165,6 +183,11 @@ pub fn schema() -> Schema {
             Attribute::string("renew_before").default("60d").describe(
                 "How long before they end certificates are issued anew, by the next apply and without a restart: a duration such as \
                  `720h`, half of the certificates' lifetime of a year at most. Default: `60d`.",
+            ),
+            Attribute::number("tcp_retries2").describe(
+                "`net.ipv4.tcp_retries2` of its server, 3 to 15: how often Linux sends again what a peer does not acknowledge before it \
+                 gives the connection up. With `5` that takes some 15 seconds instead of 15 minutes, after which members whose connections \
+                 fell silent dial each other anew. It is the whole server's, for all its connections. Default: as it is.",
             ),
             Attribute::string("peer_ca_private_key_wo").sensitive().write_only().describe(
                 "The private key of your own authority for peers, in PEM. Never stored.",
@@ -242,6 +265,13 @@ pub fn validate(config: &Value) -> Diagnostics {
             )
             .at(Path::of("on_destroy")),
         );
+    }
+    let retries = config.get("tcp_retries2");
+    if !retries.is_null() && !retries.is_unknown() && !retries.as_i64().is_some_and(|number| RETRIES.contains(&number))
+    {
+        let text = "It has to be a whole number from 3 to 15: with fewer, connections over a link that loses packets would be given up, \
+                    and 15 is what Linux has by default.";
+        diagnostics.push(Diagnostic::error("Invalid tcp_retries2", text).at(Path::of("tcp_retries2")));
     }
     if let Some(text) = config.get("renew_before").as_str()
         && window(text).is_none_or(|window| window > LEAF_LIFETIME / 2)

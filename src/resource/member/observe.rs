@@ -24,6 +24,12 @@ pub struct Seen {
     pub service: Service,
     /// Whether it was to be restarted for files that are in place, and the run was cut off before.
     pub restart_pending: bool,
+    /// `net.ipv4.tcp_retries2`, where an apply has set it.
+    pub tcp_retries2: Option<i64>,
+    /// Whether it was to be taken over from its former service, and that has not come to its end yet.
+    pub adopting: bool,
+    /// What its former service is to it, if there is one of that name.
+    pub former: Option<FormerService>,
     /// Whether it was stopped when nobody of its cluster was left, with its data in place.
     pub resting: bool,
     /// Whether the service starts at boot.
@@ -52,7 +58,19 @@ pub struct Seen {
     pub key: Option<Secret>,
 }
 
+/// The service that ran the member before this provider did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormerService {
+    /// Whether it has a process.
+    pub runs: bool,
+}
+
 impl Seen {
+    /// Whether its former service runs it still.
+    pub fn former_runs(&self) -> bool {
+        self.former.is_some_and(|former| former.runs)
+    }
+
     /// With what was seen of the binary and the processor before, where this time nobody looked.
     pub fn after(self, before: &Seen) -> Self {
         Self {
@@ -64,7 +82,8 @@ impl Seen {
 
     /// Whether nothing of the member is there.
     pub fn is_nothing(&self) -> bool {
-        self.data == Data::Empty && self.configuration.is_none() && self.service == Service::Stopped
+        let taken_over = self.token.is_some() || !self.former_runs();
+        self.data == Data::Empty && self.configuration.is_none() && self.service == Service::Stopped && taken_over
     }
 
     /// The minor version of etcd that a member which does not run ran last.
@@ -114,6 +133,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .set("cluster", &member.cluster.name)
         .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
+        .set("former", member.cluster.adopted_from.as_deref().unwrap_or_default())
         .set("ports", ports)
         .set("binary", look.binary)
         .set("files", look.files.join(" "))
@@ -144,6 +164,11 @@ pub fn seen(output: &Output) -> Seen {
         },
         service,
         restart_pending: output.value("restart-pending").is_some(),
+        tcp_retries2: output.value("tcp-retries2").and_then(|number| number.parse().ok()),
+        adopting: output.value("adopting").is_some(),
+        former: (output.value("former.LoadState") == Some("loaded")).then(|| FormerService {
+            runs: output.value("former.MainPID").is_some_and(|pid| pid != "0"),
+        }),
         resting: output.value("resting").is_some(),
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),

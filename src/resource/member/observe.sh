@@ -1,10 +1,18 @@
-# What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key.
+# What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key,
+# former (the service that ran the member before this provider, or empty).
 # Forks are dear on a small server, so loops do without them where they can.
 etc=/etc/etcd/$cluster
 await_start "$unit" "$etc" "$data"
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; printf 'token=%s\n' "$line"; fi
 if [ -f "$etc/founding-permit" ]; then read -r line <"$etc/founding-permit" || true; printf 'permit=%s\n' "$line"; fi
 if [ -f "$etc/restart-pending" ]; then echo restart-pending=yes; fi
+if [ -e "$etc/adopting" ]; then echo adopting=yes; fi
+if [ -n "$former" ]; then
+  systemctl show -p LoadState -p MainPID "$former" 2>/dev/null | sed 's/^/former./'
+fi
+if [ -f "/etc/sysctl.d/60-etcd-$cluster.conf" ]; then
+  printf 'tcp-retries2=%s\n' "$(cat /proc/sys/net/ipv4/tcp_retries2)"
+fi
 if [ -f "$etc/resting" ]; then echo resting=yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.

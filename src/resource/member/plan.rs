@@ -10,7 +10,7 @@ use super::model::{self, MemberModel};
 use super::wanted::{configurations, needing_restart};
 use crate::etcd::certificates::parse;
 use crate::etcd::layout::Layout;
-use crate::etcd::version::Version;
+use crate::etcd::version::{Minor, Version};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
@@ -42,15 +42,19 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     if planned.at(&["cluster", "tls", "enabled"]).as_bool() == Some(false) {
         planned.set("certificate_expiry", Value::Null);
     }
-    if !prior.is_null() {
+    if prior.is_null() {
+        refuse_source(&planned, &mut diagnostics);
+    } else {
         refuse(prior, &planned, &mut diagnostics);
         let elsewhere = is_elsewhere(prior, &planned);
         // What is on the certificates, and who signs them.
         let other = ["cluster", "version"]
             .iter()
             .any(|name| prior.get(name) != planned.get(name));
-        if other || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
-            let certificates = if prior.get("certificate_expiry").is_null() {
+        let adopts = drift::is_to_be_adopted(prior);
+        let secured = planned.at(&["cluster", "tls", "enabled"]).as_bool() != Some(false);
+        if other || adopts || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
+            let certificates = if prior.get("certificate_expiry").is_null() && !(adopts && secured) {
                 Value::Null
             } else {
                 Value::Unknown
@@ -88,6 +92,14 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
         "initial_cluster",
         topology.view(&name).ok().map(|view| view.initial_cluster),
     );
+    // What is measured when servers come is not known before.
+    if ["heartbeat_interval", "election_timeout"]
+        .iter()
+        .any(|name| planned.at(&["cluster", name]).is_unknown())
+    {
+        planned.set("configuration", Value::Unknown);
+        return;
+    }
     let layout = layout(planned, topology.cluster());
     let layout = match layout {
         Ok(layout) => layout,
@@ -117,6 +129,33 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
             Diagnostic::error("The member's configuration would not do", error.to_string()).at(Path::of("config")),
         ),
     }
+}
+
+/// etcd 3.4 has only one certificate for both directions, and compares the address that it is shown from with it.
+fn refuse_source(planned: &Value, diagnostics: &mut Diagnostics) {
+    let (Some(server), Some(Ok(version))) = (
+        planned.get("server").as_str(),
+        planned.get("version").as_str().map(Version::parse),
+    ) else {
+        return;
+    };
+    let sources = planned
+        .at(&["cluster", "source_addresses", server])
+        .as_list()
+        .unwrap_or_default();
+    let sources: Vec<&str> = sources.iter().filter_map(Value::as_str).collect();
+    let tls = planned.at(&["cluster", "tls", "enabled"]).as_bool().unwrap_or(true);
+    if sources.is_empty() || !tls || version.minor() > Minor::V3_4 {
+        return;
+    }
+    let detail = format!(
+        "Other servers see {server} come from {}, which is none of its addresses, and etcd 3.4 would reject its connections. Set \
+         egress_addresses = [\"{}\"] of the server {server}, or use etcd 3.5 or later, which does not mind.",
+        sources.join(", "),
+        sources.join("\", \"")
+    );
+    diagnostics
+        .push(Diagnostic::error("A NAT sends this member out by another address", detail).at(Path::of("version")));
 }
 
 /// Where the member's files are.
@@ -189,6 +228,19 @@ fn refuse(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics) {
     {
         let text = format!("{refusal}. Nothing was changed.");
         diagnostics.push(Diagnostic::error("The member can't go to this version", text).at(Path::of("version")));
+    }
+    if let (Some(before), Some(after), true) = (
+        version(prior, "running_version"),
+        version(planned, "version"),
+        drift::is_to_be_adopted(prior),
+    ) && before.minor() != after.minor()
+    {
+        let text = format!(
+            "It runs etcd {before} and is still to be taken over. Take it over with a version of {}, and go to {after} in a later \
+             apply. Nothing was changed.",
+            before.minor()
+        );
+        diagnostics.push(Diagnostic::error("One thing after the other", text).at(Path::of("version")));
     }
     let text = |name: &str, block: &Value| block.get(name).as_str().map(str::to_owned);
     for attribute in ["data_dir", "server"] {

@@ -1,4 +1,4 @@
-# The member's user and folders. Given: user, directory, pki, data.
+# The member's user and folders. Given: user, directory, pki.
 if ! id "$user" >/dev/null 2>&1; then
   useradd --system --user-group --no-create-home --home-dir /nonexistent --shell "$(command -v nologin || echo /bin/false)" "$user"
 fi
@@ -6,8 +6,4 @@ fi
 mkdir -p "$directory" "$pki"
 chown root:"$user" "$directory" "$pki"
 chmod 0750 "$directory" "$pki"
-(umask 022; mkdir -p "$(dirname "$data")")
-if [ ! -d "$data" ]; then mkdir "$data"; fi
-chown "$user:$user" "$data"
-chmod 0700 "$data"
 rm -f "$directory/resting"

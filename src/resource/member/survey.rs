@@ -81,6 +81,7 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
         .flatten()
         .filter(|(_, _, status)| status.has_leader());
     let answers: Vec<_> = answers.collect();
+    talk.know(answers.iter().map(|(name, _, status)| (status.member_id, name)));
     let leader = answers.first().map(|(_, _, status)| status.leader)?;
     let healthy = answers
         .iter()
@@ -103,6 +104,8 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
             .iter()
             .find(|(_, name)| **name == member.server)
             .map(|(id, _)| *id)
+            // One that was not taken over yet, and is down, is known by its ID alone.
+            .or_else(|| members.iter().map(|one| one.id).find(|id| Some(*id) == member.id()))
             // A member that was made by hand may be listed by another URL.
             .or_else(|| members.iter().find(|one| one.name == member.server).map(|one| one.id));
         return Some(Survey {

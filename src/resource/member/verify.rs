@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::bring_up::BringUp;
@@ -31,6 +32,16 @@ enum Lacks {
 }
 
 impl BringUp<'_> {
+    /// Connects to the founders while they start, which takes them seconds: what verifies them then waits for their answers only.
+    pub(super) async fn connect_early(&self) {
+        self.founding.notified().await;
+        let Ok(talk) = self.talk() else { return };
+        let own = talk.connect_early(&self.member.server, true);
+        let founders = self.member.remaining_founders();
+        let all = founders.iter().map(|name| talk.connect_early(name, false));
+        tokio::join!(own, join_all(all));
+    }
+
     /// How many founding members run, as far as their servers can be reached.
     pub(super) async fn count_founders(&self) -> usize {
         let founders = self.member.remaining_founders();
@@ -137,10 +148,13 @@ impl BringUp<'_> {
                     if missing.is_empty() {
                         return Ok(outside);
                     }
-                    let lines = missing
+                    let mut lines: Vec<String> = missing
                         .iter()
-                        .map(|(from, to)| self.describe_link(from, to, reached.contains_key(from)));
-                    Lacks::Links(lines.collect())
+                        .map(|(from, to)| self.describe_link(from, to, reached.contains_key(from)))
+                        .collect();
+                    // Who was not asked is said once, and not for each of the others.
+                    lines.dedup();
+                    Lacks::Links(lines)
                 }
             };
             if Instant::now() >= until {
@@ -164,7 +178,7 @@ impl BringUp<'_> {
 
     pub(super) fn describe_link(&self, from: &str, to: &str, asked: bool) -> String {
         if !asked {
-            return format!("  {from} could not be asked whether it reaches {to}");
+            return format!("  {from} does not answer, so it is not known whom it reaches");
         }
         match self.topology.dials(from, to) {
             Ok(to_address) => format!(

@@ -16,7 +16,7 @@ use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::host::{FileSpec, Placement, Script, Secret};
 use crate::resource::cluster::model::{Authorities, Authority};
-use crate::topology::{Domain, Server, ServerName, Topology, ViewError};
+use crate::topology::{Domain, Server, ServerName, Topology, ViewError, timing};
 
 /// Why it can't be said what is to be on the server.
 #[derive(Debug, thiserror::Error)]
@@ -80,10 +80,7 @@ fn standing(
     Ok(MemberConfig {
         name: name.to_string(),
         data_dir: layout.data_dir().into(),
-        listen_peer_urls: peer_listeners(server)
-            .into_iter()
-            .map(|address| url(topology, address, server.peer_port))
-            .collect(),
+        listen_peer_urls: vec![url(topology, server.peer_listener().ip(), server.peer_port)],
         listen_client_urls: client_listeners(server, tls)
             .into_iter()
             .map(|address| url(topology, address, server.client_port))
@@ -98,11 +95,8 @@ fn standing(
         heartbeat_interval_ms: member
             .cluster
             .heartbeat_interval
-            .unwrap_or(crate::resource::cluster::plan::HEARTBEAT),
-        election_timeout_ms: member
-            .cluster
-            .election_timeout
-            .unwrap_or(crate::resource::cluster::plan::ELECTION),
+            .unwrap_or(timing::DEFAULT.heartbeat_ms),
+        election_timeout_ms: member.cluster.election_timeout.unwrap_or(timing::DEFAULT.election_ms),
         extra: member.config.clone().unwrap_or_default(),
     })
 }
@@ -146,32 +140,12 @@ fn url(topology: &Topology, address: IpAddr, port: u16) -> String {
     }
 }
 
-/// Where a member listens for peers. A public address may be one of the machine's own or a NAT's in front, so a
-/// server that has one listens on all its addresses; certificates keep strangers out.
-fn peer_listeners(server: &Server) -> Vec<IpAddr> {
-    if server.public_address.is_some() {
-        vec![any(server)]
-    } else {
-        vec![server.private_address]
-    }
-}
-
 /// Where a member listens for clients: as for peers, and for itself. Without TLS never on a public address.
 fn client_listeners(server: &Server, tls: bool) -> Vec<IpAddr> {
     if server.public_address.is_some() && tls {
-        vec![any(server)]
+        vec![server.any_address()]
     } else {
         vec![server.loopback(), server.private_address]
-    }
-}
-
-fn any(server: &Server) -> IpAddr {
-    // `::` takes IPv4 connections as well, so it is right for servers that have both.
-    let v6 = server.private_address.is_ipv6() || server.public_address.is_some_and(|address| address.is_ipv6());
-    if v6 {
-        IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED)
-    } else {
-        IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED)
     }
 }
 
@@ -248,7 +222,7 @@ pub struct Certificates {
     pub restart_needed: bool,
 }
 
-/// Decides which certificates a member needs, and issues them.
+/// Decides which certificates a member needs, and issues them. Peers dial it at its name, and at `hosts`.
 ///
 /// # Errors
 /// If one has to be issued and the authority's key is not there.
@@ -259,6 +233,7 @@ pub fn certificates(
     version: &Version,
     keys: &Keys,
     seen: &Seen,
+    hosts: &[String],
 ) -> Result<Certificates, WantedError> {
     let Some(authorities) = &member.cluster.certificate_authorities else {
         return Ok(Certificates::default());
@@ -272,7 +247,7 @@ pub fn certificates(
             .files
             .push(secret(layout, &format!("{file}.crt"), certificate));
     }
-    for leaf in leaves(member, topology, version)? {
+    for leaf in leaves(member, topology, version, hosts)? {
         let (kind, file, authority) = (leaf.kind, leaf.file, leaf.authority(authorities));
         if let Ok(end) = leaf.good(layout, authority, seen, now, member.renew_before())? {
             certificates.expiry.insert(kind, end);
@@ -307,7 +282,7 @@ pub fn certificate_drift(
 ) -> BTreeMap<String, String> {
     let (Some(authorities), Ok(leaves)) = (
         &member.cluster.certificate_authorities,
-        leaves(member, topology, version),
+        leaves(member, topology, version, &[]),
     ) else {
         return BTreeMap::new();
     };
@@ -346,7 +321,12 @@ struct WantedLeaf {
     request: LeafRequest,
 }
 
-fn leaves(member: &MemberModel, topology: &Topology, version: &Version) -> Result<[WantedLeaf; 3], ViewError> {
+fn leaves(
+    member: &MemberModel,
+    topology: &Topology,
+    version: &Version,
+    hosts: &[String],
+) -> Result<[WantedLeaf; 3], ViewError> {
     let (name, server) = topology.find(&member.server)?;
     let domain: &Domain = topology.domain();
     let leaf = |kind, file, request| WantedLeaf { kind, file, request };
@@ -354,7 +334,7 @@ fn leaves(member: &MemberModel, topology: &Topology, version: &Version) -> Resul
         leaf(
             "peer",
             "peer",
-            LeafRequest::peer_server(server, domain, version.minor()),
+            LeafRequest::peer_server(server, domain, version.minor()).valid_for(hosts),
         ),
         leaf("peer_client", "peer-client", LeafRequest::peer_client(name)),
         leaf("client", "server", LeafRequest::client_server(server, domain)),

@@ -28,11 +28,14 @@ pub struct Client {
     connected: Option<etcd_client::Client>,
 }
 
+/// The name of the member, and what to trust and to show.
+type Tls = (ServerName<'static>, Arc<rustls::ClientConfig>);
+
 /// Where the member is, and what to trust and to show: those that lie on its host.
 #[derive(Clone)]
 struct Way {
     address: String,
-    tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
+    tls: Option<Tls>,
 }
 
 impl Client {
@@ -117,6 +120,10 @@ async fn look_up(prefix: &str, host: &str) -> Result<Way> {
         let lab = Lab::attach(&prefix)?;
         let public = lab.public_address(&host)?.context("no public address")?;
         let address = format!("{public}:{}", lab.public_port(&host, 2379)?);
+        if lab.exec(&host, "test -e /etc/plain-client")?.success() {
+            let tls = plain_client(&lab, &host, public.to_string())?;
+            return Ok(Way { address, tls });
+        }
         let script = "cd /etc/etcd/main && test -e etcd.yaml && cd pki 2>/dev/null || exit 0; cat client-ca.crt; echo; echo =; \
                       cat server.crt; echo; echo =; cat server.key; test -s server.key";
         let installed = lab.exec(&host, "test -e /etc/etcd/main/etcd.yaml")?.success();
@@ -132,6 +139,21 @@ async fn look_up(prefix: &str, host: &str) -> Result<Way> {
         Ok(Way { address, tls })
     })
     .await?
+}
+
+/// What a client of a cluster that was made by other means was given: it knows members by their addresses, before and after.
+fn plain_client(lab: &Lab, host: &str, address: String) -> Result<Option<Tls>> {
+    let files = lab.exec(
+        host,
+        "cd /etc/plain-client; cat ca.crt; echo; echo =; cat client.crt; echo; echo =; cat client.key",
+    )?;
+    match files.stdout.split("\n=\n").collect::<Vec<_>>()[..] {
+        [authority, certificate, key] if files.success() => {
+            let name = ServerName::try_from(address)?;
+            Ok(Some((name, Arc::new(configuration(authority, certificate, key)?))))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn configuration(authority: &str, certificate: &str, key: &str) -> Result<rustls::ClientConfig> {

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(crate) const DEVICE: &str = "wan0";
 const RULES_EVERY: Duration = Duration::from_millis(20);
 
 /// Source and destination.
-pub(crate) type Pair = (Ipv4Addr, Ipv4Addr);
+pub(crate) type Pair = (IpAddr, IpAddr);
 
 /// A packet with the time when it is due; the number keeps packets of the same time in order.
 type Held = Reverse<(Instant, u64, Vec<u8>)>;
@@ -87,10 +87,21 @@ pub fn hold_packets(namespace: &Path, rules: &Path, stop: &AtomicBool) -> Result
     Ok(())
 }
 
-/// Source and destination of an IPv4 packet; other packets have no link.
+/// Source and destination of a packet; what is no IP packet has no link.
 fn pair_of(packet: &[u8]) -> Option<Pair> {
-    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
-    (packet.first()? >> 4 == 4).then_some((address(12)?, address(16)?))
+    let four = |at: usize| {
+        let octets = <[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?;
+        Some(IpAddr::V4(Ipv4Addr::from(octets)))
+    };
+    let six = |at: usize| {
+        let octets = <[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?;
+        Some(IpAddr::V6(Ipv6Addr::from(octets)))
+    };
+    match packet.first()? >> 4 {
+        4 => Some((four(12)?, four(16)?)),
+        6 => Some((six(8)?, six(24)?)),
+        _ => None,
+    }
 }
 
 /// What is known of the links.
@@ -223,8 +234,8 @@ mod tun {
 mod tests {
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
-    const B: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 21);
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 11));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 21));
 
     fn links(delay: Delay) -> Links {
         Links {
@@ -256,14 +267,19 @@ mod tests {
     }
 
     #[test]
-    fn only_ipv4_packets_have_a_pair() {
-        let mut packet = [0_u8; 20];
-        packet[0] = 0x45;
-        packet[12..16].copy_from_slice(&A.octets());
-        packet[16..20].copy_from_slice(&B.octets());
-        assert_eq!(pair_of(&packet), Some((A, B)));
-        packet[0] = 0x60;
-        assert_eq!(pair_of(&packet), None);
+    fn ip_packets_have_a_pair() {
+        let mut four = [0_u8; 20];
+        four[0] = 0x45;
+        four[12..16].copy_from_slice(&[203, 0, 113, 11]);
+        four[16..20].copy_from_slice(&[203, 0, 113, 21]);
+        assert_eq!(pair_of(&four), Some((A, B)));
+        let (from, to) = (Ipv6Addr::from(1), Ipv6Addr::from(2));
+        let mut six = [0_u8; 40];
+        six[0] = 0x60;
+        six[8..24].copy_from_slice(&from.octets());
+        six[24..40].copy_from_slice(&to.octets());
+        assert_eq!(pair_of(&six), Some((from.into(), to.into())));
+        assert_eq!(pair_of(&six[..30]), None);
         assert_eq!(pair_of(&[0x45]), None);
     }
 }

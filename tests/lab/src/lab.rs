@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cgroup::Cgroup;
 use crate::command::{must, namespace_path};
+use crate::disk::forget_limits;
 use crate::image;
 use crate::machine::Machine;
 use crate::network::{internet, remove_network};
@@ -202,6 +203,9 @@ impl Lab {
                 (address, 22) => format!("{address} {key}\n"),
                 (address, port) => format!("[{address}]:{port} {key}\n"),
             };
+            if let Some(six) = self.spec.ipv6(host) {
+                known_hosts += &format!("{} {key}\n", six.public);
+            }
             machine.start(&self.root)?;
         }
         fs::write(self.known_hosts_file(), known_hosts).context("writing known_hosts")?;
@@ -236,6 +240,7 @@ impl Drop for Lab {
 
 fn take_down(prefix: &str) -> Result<()> {
     Cgroup::of_lab(prefix)?.kill()?;
+    forget_limits(prefix);
     remove_network(prefix)?;
     let folder = Path::new(RUN).join(prefix);
     if folder.exists() {

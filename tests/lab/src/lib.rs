@@ -10,11 +10,13 @@
 //! * [`spec`]: what a lab consists of; pure data.
 //! * `network`: namespaces, routers, NAT rules. `wan`: the state of the links between sites, and `hold` the process or thread
 //!   that holds packets back (kernels of CI machines often have no netem).
-//! * `image`: the shared Debian root. `machine`: boot, power, processes inside a host. `cgroup`, `command`: what they stand on.
+//! * `image`: the shared Debian root. `machine`: boot, power, processes inside a host. `disk`: one that
+//!   is slow. `cgroup`, `command`: what they stand on.
 //! * [`Lab`]: brings all of it up, operates it, takes it down.
 
 mod cgroup;
 mod command;
+mod disk;
 mod hold;
 mod image;
 mod lab;
@@ -28,7 +30,7 @@ pub use command::Output;
 pub use hold::hold_packets;
 pub use image::{cache_folder, private_key_file};
 pub use lab::Lab;
-pub use spec::{Builder, Hairpin, HostSpec, Init, Public, Site};
+pub use spec::{Builder, Hairpin, HostSpec, Init, Ipv6, Public, Site};
 pub use wan::{CONTROLLER, Delay};
 
 /// The password of the users `admin`, `ops` and `guest` on every host, for SSH and (for `ops`) for sudo.

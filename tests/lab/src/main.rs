@@ -30,6 +30,9 @@ enum Action {
         /// Round-trip time between all sites and to the controller, in milliseconds.
         #[arg(long, default_value_t = 0.0)]
         rtt: f64,
+        /// Give everything IPv6 addresses too.
+        #[arg(long)]
+        dual_stack: bool,
     },
     /// Take the lab down and remove all that it left.
     Down,
@@ -105,7 +108,7 @@ fn main() -> Result<()> {
     let Arguments { prefix, action } = Arguments::parse();
     let attach = || Lab::attach(&prefix);
     match action {
-        Action::Up { hosts, rtt } => up(&prefix, &hosts, rtt),
+        Action::Up { hosts, rtt, dual_stack } => up(&prefix, &hosts, rtt, dual_stack),
         Action::Down => Lab::down(&prefix),
         Action::Status => {
             print!("{}", attach()?.status()?);
@@ -164,8 +167,11 @@ fn main() -> Result<()> {
     }
 }
 
-fn up(prefix: &str, hosts: &[String], rtt: f64) -> Result<()> {
+fn up(prefix: &str, hosts: &[String], rtt: f64, dual_stack: bool) -> Result<()> {
     let mut lab = Builder::standard(prefix);
+    if dual_stack {
+        lab = lab.dual_stack();
+    }
     if !hosts.is_empty() {
         lab = lab.only(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::command::{in_namespace, must};
 use crate::hold::DEVICE;
 use crate::spec::{Builder, Hairpin, HostSpec, Public, Site};
-use crate::wan::{CONTROLLER, CONTROLLER_ADDRESS};
+use crate::wan::{CONTROLLER, CONTROLLER_ADDRESS, CONTROLLER_IPV6};
 
 const INTERNET: &str = "inet";
 const INTERNET_ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -30,6 +30,11 @@ pub(crate) fn internet(prefix: &str) -> String {
 /// Runs `ip` in the namespace, a line a command.
 fn ip(namespace: &str, lines: &str) -> Result<()> {
     must(Command::new("ip").args(["-n", namespace, "-batch", "-"]), lines).map(drop)
+}
+
+/// The same for IPv6.
+fn ip6(namespace: &str, lines: &str) -> Result<()> {
+    must(Command::new("ip").args(["-6", "-n", namespace, "-batch", "-"]), lines).map(drop)
 }
 
 fn router_of(site: &Site) -> String {
@@ -73,7 +78,58 @@ impl Builder {
         for site in &self.sites {
             self.build_site(site)?;
         }
-        self.hosts.iter().try_for_each(|host| self.build_host(host))
+        self.hosts.iter().try_for_each(|host| self.build_host(host))?;
+        if self.dual_stack {
+            self.build_ipv6()?;
+        }
+        Ok(())
+    }
+
+    /// IPv6 on the same cables. Neighbours know each other by link-local addresses: fe80::1 is the end that is nearer to the internet.
+    fn build_ipv6(&self) -> Result<()> {
+        let internet = internet(&self.prefix);
+        sysctl(&internet, &["net.ipv6.conf.all.forwarding=1"])?;
+        ip6(&internet, &format!("route add default dev {DEVICE} table 100\n"))?;
+        let cable = |to: &str, device: &str, range: &str| -> Result<()> {
+            ip6(
+                &internet,
+                &format!(
+                    "address add fe80::1/64 dev w-{to} nodad\nrule add iif w-{to} lookup 100 prio 100\n\
+                     route add {range} via fe80::2 dev w-{to}\n"
+                ),
+            )?;
+            let outwards =
+                format!("address add fe80::2/64 dev {device} nodad\nroute add default via fe80::1 dev {device}\n");
+            ip6(&namespace(&self.prefix, to), &outwards)
+        };
+        cable(CONTROLLER, "eth0", &format!("{CONTROLLER_IPV6}/128"))?;
+        ip6(
+            &namespace(&self.prefix, CONTROLLER),
+            &format!("address add {CONTROLLER_IPV6}/128 dev eth0 nodad\n"),
+        )?;
+        for site in &self.sites {
+            let Some(range) = self.ipv6_range(site) else { continue };
+            let router = router_of(site);
+            let space = namespace(&self.prefix, &router);
+            sysctl(&space, &["net.ipv6.conf.all.forwarding=1"])?;
+            cable(&router, "wan", &format!("{range}/64"))?;
+            ip6(
+                &space,
+                &format!("address add fe80::1/64 dev lan nodad\nroute add {range}/64 dev lan\n"),
+            )?;
+        }
+        for host in &self.hosts {
+            let Some(addresses) = self.ipv6(host) else { continue };
+            let (private, public) = (addresses.private, addresses.public);
+            ip6(
+                &namespace(&self.prefix, &host.name),
+                &format!(
+                    "address add {private}/64 dev eth0 nodad\naddress add {public}/64 dev eth0 nodad\n\
+                     route add default via fe80::1 dev eth0\n"
+                ),
+            )?;
+        }
+        Ok(())
     }
 
     /// A cable from the internet to `to`, which gets the public address.
@@ -154,7 +210,7 @@ impl Builder {
             site.public
         );
         for address in self
-            .addresses_of_site(site)
+            .ipv4_of_site(site)
             .iter()
             .filter(|address| **address != site.public)
         {
@@ -223,6 +279,10 @@ impl Builder {
 
     /// Makes the router of `to`'s site drop what comes from `from` for a TCP port of `to`. Answers to what `to` dials get through.
     pub(crate) fn close_port(&self, from: &HostSpec, to: &HostSpec, port: u16) -> Result<()> {
+        self.drop_at(from, to, &format!("tcp dport {port}"))
+    }
+
+    fn drop_at(&self, from: &HostSpec, to: &HostSpec, what: &str) -> Result<()> {
         let router = namespace(&self.prefix, &router_of(self.site_named(&to.site)?));
         let outgoing = match (from.egress, &from.public) {
             (Some(address), _) => address,
@@ -231,10 +291,24 @@ impl Builder {
         };
         let rules = format!(
             "table ip closed {{ chain through {{ type filter hook forward priority filter - 1;\n\
-             ip saddr {outgoing} ip daddr {} tcp dport {port} drop;\n}}\n}}\n",
+             ip saddr {outgoing} ip daddr {} {what} drop;\n}}\n}}\n",
             to.private
         );
         must(in_namespace(&router, "nft").args(["-f", "-"]), &rules).map(drop)
+    }
+
+    /// Makes the router of the site forget the connections that there are: their packets are dropped without a word, those of new ones
+    /// pass.
+    pub(crate) fn forget_connections(&self, site: &Site) -> Result<()> {
+        let router = namespace(&self.prefix, &router_of(site));
+        let rules = "table ip forgotten\ndelete table ip forgotten\ntable ip forgotten {\n\
+                     chain through { type filter hook forward priority filter - 2;\nct state new ct mark set 1;\nct mark != 1 drop;\n}\n}\n";
+        must(in_namespace(&router, "nft").args(["-f", "-"]), rules).map(drop)
+    }
+
+    /// Makes the router of `to`'s site drop, in silence, whatever comes from `from` in packets of more than so many bytes.
+    pub(crate) fn drop_larger(&self, from: &HostSpec, to: &HostSpec, bytes: u16) -> Result<()> {
+        self.drop_at(from, to, &format!("meta length > {bytes}"))
     }
 
     /// Opens everything again that was closed at the router of the host's site.

@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::command::{in_namespace, namespace_path, run};
 use crate::image::private_key_file;
 use crate::network::namespace;
-use crate::spec::{Init, Public};
+use crate::spec::{Init, Ipv6, Public};
 use crate::wan::{CONTROLLER, CONTROLLER_ADDRESS, Delay, LinkStates};
 use crate::{Builder, Lab, Output};
 
@@ -118,6 +118,19 @@ impl Lab {
     pub fn close_port(&self, from: &str, to: &str, port: u16) -> Result<()> {
         let (from, to) = (self.spec.host_named(from)?, self.spec.host_named(to)?);
         self.spec.close_port(from, to, port)
+    }
+
+    /// Makes a site's NAT forget its connections, as one does that was restarted, or that saw no packet of them for too long. Both ends
+    /// go on believing in them. Once for each lab: connections that were made after the first time are not forgotten.
+    pub fn forget_connections(&self, site: &str) -> Result<()> {
+        self.spec.forget_connections(self.spec.site_named(site)?)
+    }
+
+    /// Drops what `from` sends to `to` in packets of more than so many bytes, without a word to the sender: a tunnel on the way with
+    /// a smaller MTU, and a firewall that lets no ICMP through.
+    pub fn drop_larger(&self, from: &str, to: &str, bytes: u16) -> Result<()> {
+        let (from, to) = (self.spec.host_named(from)?, self.spec.host_named(to)?);
+        self.spec.drop_larger(from, to, bytes)
     }
 
     /// Opens all ports again that were closed at the site of this host.
@@ -309,6 +322,11 @@ impl Lab {
     /// The public address that the host is reached at, if there is one.
     pub fn public_address(&self, host: &str) -> Result<Option<Ipv4Addr>> {
         Ok(self.spec.public_address(self.spec.host_named(host)?))
+    }
+
+    /// The host's IPv6 addresses, where the lab has them.
+    pub fn ipv6(&self, host: &str) -> Result<Option<Ipv6>> {
+        Ok(self.spec.ipv6(self.spec.host_named(host)?))
     }
 
     /// The public port that leads to the host's sshd.

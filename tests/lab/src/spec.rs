@@ -1,6 +1,6 @@
 //! What a lab consists of: sites, hosts, and how they are reached. Pure data, kept as JSON beside a lab that is up.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,18 @@ pub struct Builder {
     pub(crate) sites: Vec<Site>,
     pub(crate) hosts: Vec<HostSpec>,
     pub(crate) hairpin: Hairpin,
+    /// Whether everything has IPv6 addresses too.
+    #[serde(default)]
+    pub(crate) dual_stack: bool,
+}
+
+/// The addresses that a host has beside its IPv4 ones. There is no NAT between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// Unique to its site only: every site uses fd00::/64.
+    pub private: Ipv6Addr,
+    /// Reached from everywhere.
+    pub public: Ipv6Addr,
 }
 
 impl Builder {
@@ -130,6 +142,7 @@ impl Builder {
             sites: Vec::new(),
             hosts: Vec::new(),
             hairpin: Hairpin::default(),
+            dual_stack: false,
         }
     }
 
@@ -163,6 +176,31 @@ impl Builder {
     pub fn only(mut self, names: &[&str]) -> Self {
         self.hosts.retain(|host| names.contains(&host.name.as_str()));
         self
+    }
+
+    /// Gives IPv6 addresses to everything, beside those of IPv4.
+    pub fn dual_stack(mut self) -> Self {
+        self.dual_stack = true;
+        self
+    }
+
+    /// The site's range of public addresses, a /64: 2001:db8:N::, N being the site's place among the sites.
+    pub(crate) fn ipv6_range(&self, site: &Site) -> Option<Ipv6Addr> {
+        let place = self.sites.iter().position(|other| other.name == site.name)?;
+        let number = u16::try_from(place + 1).ok()?;
+        self.dual_stack
+            .then(|| Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 0))
+    }
+
+    /// The host's IPv6 addresses. They end as its private IPv4 address does, so hosts of two sites may have the same private one.
+    pub(crate) fn ipv6(&self, host: &HostSpec) -> Option<Ipv6> {
+        let range = self.ipv6_range(self.site_named(&host.site).ok()?)?;
+        let number = u128::from(host.private.octets()[3]);
+        let local = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0);
+        Some(Ipv6 {
+            private: Ipv6Addr::from(u128::from(local) | number),
+            public: Ipv6Addr::from(u128::from(range) | number),
+        })
     }
 
     /// Chooses how a site's own public addresses behave inside it.
@@ -215,8 +253,8 @@ impl Builder {
         }
     }
 
-    /// Every public address that packets of `site` may come from or go to.
-    pub(crate) fn addresses_of_site(&self, site: &Site) -> Vec<Ipv4Addr> {
+    /// Every public IPv4 address that packets of `site` may come from or go to.
+    pub(crate) fn ipv4_of_site(&self, site: &Site) -> Vec<Ipv4Addr> {
         let mut all = vec![site.public];
         for host in self.hosts.iter().filter(|host| host.site == site.name) {
             if let Public::OneToOne(address) = host.public {
@@ -227,6 +265,13 @@ impl Builder {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The same with those of IPv6.
+    pub(crate) fn addresses_of_site(&self, site: &Site) -> Vec<IpAddr> {
+        let hosts = self.hosts.iter().filter(|host| host.site == site.name);
+        let six = hosts.filter_map(|host| Some(IpAddr::V6(self.ipv6(host)?.public)));
+        self.ipv4_of_site(site).into_iter().map(IpAddr::V4).chain(six).collect()
     }
 
     fn check(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::spec::Builder;
 /// The end of a link that is not a site: where Terraform runs.
 pub const CONTROLLER: &str = "ctl";
 pub(crate) const CONTROLLER_ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
+pub(crate) const CONTROLLER_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x100);
 
 /// What a link does to packets, in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -113,7 +114,8 @@ impl LinkStates {
     fn rules(&self, spec: &Builder) -> String {
         let addresses = |end: &str| match spec.sites.iter().find(|site| site.name == end) {
             Some(site) => spec.addresses_of_site(site),
-            None => vec![CONTROLLER_ADDRESS],
+            None if spec.dual_stack => vec![CONTROLLER_ADDRESS.into(), CONTROLLER_IPV6.into()],
+            None => vec![IpAddr::V4(CONTROLLER_ADDRESS)],
         };
         let mut text = format!("generation {}\n", self.generation);
         for (link, delay) in &self.links {
@@ -181,9 +183,13 @@ mod tests {
         assert_eq!(generation, 0);
         // A has a router and two hosts with addresses of their own; C and the controller have one address each.
         assert_eq!(rules.len(), 3 + 1);
-        let c = Ipv4Addr::new(203, 0, 113, 30);
-        assert_eq!(rules[&(Ipv4Addr::new(203, 0, 113, 11), c)].jitter_ms, 2.5);
-        assert_eq!(rules[&(CONTROLLER_ADDRESS, c)], Delay::CUT);
+        let c = IpAddr::from([203, 0, 113, 30]);
+        assert_eq!(rules[&(IpAddr::from([203, 0, 113, 11]), c)].jitter_ms, 2.5);
+        assert_eq!(rules[&(CONTROLLER_ADDRESS.into(), c)], Delay::CUT);
+        let (_, both) = parse_rules(&links.rules(&spec.dual_stack())).unwrap();
+        let (a1, c1): (Ipv6Addr, Ipv6Addr) = ("2001:db8:1::b".parse().unwrap(), "2001:db8:3::1f".parse().unwrap());
+        assert_eq!(both[&(a1.into(), c1.into())].jitter_ms, 2.5);
+        assert_eq!(both[&(CONTROLLER_IPV6.into(), c1.into())], Delay::CUT);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, CONTROLLER, Delay, Hairpin, HostSpec, Lab, Site};
 
 /// Sends `word` from one host to a port of an address, and says what the other host, by name, heard and from where.
@@ -199,5 +199,24 @@ fn a_lab_that_is_up_is_not_taken_away_and_leftovers_are() -> Result<()> {
     drop(second);
     assert!(!std::path::Path::new("/run/etcd-lab/t-twice").exists());
     drop(lab);
+    Ok(())
+}
+
+#[test]
+fn ipv6_has_no_nat_and_the_same_distance() -> Result<()> {
+    let lab = Builder::standard("t-six").only(&["a1", "a2", "b1"]).dual_stack().up()?;
+    lab.wan("A", "B", Delay::ms(30.0))?;
+    let addresses = |host: &str| -> Result<etcd_lab::Ipv6> { lab.ipv6(host)?.context("no IPv6 addresses") };
+    let (a1, a2, b1) = (addresses("a1")?, addresses("a2")?, addresses("b1")?);
+    assert_eq!(a1.private, b1.private);
+    let rtt = |from: &str, to: std::net::Ipv6Addr| -> Result<f64> {
+        let text = lab.exec(from, &format!("ping -6 -n -c 1 -W 2 {to}"))?.ok()?;
+        let time = text.split("time=").nth(1).and_then(|rest| rest.split(' ').next());
+        Ok(time.context(text.clone())?.parse()?)
+    };
+    let (far, near) = (rtt("a1", b1.public)?, rtt("a1", a2.private)?);
+    assert!(far >= 60.0 && near < 60.0, "{far} ms across, {near} ms inside");
+    let known_hosts = std::fs::read_to_string(lab.known_hosts_file())?;
+    assert!(known_hosts.contains(&b1.public.to_string()));
     Ok(())
 }

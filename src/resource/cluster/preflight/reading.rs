@@ -1,0 +1,76 @@
+//! What a server's probes and its disk have said.
+
+use super::DIALLING;
+use crate::host::Output;
+use crate::membership::preflight::{Bulk, Disk, Outcome, Trip};
+use crate::membership::sockets::Socket;
+use crate::topology::Dialled;
+
+/// The disk, if it was measured.
+pub fn disk(output: &Output) -> Option<Disk> {
+    let free = output.value("disk_free_kib").and_then(|kib| kib.parse::<u64>().ok());
+    let writes = output.values("write").filter_map(|seconds| seconds.parse::<f64>().ok());
+    Some(Disk {
+        place: output.value("disk")?.to_owned(),
+        free_mib: free.map(|kib| kib / 1024),
+        writes_ms: writes.map(|seconds| seconds * 1000.0).collect(),
+    })
+}
+
+/// What the lines of one probe amount to; `None` if there are none.
+pub fn probed<'a>(lines: impl Iterator<Item = &'a str>, to: &str, machine: &str) -> Option<Outcome> {
+    let big_endian = matches!(machine, "s390x" | "ppc64" | "mips" | "mips64");
+    let mut outcome = None;
+    let mut trip = Trip::default();
+    let mut connected: Option<f64> = None;
+    for line in lines {
+        let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let bulk = || {
+            Some(Bulk {
+                arrived: words.first()?.parse().ok()?,
+                sent: words.get(1)?.parse().ok()?,
+            })
+        };
+        match what {
+            "code" => match Dialled::parse(rest, DIALLING)? {
+                Dialled::Open(_) => {}
+                closed => outcome = Some(Outcome::Closed(closed.to_string())),
+            },
+            "open" => connected = rest.parse().ok(),
+            "stranger" => outcome = Some(Outcome::Stranger),
+            "hello" => {
+                let name = words.first().copied().unwrap_or_default();
+                if name != to {
+                    outcome = Some(Outcome::Other(name.to_owned()));
+                }
+                let ends = words.get(1..3).map(|ends| ends.join(" "));
+                let socket = ends.and_then(|ends| Socket::parse(&ends, big_endian));
+                trip.source = socket.map(|socket| socket.remote.ip());
+            }
+            "back" => trip.back = bulk(),
+            "out" => trip.out = bulk(),
+            "kernel" => {
+                let number = |key: &str| {
+                    let word = words.iter().find_map(|word| word.strip_prefix(key))?;
+                    word.rsplit('/').next()?.parse::<f64>().ok()
+                };
+                // A handshake that had to be repeated is no round trip.
+                let fastest = number("minrtt:");
+                connected = [connected, fastest].into_iter().flatten().min_by(f64::total_cmp);
+                // What was sent again and had arrived all the same was not lost: the other end says so.
+                let lost = number("retrans:").unwrap_or(0.0) - number("dsack_dups:").unwrap_or(0.0);
+                trip.packets = number("data_segs_out:").map(|sent| (whole(sent), whole(lost.max(0.0))));
+            }
+            _ => {}
+        }
+    }
+    trip.round_trip_ms = connected;
+    outcome.or_else(|| connected.map(|_| Outcome::Open(trip)))
+}
+
+/// Of a count.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(count: f64) -> u64 {
+    count as u64
+}

@@ -1,0 +1,175 @@
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::membership::preflight::Bulk;
+
+fn lines(text: &str, to: &str) -> Option<Outcome> {
+    probed(text.lines(), to, "x86_64")
+}
+
+#[test]
+fn a_whole_probe_is_read() {
+    let text = "open 25.812\nhello b1 0B00000A:094C 157100CB:A000\nback 28672 28672\nout 28672 28672\n\
+        kernel ESTAB 0 0 10.0.0.11:40960 203.0.113.21:2380 cubic rto:230 rtt:26.1/2 minrtt:25.1 retrans:0/3 segs_out:40 data_segs_out:30";
+    let Some(Outcome::Open(trip)) = lines(text, "b1") else {
+        panic!("{:?}", lines(text, "b1"));
+    };
+    let whole = Some(Bulk {
+        sent: 28672,
+        arrived: 28672,
+    });
+    assert_eq!((trip.out, trip.back), (whole, whole));
+    assert_eq!(trip.round_trip_ms, Some(25.1));
+    assert_eq!(trip.source, Some("203.0.113.21".parse().unwrap()));
+    assert_eq!(trip.packets, Some((30, 3)));
+}
+
+#[test]
+fn what_goes_wrong_is_told_apart() {
+    let closed = |text| match lines(text, "b1") {
+        Some(Outcome::Closed(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(closed("code 124 "), "no answer within 5 s");
+    assert_eq!(closed("code 1 Connection refused"), "connection refused");
+    assert!(matches!(lines("open 1.0\nstranger", "b1"), Some(Outcome::Stranger)));
+    assert!(matches!(lines("open 1.0\nhello c1 x y", "b1"), Some(Outcome::Other(name)) if name == "c1"));
+    let Some(Outcome::Open(trip)) = lines("open 1.0\nhello b1 x y\nback 0 65536", "b1") else {
+        panic!("not open");
+    };
+    assert_eq!(
+        (trip.back, trip.out),
+        (
+            Some(Bulk {
+                sent: 65536,
+                arrived: 0
+            }),
+            None
+        )
+    );
+    assert!(lines("", "b1").is_none());
+}
+
+#[test]
+fn disks_are_measured_in_every_shell_and_nothing_is_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("not/there/yet");
+    for shell in [vec!["sh"], vec!["bash", "--posix"], vec!["busybox", "sh"]] {
+        if Command::new(shell[0]).arg("--help").output().is_err() {
+            continue;
+        }
+        let text = format!("data='{}'\n{}measure_disk", data.display(), include_str!("disk.sh"));
+        let ran = Command::new(shell[0])
+            .args(&shell[1..])
+            .arg("-euc")
+            .arg(text)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let place = format!("disk={}\n", folder.path().display());
+        assert!(
+            ran.status.success() && said.starts_with(&place),
+            "{shell:?}: {said} {ran:?}"
+        );
+        assert!(said.contains("disk_free_kib="), "{shell:?}: {said}");
+        let writes = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("write=")?.parse::<f64>().ok());
+        assert!(writes.count() >= 5, "{shell:?}: {said}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0);
+    }
+}
+
+#[test]
+fn the_error_is_a_table_and_words() {
+    let refusals = [
+        Refusal::Pair {
+            from: "a1".to_owned(),
+            to: "b1".to_owned(),
+            address: "203.0.113.21:2380".parse().unwrap(),
+            what: "no answer within 5 s".to_owned(),
+            remedy: "TCP from a1 (203.0.113.11) to b1 port 2380".to_owned(),
+        },
+        Refusal::Clock("c1".to_owned(), 20_000),
+    ];
+    insta::assert_snapshot!(explain(&refusals));
+}
+
+/// Answers one connection as a server does, or as a stranger; the port.
+fn answered_by(text: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let (socket, _) = listener.accept().expect("a connection");
+        let output: OwnedFd = socket.try_clone().expect("a copy").into();
+        let mut answer = Command::new("sh");
+        answer
+            .arg("-c")
+            .arg(text)
+            .stdin(OwnedFd::from(socket))
+            .stdout(Stdio::from(output));
+        answer.status().expect("the shell runs");
+    });
+    port
+}
+
+#[test]
+fn probes_and_answers_understand_each_other() {
+    let answer = |name: &str| format!("nonce=n1 name={name}\n{}", include_str!("answer.sh"));
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("an address").port()
+    };
+    let ports = [
+        ("b1", answered_by(answer("b1"))),
+        ("c1", answered_by(answer("d1"))),
+        ("e1", answered_by("echo HTTP/1.1 400 Bad Request; sleep 1".to_owned())),
+        ("f1", closed),
+    ];
+    let targets: Vec<String> = ports
+        .iter()
+        .map(|(name, port)| format!("{name} 127.0.0.1 {port}"))
+        .collect();
+    let text = format!(
+        "probes='{}' seconds=5 nonce=n1\n{}\nwait",
+        targets.join(" "),
+        include_str!("probe.sh")
+    );
+    let ran = Command::new("sh")
+        .arg("-euc")
+        .arg(text)
+        .output()
+        .expect("the shell runs");
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let outcome = |to: &str| {
+        let prefix = format!("probe={to} ");
+        lines(
+            &said
+                .lines()
+                .filter_map(|line| line.strip_prefix(&prefix))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            to,
+        )
+    };
+    let Some(Outcome::Open(trip)) = outcome("b1") else {
+        panic!("{said}");
+    };
+    let whole = Some(Bulk {
+        sent: 65536,
+        arrived: 65536,
+    });
+    assert_eq!((trip.out, trip.back), (whole, whole), "{said}");
+    assert_eq!(trip.source, Some("127.0.0.1".parse().unwrap()), "{said}");
+    assert!(
+        matches!(outcome("c1"), Some(Outcome::Other(name)) if name == "d1"),
+        "{said}"
+    );
+    assert!(matches!(outcome("e1"), Some(Outcome::Stranger)), "{said}");
+    assert!(
+        matches!(outcome("f1"), Some(Outcome::Closed(why)) if why == "connection refused"),
+        "{said}"
+    );
+}
