@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::membership::preflight::Bulk;
+use crate::topology::Dialled;
 
 fn lines(text: &str, to: &str) -> Option<Outcome> {
     probed(text.lines(), to, "x86_64")
@@ -172,4 +173,11 @@ fn probes_and_answers_understand_each_other() {
         matches!(outcome("f1"), Some(Outcome::Closed(why)) if why == "connection refused"),
         "{said}"
     );
+}
+
+#[test]
+fn a_member_that_is_being_restarted_is_no_closed_port() {
+    assert!(matches!(only_dialled(&Dialled::Refused, false), Outcome::Untried(_)));
+    assert!(matches!(only_dialled(&Dialled::Refused, true), Outcome::Closed(_)));
+    assert!(matches!(only_dialled(&Dialled::Silent(5), false), Outcome::Closed(_)));
 }
