@@ -158,11 +158,9 @@ fn probes_and_answers_understand_each_other() {
     let Some(Outcome::Open(trip)) = outcome("b1") else {
         panic!("{said}");
     };
-    let whole = Some(Bulk {
-        sent: 65536,
-        arrived: 65536,
-    });
-    assert_eq!((trip.out, trip.back), (whole, whole), "{said}");
+    // How large it is depends on how long the handshake took.
+    let whole = |bulk: Option<Bulk>| bulk.is_some_and(|bulk| bulk.sent > 0 && bulk.sent == bulk.arrived);
+    assert!(whole(trip.out) && whole(trip.back), "{said}");
     assert_eq!(trip.source, Some("127.0.0.1".parse().unwrap()), "{said}");
     assert!(
         matches!(outcome("c1"), Some(Outcome::Other(name)) if name == "d1"),
