@@ -10,17 +10,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use checks::{PreflightModel, attribute, fresh};
-use reading::{disk, probed};
+use reading::{disk, only_dialled, probed};
 
 use super::model::ClusterModel;
 use super::servers::{Each, Observation, on_each};
 use crate::host::{Output, RunError, Script};
-use crate::membership::preflight::{Findings, Outcome, Pair, Refusal, Server, Trip, Verdict, table};
+use crate::membership::preflight::{Findings, Outcome, Pair, Refusal, Server, Verdict, table};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::dialling::{self, Target};
 use crate::resource::road::Road;
-use crate::topology::{ClusterName, Dialled, Topology};
+use crate::topology::{ClusterName, Topology};
 
 /// How long opening a connection may take, in seconds: time for a first packet that was lost to be sent again twice.
 const DIALLING: u64 = 5;
@@ -249,13 +249,8 @@ impl<'a> Preflight<'a> {
                 (to == pair.to).then_some(rest)
             });
             let probed = probed(lines, &pair.to, machine.map_or("", String::as_str));
-            let plain = dialled.get(&pair.to).map(|dialled| match dialled {
-                Dialled::Open(_) => Outcome::Open(Trip {
-                    round_trip_ms: dialled.round_trip(),
-                    ..Trip::default()
-                }),
-                closed => Outcome::Closed(closed.to_string()),
-            });
+            let listens = machine.is_some();
+            let plain = dialled.get(&pair.to).map(|dialled| only_dialled(dialled, listens));
             if let Some(outcome) = probed.or(plain) {
                 pair.outcome = outcome;
             }

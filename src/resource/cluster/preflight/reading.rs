@@ -17,6 +17,21 @@ pub fn disk(output: &Output) -> Option<Disk> {
     })
 }
 
+/// What came of dialling alone. Where nothing listens for the preflight a member does, and one that is just being restarted refuses:
+/// that is no closed port.
+pub fn only_dialled(dialled: &Dialled, listens: bool) -> Outcome {
+    match dialled {
+        Dialled::Open(_) => Outcome::Open(Trip {
+            round_trip_ms: dialled.round_trip(),
+            ..Trip::default()
+        }),
+        Dialled::Refused if !listens => {
+            Outcome::Untried("connection refused, as while its etcd is restarted".to_owned())
+        }
+        closed => Outcome::Closed(closed.to_string()),
+    }
+}
+
 /// What the lines of one probe amount to; `None` if there are none.
 pub fn probed<'a>(lines: impl Iterator<Item = &'a str>, to: &str, machine: &str) -> Option<Outcome> {
     let big_endian = matches!(machine, "s390x" | "ppc64" | "mips" | "mips64");
