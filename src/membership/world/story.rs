@@ -341,6 +341,15 @@ impl Stage {
 
     /// Whether nothing but the provider is needed for the cluster to live.
     fn can_live(&self) -> bool {
+        self.has_quorum_of(|_| true)
+    }
+
+    /// Whether a quorum runs.
+    fn lives(&self) -> bool {
+        self.has_quorum_of(|server| self.world.machines[server].runs())
+    }
+
+    fn has_quorum_of(&self, counts: impl Fn(Server) -> bool) -> bool {
         let mut led = self
             .world
             .histories
@@ -350,7 +359,7 @@ impl Stage {
         led.next().is_some_and(|(history, of)| {
             let with_data = voters(of.list()).filter(|(id, one)| {
                 let log = self.world.machines[one.server].log;
-                log.is_some_and(|log| log.history == history && log.id == *id)
+                counts(one.server) && log.is_some_and(|log| log.history == history && log.id == *id)
             });
             with_data.count() >= quorum(voters(of.list()).count())
         })
@@ -467,7 +476,7 @@ impl Stage {
     fn take_down(&mut self) -> Result<(), Violation> {
         self.world.teardown = true;
         let known = self.state.members();
-        let lived = self.can_live();
+        let lived = self.lives();
         for _ in 0..4 {
             self.wait()?;
             let Ok(run) = self.plan(&Servers::new(), 1 + self.world.faults % 10, true) else {
