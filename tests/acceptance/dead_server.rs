@@ -278,11 +278,11 @@ fn data_lost_a_learner_left_behind_and_a_replacement_on_demand() -> Result<()> {
     written.nothing_lost()?;
 
     let writer = Writer::start(&lab, &THREE)?;
-    ctl(
-        &lab,
-        "a1",
-        "member add b2 --learner --peer-urls=https://b2.main.etcd.internal:2380",
-    )?;
+    // etcd changes no membership before all have been connected for five seconds ("unhealthy cluster").
+    let add = "member add b2 --learner --peer-urls=https://b2.main.etcd.internal:2380";
+    eventually("etcd adds a learner", Duration::from_secs(20), || {
+        Ok(ctl(&lab, "a1", add).is_ok())
+    })?;
     writer.through("b2");
     let four = ["a1", "b1", "b2", "c1"];
     let (took, _) = apply(&scene, &Configuration::new(&lab, &four, VERSION)?, &[])?;
