@@ -33,6 +33,8 @@ struct Configured {
     unreached: Unreached,
     departures: Departures,
     restarts: Arc<Restarts>,
+    /// The longest round trip between servers of a cluster, where this process saw it measured.
+    round_trips: Mutex<HashMap<String, Duration>>,
 }
 
 /// The private keys of certificate authorities that were given to the provider.
@@ -81,6 +83,7 @@ impl Road {
             unreached: Unreached::default(),
             departures: Departures::default(),
             restarts: Arc::default(),
+            round_trips: Mutex::default(),
         };
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
     }
@@ -174,6 +177,21 @@ impl Road {
             Arc::clone(lines.entry(token.to_owned()).or_default())
         };
         Ok(line.lock_owned().await)
+    }
+
+    /// Notes the longest round trip between servers of a cluster.
+    pub fn measured(&self, token: &str, round_trip: Duration) {
+        if let Ok(configured) = self.configured() {
+            let mut all = configured.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(token.to_owned(), round_trip);
+        }
+    }
+
+    /// The longest round trip between servers of a cluster, where this process saw it measured.
+    pub fn round_trip(&self, token: &str) -> Option<Duration> {
+        let configured = self.configured().ok()?;
+        let all = configured.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(token).copied()
     }
 
     /// Notes that a member waits to be restarted.

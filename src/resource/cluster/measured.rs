@@ -1,6 +1,7 @@
 //! What preflights measured between the servers, and what follows from it: etcd's timing, and addresses that nobody gave.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::preflight::{PreflightModel, fresh};
 use crate::membership::preflight::{Findings, Outcome, percent};
@@ -173,6 +174,12 @@ fn put(block: &mut Value, links: Vec<Value>, topology: &Topology) {
     let longest = longest(&links).map(|ms| Value::Number(Number::Float(ms)));
     let measured = [("longest_round_trip_ms", longest.into()), ("links", Value::List(links))];
     block.set("measured", Value::object(measured));
+}
+
+/// The longest round trip between two servers, as the state has it.
+pub fn longest_round_trip(state: &Value) -> Option<Duration> {
+    let ms = longest(state.at(&["measured", "links"]).as_list()?)?;
+    Duration::try_from_secs_f64(ms / 1000.0).ok()
 }
 
 fn longest(links: &[Value]) -> Option<f64> {

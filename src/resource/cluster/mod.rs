@@ -175,6 +175,9 @@ impl ClusterResource {
         if established.wrote {
             let found = &established.findings;
             diagnostics.append(measured::complete(&mut state, &prior, found, &topology, &config));
+            if let Some(longest) = measured::longest_round_trip(&state) {
+                self.road.measured(cluster.token(), longest);
+            }
         } else {
             return ApplyResponse {
                 state: prior,

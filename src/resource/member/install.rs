@@ -1,5 +1,6 @@
 //! What is to be on a member's server, and bringing it there in one script.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::binary;
@@ -15,7 +16,12 @@ use crate::etcd::version::{Minor, Version};
 use crate::host::{Host, RunError, Script};
 use crate::membership::member::Start;
 use crate::resource::cluster::servers::root_file;
-use crate::topology::Topology;
+use crate::topology::{Topology, timing};
+
+/// What the start of a process may take longer on one server than on another.
+const LEEWAY: Duration = Duration::from_millis(50);
+/// The longest that founders let the first one start before them.
+const LONGEST_HEAD_START: Duration = Duration::from_secs(1);
 
 /// What is to be on the server, and how it differs from what was seen.
 pub(super) struct Plan {
@@ -230,6 +236,9 @@ impl BringUp<'_> {
         }
         // Enabling has systemd read its units anew as well.
         script = script.line("systemctl --quiet enable \"$unit\" 2>/dev/null");
+        if start == Start::Found {
+            script = script.line(format!("sleep {:.2}", self.head_start().as_secs_f64()));
+        }
         if start != Start::No {
             script = script
                 .set("pending", self.layout.restart_pending().as_str())
@@ -246,5 +255,22 @@ impl BringUp<'_> {
         };
         let script = observe::append(script, self.member, self.layout, look);
         Ok(observe::seen(&host.run_checked(&script).await?).after(seen))
+    }
+
+    /// How long this founder lets the first one start before it. etcd asks every founder, one after the other, whether the cluster is there
+    /// already (`getClusterFromRemotePeers`): one that does not listen yet refuses at once, one that listens and does not serve yet costs a
+    /// second. The first one meets refusals only, and the others ask it first, as peer URLs are asked in their order.
+    fn head_start(&self) -> Duration {
+        let founders: BTreeSet<String> = self.member.remaining_founders().into_iter().collect();
+        if founders.first() == Some(&self.member.server) {
+            return Duration::ZERO;
+        }
+        let others = u32::try_from(founders.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let cluster = &self.member.cluster;
+        // A heartbeat is about a round trip.
+        let heartbeat = cluster.heartbeat_interval.unwrap_or(timing::DEFAULT.heartbeat_ms);
+        let measured = self.road.round_trip(cluster.token());
+        let round_trip = measured.unwrap_or(Duration::from_millis(heartbeat.into()));
+        (round_trip.saturating_mul(others) + LEEWAY).min(LONGEST_HEAD_START)
     }
 }
