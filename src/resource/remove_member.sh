@@ -1,4 +1,4 @@
-# Needs binaries.sh and forget_retries.sh.
+# Needs binaries.sh and tcp_retries.sh.
 # rest_member CLUSTER MODE: stops the member of this cluster on this server, and leaves everything of it where it is; whoever takes the
 # cluster away does to its data as MODE says. Prints `rests=yes` if there is data. A leader that looks for a successor is not waited for
 # long: every member of the cluster is being stopped.

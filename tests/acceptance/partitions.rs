@@ -10,7 +10,7 @@ use crate::configuration::Configuration;
 use crate::outside::{ctl, eventually, member_list};
 use crate::prefix;
 use crate::rolling::started;
-use crate::scaling::Scene;
+use crate::scaling::{Scene, VERSION};
 use crate::writer::Writer;
 
 const FIVE: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
@@ -46,6 +46,18 @@ struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
+    fn new(scene: Scene<'a>, what: &'static str, configuration: Configuration, hosts: &[&'a str]) -> Self {
+        Self {
+            scene,
+            what,
+            configuration,
+            hosts: hosts.to_vec(),
+            quorum_stays: false,
+            needs_all: false,
+            applies: 1,
+        }
+    }
+
     /// Cuts site B off as soon as `begun` sees that the change has begun, lets the apply end, heals, and applies again.
     fn cut_off(mut self, mut begun: impl FnMut(&Lab) -> Result<bool>) -> Result<()> {
         let (lab, what) = (self.scene.lab, self.what);
@@ -160,124 +172,84 @@ fn list_is_not(count: usize) -> impl FnMut(&Lab) -> Result<bool> {
     move |lab| Ok(member_list(lab, "a1").is_ok_and(|members| members.len() != count))
 }
 
+/// A change for which members restart one after the other, and which needs all of them.
+fn cut_in_a_roll(
+    name: &str,
+    what: &'static str,
+    applies: u32,
+    from: &str,
+    wanted: impl Fn(&Lab) -> Result<Configuration>,
+) -> Result<()> {
+    let lab = lab(name)?;
+    let scene = Scene::found_as(&lab, &FIVE, &Configuration::new(&lab, &FIVE, from)?)?;
+    let begun = one_restarted(&scene)?;
+    let mut change = Change::new(scene, what, wanted(&lab)?, &FIVE);
+    (change.quorum_stays, change.needs_all, change.applies) = (true, true, applies);
+    change.cut_off(begun)
+}
+
 #[test]
 fn while_members_roll() -> Result<()> {
-    let lab = lab("cut-roll")?;
-    let scene = Scene::found_as(&lab, &FIVE, &Configuration::new(&lab, &FIVE, "3.6.16")?)?;
-    let configuration =
-        Configuration::new(&lab, &FIVE, "3.6.16")?.member("config", "{ \"snapshot-count\" = \"20000\" }");
-    let begun = one_restarted(&scene)?;
-    let what = "another option";
-    let hosts = FIVE.to_vec();
-    Change {
-        scene,
-        what,
-        configuration,
-        hosts,
-        quorum_stays: true,
-        needs_all: true,
-        applies: 1,
-    }
-    .cut_off(begun)
+    cut_in_a_roll("cut-roll", "another option", 1, "3.6.16", |lab| {
+        Ok(Configuration::new(lab, &FIVE, "3.6.16")?.member("config", "{ \"snapshot-count\" = \"20000\" }"))
+    })
 }
 
 #[test]
 fn while_the_version_changes() -> Result<()> {
-    let lab = lab("cut-version")?;
-    let scene = Scene::found_as(&lab, &FIVE, &Configuration::new(&lab, &FIVE, "3.5.30")?)?;
-    let configuration = Configuration::new(&lab, &FIVE, "3.6.16")?;
-    let begun = one_restarted(&scene)?;
-    let what = "3.5 to 3.6";
-    let hosts = FIVE.to_vec();
-    Change {
-        scene,
-        what,
-        configuration,
-        hosts,
-        quorum_stays: true,
-        needs_all: true,
-        applies: 1,
-    }
-    .cut_off(begun)
+    cut_in_a_roll("cut-version", "3.5 to 3.6", 1, "3.5.30", |lab| {
+        Configuration::new(lab, &FIVE, "3.6.16")
+    })
 }
 
 #[test]
 fn while_the_authorities_are_replaced() -> Result<()> {
-    let lab = lab("cut-rotate")?;
-    let scene = Scene::found_as(&lab, &FIVE, &Configuration::new(&lab, &FIVE, "3.6.16")?)?;
-    let configuration = Configuration::new(&lab, &FIVE, "3.6.16")?.cluster("tls", "{ ca_rotation = \"2027\" }");
-    let begun = one_restarted(&scene)?;
-    let what = "other authorities";
-    let hosts = FIVE.to_vec();
-    Change {
-        scene,
-        what,
-        configuration,
-        hosts,
-        quorum_stays: true,
-        needs_all: true,
-        applies: 3,
-    }
-    .cut_off(begun)
+    cut_in_a_roll("cut-rotate", "other authorities", 3, "3.6.16", |lab| {
+        Ok(Configuration::new(lab, &FIVE, "3.6.16")?.cluster("tls", "{ ca_rotation = \"2027\" }"))
+    })
 }
 
 #[test]
 fn while_three_become_five() -> Result<()> {
     let lab = lab("cut-grow")?;
-    let scene = Scene::found_as(&lab, &THREE, &Configuration::new(&lab, &THREE, "3.6.16")?)?;
-    let configuration = Configuration::new(&lab, &FIVE, "3.6.16")?;
-    let what = "three become five";
-    let hosts = FIVE.to_vec();
-    // Four voters of which two are cut off have none.
-    Change {
+    let scene = Scene::found(&lab, &THREE)?;
+    let mut change = Change::new(
         scene,
-        what,
-        configuration,
-        hosts,
-        quorum_stays: false,
-        needs_all: true,
-        applies: 1,
-    }
-    .cut_off(list_is_not(3))
+        "three become five",
+        Configuration::new(&lab, &FIVE, VERSION)?,
+        &FIVE,
+    );
+    // Four voters of which two are cut off have no quorum.
+    change.needs_all = true;
+    change.cut_off(list_is_not(3))
 }
 
 #[test]
 fn while_five_become_three() -> Result<()> {
     let lab = lab("cut-shrink")?;
-    let scene = Scene::found_as(&lab, &FIVE, &Configuration::new(&lab, &FIVE, "3.6.16")?)?;
-    let configuration = Configuration::new(&lab, &THREE, "3.6.16")?;
-    let what = "five become three";
-    let hosts = THREE.to_vec();
-    Change {
+    let scene = Scene::found(&lab, &FIVE)?;
+    Change::new(
         scene,
-        what,
-        configuration,
-        hosts,
-        quorum_stays: false,
-        needs_all: false,
-        applies: 1,
-    }
+        "five become three",
+        Configuration::new(&lab, &THREE, VERSION)?,
+        &THREE,
+    )
     .cut_off(list_is_not(5))
 }
 
 #[test]
 fn while_a_dead_server_is_taken_out() -> Result<()> {
     let lab = lab("cut-dead")?;
-    let mut scene = Scene::found_as(&lab, &FIVE, &Configuration::new(&lab, &FIVE, "3.6.16")?)?;
+    let mut scene = Scene::found(&lab, &FIVE)?;
     lab.power_off("c1")?;
     scene.hosts.retain(|host| *host != "c1");
-    let hosts = vec!["a1", "a2", "b1", "b2"];
-    let configuration = Configuration::new(&lab, &hosts, "3.6.16")?;
-    let what = "a dead server taken out";
+    let hosts = ["a1", "a2", "b1", "b2"];
     let begun = |lab: &Lab| Ok(ctl(lab, "a1", "get terraform-provider-etcd/main/lock")?.contains("lock"));
-    Change {
+    Change::new(
         scene,
-        what,
-        configuration,
-        hosts,
-        quorum_stays: false,
-        needs_all: false,
-        applies: 1,
-    }
+        "a dead server taken out",
+        Configuration::new(&lab, &hosts, VERSION)?,
+        &hosts,
+    )
     .cut_off(begun)
 }

@@ -163,8 +163,8 @@ impl BringUp<'_> {
             let restarts = plan.restart_needed && course.seen.service == Service::Running;
             if restarts || adoption == Some(Adoption::Runs) {
                 self.ready_for_restart(host, course).await?;
-            } else if course.seen.last.is_some() && course.old_entries.is_none() {
-                course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
+            } else if course.seen.last.is_some() {
+                self.look_for_old_entries(host, course).await?;
             }
             let observed = Observed {
                 permit: course.seen.permit.clone(),
@@ -239,27 +239,14 @@ impl BringUp<'_> {
                     course.seen = self.observe(host).await?;
                     cluster = None;
                 }
-                Step::RemoveOld => {
+                Step::RemoveOld | Step::PromoteOther | Step::RemoveOther | Step::AddLearner => {
                     if let Some(survey) = course.survey.take() {
-                        self.remove_old(&survey).await?;
-                    }
-                    cluster = None;
-                }
-                Step::PromoteOther => {
-                    if let Some(survey) = course.survey.take() {
-                        self.promote_other(&survey).await?;
-                    }
-                    cluster = None;
-                }
-                Step::RemoveOther => {
-                    if let Some(survey) = course.survey.take() {
-                        self.remove_other(&survey).await?;
-                    }
-                    cluster = None;
-                }
-                Step::AddLearner => {
-                    if let Some(survey) = course.survey.take() {
-                        self.add_learner(&survey, &self.own_peer_url()?).await?;
+                        match step {
+                            Step::RemoveOld => self.remove_old(&survey).await?,
+                            Step::PromoteOther => self.promote_other(&survey).await?,
+                            Step::RemoveOther => self.remove_other(&survey).await?,
+                            _ => self.add_learner(&survey, &self.own_peer_url()?).await?,
+                        }
                     }
                     cluster = None;
                 }
@@ -320,6 +307,10 @@ impl BringUp<'_> {
         if self.adoption(&course.seen).is_some() {
             course.old_entries = Some(false);
         }
+        self.look_for_old_entries(host, course).await
+    }
+
+    async fn look_for_old_entries(&self, host: &Host, course: &mut Course) -> Result<(), BringUpError> {
         if course.old_entries.is_none() {
             course.old_entries = Some(self.has_old_entries(host, &course.seen).await?);
         }

@@ -216,12 +216,13 @@ impl BringUp<'_> {
             script = file.put(script, self.layout);
         }
         if self.member.tcp_retries2 != seen.tcp_retries2 {
-            let retries = self.member.tcp_retries2.map(|number| number.to_string());
             script = script
                 .set("cluster", &self.member.cluster.name)
-                .set("retries", retries.unwrap_or_default())
-                .line(include_str!("../forget_retries.sh"))
-                .line(include_str!("retries.sh"));
+                .line(include_str!("../tcp_retries.sh"))
+                .line(match self.member.tcp_retries2 {
+                    Some(number) => format!("set_retries \"$cluster\" {number}"),
+                    None => "forget_retries \"$cluster\"".to_owned(),
+                });
         }
         if let (Start::Join, Some(survey)) = (start, survey) {
             let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;

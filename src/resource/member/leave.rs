@@ -326,7 +326,7 @@ impl Leave<'_> {
             .set("stamp", stamp())
             .set("mode", mode)
             .line(include_str!("../binaries.sh"))
-            .line(include_str!("../forget_retries.sh"))
+            .line(include_str!("../tcp_retries.sh"))
             .line(include_str!("../remove_member.sh"));
         if *how != Leaving::Rest {
             let script = script.line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");

@@ -3,6 +3,7 @@
 mod adopt;
 mod binary;
 mod bring_up;
+mod diagnostics;
 mod drift;
 mod errors;
 mod hand_over;
@@ -15,6 +16,7 @@ pub mod model;
 mod observe;
 mod plan;
 mod redial;
+mod state;
 mod survey;
 mod turn;
 mod verify;
@@ -25,8 +27,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -34,7 +34,7 @@ use crate::etcd::certificates::{PrivateKeyPem, parse};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::membership::leaving::Fate;
-use crate::membership::member::{Data, Refusal, Service};
+use crate::membership::member::{Data, Service};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
     ReadResponse, Resource,
@@ -48,11 +48,13 @@ use crate::resource::road::{Road, RoadError};
 use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
 use crate::topology::Topology;
-use bring_up::{BringUp, Up};
+use bring_up::BringUp;
+use diagnostics::{explain, not_dialled, not_ours, unverified};
 use errors::BringUpError;
 use leave::Leave;
 use model::MemberModel;
 use observe::{Look, Seen};
+use state::{as_map, rfc3339, state_of};
 use wanted::Keys;
 
 const CREATE: Duration = Duration::from_secs(300);
@@ -304,10 +306,6 @@ fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &Ro
     }
 }
 
-fn as_map(texts: BTreeMap<String, String>) -> BTreeMap<String, Value> {
-    texts.into_iter().map(|(key, text)| (key, text.into())).collect()
-}
-
 /// Reads a plan or state.
 fn whole(block: &Value) -> Result<Whole, Diagnostics> {
     let mut diagnostics = Diagnostics::new();
@@ -330,92 +328,6 @@ fn whole(block: &Value) -> Result<Whole, Diagnostics> {
         layout,
         version,
     })
-}
-
-fn state_of(planned: Value, up: &Up) -> Value {
-    let mut state = planned;
-    for (name, id) in [
-        ("member_id", up.member_id.map(|id| id.to_string())),
-        ("cluster_id", up.cluster_id.map(|id| id.to_string())),
-    ] {
-        if state.get(name).is_unknown() {
-            state.set(name, id);
-        }
-    }
-    state.set("configuration", up.configuration.as_str());
-    state.set("service", "running");
-    state.set("drift", BTreeMap::new());
-    if state.get("certificate_expiry").is_unknown() {
-        state.set("certificate_expiry", expiry(&up.expiry));
-    }
-    state.unknown_as_null()
-}
-
-fn expiry(ends: &BTreeMap<&'static str, OffsetDateTime>) -> Value {
-    if ends.is_empty() {
-        return Value::Null;
-    }
-    let end = |kind: &str| Value::from(ends.get(kind).map(|end| rfc3339(*end)));
-    Value::object([
-        ("peer", end("peer")),
-        ("peer_client", end("peer_client")),
-        ("client", end("client")),
-    ])
-}
-
-fn rfc3339(time: OffsetDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_default()
-}
-
-/// What this provider did not take over is not its to take away.
-fn not_ours(member: &MemberModel) -> Diagnostic {
-    let service = member.cluster.adopted_from.as_deref().unwrap_or_default();
-    let detail = format!(
-        "It was imported, and {service} runs it still: this provider has not taken it over, and does not take it away. Take it over first \
-         (`terraform apply` with it in the configuration), or forget it with a `removed` block and `destroy = false`. Nothing was \
-         changed."
-    );
-    Diagnostic::error(format!("Member {} is not this provider's yet", member.server), detail).at(Path::of("server"))
-}
-
-/// Members that were down before this one was changed are not its fault, and not to be passed over.
-fn unverified(server: &str, others: &[String]) -> Diagnostics {
-    if others.is_empty() {
-        return Diagnostics::new();
-    }
-    let detail = format!(
-        "These members of the cluster did not answer before {server} was changed, so whether they and {server} reach each other \
-         was not verified: {}. The cluster has a quorum without them, and less to spare.",
-        others.join(", ")
-    );
-    Diagnostic::warning("Some members did not answer", detail).into()
-}
-
-/// A warning where a peer that moved could not be dialled at its new address.
-fn not_dialled(member: &MemberModel, left: &[String]) -> Diagnostics {
-    if left.is_empty() {
-        return Diagnostics::new();
-    }
-    let summary = format!("Member {} does not dial all peers where they are now", member.server);
-    Diagnostic::warning(summary, format!("Addresses have moved, and {}.", left.join("; ")))
-        .at(Path::of("cluster").attribute("servers"))
-        .into()
-}
-
-/// The error with the attribute that it is about.
-fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
-    let at = match error {
-        BringUpError::Binary(_) => Path::of("binary"),
-        BringUpError::Wanted(wanted::WantedError::Config(_)) => Path::of("config"),
-        BringUpError::Wanted(_) => Path::of("cluster").attribute("certificate_authorities"),
-        BringUpError::Refused { refusal, .. } => match refusal {
-            Refusal::ForeignData => Path::of("data_dir"),
-            Refusal::Skew { .. } | Refusal::Version { .. } => Path::of("version"),
-            _ => Path::of("server"),
-        },
-        _ => Path::of("server"),
-    };
-    Diagnostic::error(format!("Member {} is not up", member.server), error.to_string()).at(at)
 }
 
 #[async_trait]

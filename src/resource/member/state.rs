@@ -1,0 +1,48 @@
+//! What a member's state says after an apply.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::bring_up::Up;
+use crate::plugin::value::Value;
+
+pub(super) fn as_map(texts: BTreeMap<String, String>) -> BTreeMap<String, Value> {
+    texts.into_iter().map(|(key, text)| (key, text.into())).collect()
+}
+
+pub(super) fn state_of(planned: Value, up: &Up) -> Value {
+    let mut state = planned;
+    for (name, id) in [
+        ("member_id", up.member_id.map(|id| id.to_string())),
+        ("cluster_id", up.cluster_id.map(|id| id.to_string())),
+    ] {
+        if state.get(name).is_unknown() {
+            state.set(name, id);
+        }
+    }
+    state.set("configuration", up.configuration.as_str());
+    state.set("service", "running");
+    state.set("drift", BTreeMap::new());
+    if state.get("certificate_expiry").is_unknown() {
+        state.set("certificate_expiry", expiry(&up.expiry));
+    }
+    state.unknown_as_null()
+}
+
+fn expiry(ends: &BTreeMap<&'static str, OffsetDateTime>) -> Value {
+    if ends.is_empty() {
+        return Value::Null;
+    }
+    let end = |kind: &str| Value::from(ends.get(kind).map(|end| rfc3339(*end)));
+    Value::object([
+        ("peer", end("peer")),
+        ("peer_client", end("peer_client")),
+        ("client", end("client")),
+    ])
+}
+
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_default()
+}
