@@ -10,6 +10,7 @@ mod hand_over;
 mod hang_up;
 mod import;
 mod install;
+mod kept;
 mod leave;
 mod membership_changes;
 pub mod model;
@@ -51,6 +52,7 @@ use crate::topology::Topology;
 use bring_up::BringUp;
 use diagnostics::{explain, not_dialled, not_ours, unverified};
 use errors::BringUpError;
+use kept::Word;
 use leave::Leave;
 use model::MemberModel;
 use observe::{Look, Seen};
@@ -62,16 +64,6 @@ const DELETE: Duration = Duration::from_secs(120);
 const READ: Duration = Duration::from_secs(20);
 /// How long a refresh waits for an answer of etcd's.
 const ANSWER: Duration = Duration::from_secs(3);
-
-/// Kept beside the state of a member whose create was stopped before it was verified.
-const UNVERIFIED: &[u8] = b"unverified";
-/// Kept beside the plan of a member that is to be created. Terraform passes it to the delete of the one that it replaces too, and so
-/// tells a member that comes again from one that leaves for good.
-const CREATED: &[u8] = b"created";
-/// What comes before that in the plan of a delete where the cluster stays.
-const STAYS: &[u8] = b"cluster stays;";
-/// Kept beside the state of a member whose server could not be reached when its view of the others changed.
-const UNREACHED: &[u8] = b"unreached";
 
 /// The block.
 pub struct MemberResource {
@@ -109,7 +101,7 @@ impl MemberResource {
         }
         let keys = self.keys(&request.config, &whole.member);
         // A change of a member that runs and was verified before is none of its links'.
-        let verified = prior.get("service").as_str() == Some("running") && request.private != UNVERIFIED;
+        let verified = prior.get("service").as_str() == Some("running") && !Word::Unverified.is_in(&request.private);
         // One that may have joined anew is asked who it is now.
         let verify = !verified || request.planned.get("member_id").is_unknown();
         let bring_up = BringUp {
@@ -147,7 +139,7 @@ impl MemberResource {
                 );
                 ApplyResponse {
                     state,
-                    private: UNVERIFIED.to_vec(),
+                    private: Word::Unverified.alone(),
                     diagnostics: warning.into(),
                 }
             }
@@ -301,7 +293,7 @@ fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &Ro
     );
     ApplyResponse {
         state: planned.unknown_as_null(),
-        private: UNREACHED.to_vec(),
+        private: Word::Unreached.alone(),
         diagnostics: warning.at(Path::of("server")).into(),
     }
 }
@@ -358,12 +350,12 @@ impl Resource for MemberResource {
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
         let (mut planned, diagnostics) = plan::refine(&request.prior, request.planned);
-        if request.private == UNVERIFIED {
+        if Word::Unverified.is_in(&request.private) {
             // The last apply was stopped before it had seen the member at work: this one shall.
             planned.set("service", Value::Unknown);
         }
         let private = if request.prior.is_null() {
-            CREATED.to_vec()
+            Word::Created.alone()
         } else {
             request.private
         };
@@ -378,12 +370,16 @@ impl Resource for MemberResource {
     async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
         let token = prior.at(&["cluster", "token"]).as_str();
         let stays = token.is_some_and(|token| self.road.cluster_stays(token));
-        let private = if stays { [STAYS, &private].concat() } else { private };
+        let private = if stays {
+            Word::ClusterStays.with(private)
+        } else {
+            private
+        };
         (private, Diagnostics::new())
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
-        let unreached = request.private == UNREACHED;
+        let unreached = Word::Unreached.is_in(&request.private);
         let (state, diagnostics) = self.refresh(request.state, unreached).await;
         ReadResponse {
             state,
@@ -404,11 +400,9 @@ impl Resource for MemberResource {
 
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.prior, "delete", DELETE);
-        let (stays, private) = match request.private.strip_prefix(STAYS) {
-            Some(private) => (true, private.to_vec()),
-            None => (false, request.private),
-        };
-        let replaced = private == CREATED;
+        let stays = Word::ClusterStays.is_in(&request.private);
+        let private = Word::ClusterStays.taken_from(&request.private);
+        let replaced = Word::Created.is_in(&private);
         let diagnostics = match whole(&request.prior) {
             Ok(whole) if drift::is_to_be_adopted(&request.prior) => not_ours(&whole.member).into(),
             Ok(whole) => {
