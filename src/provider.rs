@@ -14,6 +14,8 @@ use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::ClusterResource;
 use crate::resource::connection::{self, SshConfig};
+use crate::resource::k3s_cluster::K3sClusterResource;
+use crate::resource::k3s_server::K3sServerResource;
 use crate::resource::member::MemberResource;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::server::ServerResource;
@@ -27,6 +29,8 @@ pub fn provider() -> impl Provider {
             Box::new(ServerResource::new(Arc::clone(&road))),
             Box::new(ClusterResource::new(Arc::clone(&road))),
             Box::new(MemberResource::new(Arc::clone(&road))),
+            Box::new(K3sClusterResource::new(Arc::clone(&road))),
+            Box::new(K3sServerResource::new(Arc::clone(&road))),
         ],
         data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],
         functions: vec![

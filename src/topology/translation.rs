@@ -92,7 +92,9 @@ pub enum TranslationError {
         range: &'static str,
     },
     /// There are no addresses left.
-    #[error("the pool has no address left for server {server}. Only a new cluster can have another pool; make that one larger")]
+    #[error(
+        "the pool has no address left for server {server}. Give the cluster a larger one: what was given from it before stays"
+    )]
     PoolFull {
         /// The server.
         server: ServerName,
@@ -118,7 +120,9 @@ pub enum TranslationError {
         address: IpAddr,
     },
     /// The embedded etcd has its ports and no others.
-    #[error("server {server}: an embedded etcd has the ports 2379 for clients and 2380 for peers, and {port} can't be chosen")]
+    #[error(
+        "server {server}: an embedded etcd has the ports 2379 for clients and 2380 for peers, and {port} can't be chosen"
+    )]
     Port {
         /// The server.
         server: ServerName,
@@ -186,12 +190,19 @@ impl Translation {
         let private = |server: &Server| place(server).map(|place| place.private);
         let mut taken: BTreeSet<Ipv4Addr> = kept.values().copied().collect();
         for server in servers.values() {
-            taken.extend(place(server).into_iter().flat_map(|place| [Some(place.private), place.public]).flatten());
+            taken.extend(
+                place(server)
+                    .into_iter()
+                    .flat_map(|place| [Some(place.private), place.public])
+                    .flatten(),
+            );
         }
         let mut members = BTreeMap::new();
         for (name, server) in servers {
             let Some(own) = private(server) else { continue };
-            let shared = servers.iter().any(|(other, one)| other != name && private(one) == Some(own))
+            let shared = servers
+                .iter()
+                .any(|(other, one)| other != name && private(one) == Some(own))
                 || kept.iter().any(|(other, address)| other != name && *address == own);
             let address = match kept.get(name) {
                 Some(address) => Some(*address),
@@ -291,7 +302,10 @@ impl Translation {
             }
             // Before whatever else translates: what is for a member is nobody else's.
             let priority = if hook == "postrouting" { 90 } else { -110 };
-            let _ = writeln!(text, "\tchain {chain} {{\n\t\ttype nat hook {hook} priority {priority}; policy accept;");
+            let _ = writeln!(
+                text,
+                "\tchain {chain} {{\n\t\ttype nat hook {hook} priority {priority}; policy accept;"
+            );
             for rule in rules {
                 let _ = writeln!(text, "\t\t{rule}");
             }
@@ -305,16 +319,30 @@ impl Translation {
     fn outgoing(&self, viewer: &ServerName) -> Vec<String> {
         let mut rules = Vec::new();
         for (name, target) in self.targets(viewer) {
-            let Some(member) = self.members.get(&name) else { continue };
+            let Some(member) = self.members.get(&name) else {
+                continue;
+            };
             if *member != target {
-                rules.push(format!("ip daddr {member} tcp dport {} dnat to {target}", ports(&ETCD_PORTS)));
+                rules.push(format!(
+                    "ip daddr {member} tcp dport {} dnat to {target}",
+                    ports(&ETCD_PORTS)
+                ));
             }
         }
         let network = self.servers.get(viewer).map(|server| &server.network);
         for server in self.servers.values().filter(|server| Some(&server.network) == network) {
-            let Some(Place { private, public: Some(public) }) = place(server) else { continue };
+            let Some(Place {
+                private,
+                public: Some(public),
+            }) = place(server)
+            else {
+                continue;
+            };
             if public != private && !self.join_ports.is_empty() {
-                rules.push(format!("ip daddr {public} tcp dport {} dnat to {private}", ports(&self.join_ports)));
+                rules.push(format!(
+                    "ip daddr {public} tcp dport {} dnat to {private}",
+                    ports(&self.join_ports)
+                ));
             }
         }
         rules
@@ -325,18 +353,28 @@ impl Translation {
         let Some((own, place)) = self.own_address(viewer).zip(self.servers.get(viewer).and_then(place)) else {
             return Vec::new();
         };
-        vec![format!("ip daddr {} tcp dport {} dnat to {own}", place.private, ports(&ETCD_PORTS))]
+        vec![format!(
+            "ip daddr {} tcp dport {} dnat to {own}",
+            place.private,
+            ports(&ETCD_PORTS)
+        )]
     }
 
     /// A connection that was on its way somewhere else may have got the address of another interface: within the network it comes from the
     /// private one, which is in the certificate.
     fn sources(&self, viewer: &ServerName) -> Vec<String> {
-        let Some((own, network)) = self.servers.get(viewer).and_then(|one| Some((place(one)?.private, &one.network))) else {
+        let Some((own, network)) = self
+            .servers
+            .get(viewer)
+            .and_then(|one| Some((place(one)?.private, &one.network)))
+        else {
             return Vec::new();
         };
         let mut rules = Vec::new();
         for (name, server) in &self.servers {
-            let (Some(place), Some(member)) = (place(server), self.members.get(name)) else { continue };
+            let (Some(place), Some(member)) = (place(server), self.members.get(name)) else {
+                continue;
+            };
             if name != viewer && server.network == *network && *member != place.private {
                 rules.push(format!(
                     "ip daddr {} ct status dnat tcp dport {} snat to {own}",
@@ -375,7 +413,10 @@ fn place(server: &Server) -> Option<Place> {
 }
 
 fn check(server: &Server, pool: Pool, errors: &mut Vec<TranslationError>) {
-    let addresses = [(AddressField::Private, Some(server.private_address)), (AddressField::Public, server.public_address)];
+    let addresses = [
+        (AddressField::Private, Some(server.private_address)),
+        (AddressField::Public, server.public_address),
+    ];
     for (field, address) in addresses {
         let Some(address) = address else { continue };
         let server = server.name.clone();

@@ -19,7 +19,9 @@ fn name(text: &str) -> ServerName {
 }
 
 fn kept(pairs: &[(&str, &str)]) -> BTreeMap<ServerName, Ipv4Addr> {
-    let pairs = pairs.iter().map(|(server, address)| (name(server), address.parse().unwrap()));
+    let pairs = pairs
+        .iter()
+        .map(|(server, address)| (name(server), address.parse().unwrap()));
     pairs.collect()
 }
 
@@ -79,7 +81,12 @@ fn all_problems_are_said() {
     servers[3].private_address = "fd00::1".parse().unwrap();
     servers[3].public_address = Some("10.42.7.1".parse().unwrap());
     let said = |pool: &str| {
-        let errors = Translation::new(&topology(servers.clone()), Pool::parse(pool).unwrap(), &BTreeMap::new(), &[]);
+        let errors = Translation::new(
+            &topology(servers.clone()),
+            Pool::parse(pool).unwrap(),
+            &BTreeMap::new(),
+            &[],
+        );
         let errors: Vec<_> = errors.unwrap_err().iter().map(ToString::to_string).collect();
         errors.join("\n")
     };
@@ -90,7 +97,11 @@ fn all_problems_are_said() {
         &kept(&[("x", "100.64.77.1")]),
         &[],
     );
-    assert!(small.unwrap_err()[0].to_string().starts_with("the pool has no address left for server b1"));
+    assert!(
+        small.unwrap_err()[0]
+            .to_string()
+            .starts_with("the pool has no address left for server b1")
+    );
     for wrong in ["100.64.77.0", "100.64.77.1/24", "fd00::/64", "10.0.0.0/4", "x/24"] {
         assert!(Pool::parse(wrong).is_err(), "{wrong}");
     }
