@@ -20,6 +20,7 @@ mod forming;
 mod functions;
 mod half_open;
 mod interruption;
+mod k3s;
 mod modules;
 mod moves;
 mod outside;
