@@ -128,7 +128,7 @@ fn secrets_stay_where_they_are(lab: &Lab, terraform: &Terraform) -> Result<()> {
                 "stat -c %a /etc/rancher/k3s/etcd-k3s.token /etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml",
             )?
             .ok()?;
-        ensure!(mode == "600\n600\n", "{host}: {mode}");
+        ensure!(mode.trim() == "600\n600", "{host}: {mode}");
         let options = lab.read_file(host, "/etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml")?;
         ensure!(
             !options.contains(&token) && !options.contains("cluster-init"),
