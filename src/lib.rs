@@ -7,10 +7,11 @@
 //! * [`plugin`]: Terraform's protocol. Knows nothing of etcd.
 //! * [`host`]: the only road to a machine (SSH).
 //! * [`etcd`]: the road to etcd: its API, configuration, certificates, releases.
-//! * [`resource`], [`data_source`], [`function`]: one file per block.
+//! * [`resource`], [`data_source`], [`ephemeral`], [`function`]: one file or folder per block.
 //! * [`provider`]: the provider's schema and the registry of blocks.
 
 pub mod data_source;
+pub mod ephemeral;
 pub mod etcd;
 pub mod function;
 pub mod host;

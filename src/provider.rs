@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::data_source::cluster_status::ClusterStatus;
+use crate::ephemeral::k3s_kubeconfig::K3sKubeconfig;
 use crate::function::{InitialCluster, PeerAddresses, TopologyDiagram};
-use crate::plugin::block::{Context, DataSource, Function, Provider, Resource};
+use crate::plugin::block::{Context, DataSource, Ephemeral, Function, Provider, Resource};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
@@ -33,6 +34,7 @@ pub fn provider() -> impl Provider {
             Box::new(K3sServerResource::new(Arc::clone(&road))),
         ],
         data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],
+        ephemerals: vec![Box::new(K3sKubeconfig::new(Arc::clone(&road)))],
         functions: vec![
             Box::new(InitialCluster),
             Box::new(PeerAddresses),
@@ -46,6 +48,7 @@ struct Etcd {
     road: Arc<Road>,
     resources: Vec<Box<dyn Resource>>,
     data_sources: Vec<Box<dyn DataSource>>,
+    ephemerals: Vec<Box<dyn Ephemeral>>,
     functions: Vec<Box<dyn Function>>,
 }
 
@@ -109,6 +112,10 @@ impl Provider for Etcd {
 
     fn data_sources(&self) -> &[Box<dyn DataSource>] {
         &self.data_sources
+    }
+
+    fn ephemerals(&self) -> &[Box<dyn Ephemeral>] {
+        &self.ephemerals
     }
 
     fn functions(&self) -> &[Box<dyn Function>] {

@@ -17,6 +17,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["topology", "membership", "host", "etcd", "plugin", "resource"],
     ),
     (
+        "ephemeral",
+        &["topology", "membership", "host", "etcd", "plugin", "resource"],
+    ),
+    (
         "provider",
         &[
             "topology",
@@ -26,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plugin",
             "resource",
             "data_source",
+            "ephemeral",
             "function",
         ],
     ),

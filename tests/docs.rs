@@ -156,6 +156,11 @@ fn pages_list_exactly_what_the_schemas_have() {
             &data_source.schema().attributes,
         );
     }
+    for ephemeral in provider.ephemerals() {
+        let name = ephemeral.name().trim_start_matches("etcd_");
+        let page = format!("docs/ephemeral-resources/{name}.md");
+        assert_documented(&page, &ephemeral.schema().attributes);
+    }
 }
 
 #[test]
@@ -273,6 +278,13 @@ fn pages_show_the_examples_as_they_are() {
         shown.push((
             format!("examples/data-sources/{name}/data-source.tf"),
             format!("docs/data-sources/{}.md", name.trim_start_matches("etcd_")),
+        ));
+    }
+    for ephemeral in provider.ephemerals() {
+        let name = ephemeral.name();
+        shown.push((
+            format!("examples/ephemeral-resources/{name}/ephemeral-resource.tf"),
+            format!("docs/ephemeral-resources/{}.md", name.trim_start_matches("etcd_")),
         ));
     }
     for function in provider.functions() {
