@@ -22,7 +22,7 @@ mod translation;
 const ETCD: &str = "3.6.16";
 /// Where the tests put the program on hosts.
 const PROGRAM: &str = "/opt/k3s-bin/k3s";
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The real program, where there is one.
 fn real() -> Option<PathBuf> {
