@@ -32,6 +32,7 @@ mod rolling;
 mod scaling;
 mod secrets;
 mod server;
+mod stability;
 mod status;
 mod terraform;
 mod trials;
