@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::action::compact::Compact;
+use crate::action::defragment::Defragment;
+use crate::action::disarm_alarms::DisarmAlarms;
+use crate::action::move_leader::MoveLeader;
+use crate::action::restart::Restart;
 use crate::data_source::cluster_status::ClusterStatus;
 use crate::function::{InitialCluster, PeerAddresses, TopologyDiagram};
-use crate::plugin::block::{Context, DataSource, Function, Provider, Resource};
+use crate::plugin::block::{Action, Context, DataSource, Ephemeral, Function, List, Provider, Resource};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
@@ -34,6 +39,15 @@ pub fn provider() -> impl Provider {
             Box::new(PeerAddresses),
             Box::new(TopologyDiagram),
         ],
+        actions: vec![
+            Box::new(Compact::new(Arc::clone(&road))),
+            Box::new(Defragment::new(Arc::clone(&road))),
+            Box::new(DisarmAlarms::new(Arc::clone(&road))),
+            Box::new(MoveLeader::new(Arc::clone(&road))),
+            Box::new(Restart::new(Arc::clone(&road))),
+        ],
+        ephemerals: vec![],
+        lists: vec![],
         road,
     }
 }
@@ -43,6 +57,9 @@ struct Etcd {
     resources: Vec<Box<dyn Resource>>,
     data_sources: Vec<Box<dyn DataSource>>,
     functions: Vec<Box<dyn Function>>,
+    actions: Vec<Box<dyn Action>>,
+    ephemerals: Vec<Box<dyn Ephemeral>>,
+    lists: Vec<Box<dyn List>>,
 }
 
 #[async_trait]
@@ -109,6 +126,18 @@ impl Provider for Etcd {
 
     fn functions(&self) -> &[Box<dyn Function>] {
         &self.functions
+    }
+
+    fn actions(&self) -> &[Box<dyn Action>] {
+        &self.actions
+    }
+
+    fn ephemerals(&self) -> &[Box<dyn Ephemeral>] {
+        &self.ephemerals
+    }
+
+    fn lists(&self) -> &[Box<dyn List>] {
+        &self.lists
     }
 }
 

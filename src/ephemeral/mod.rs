@@ -1,0 +1,1 @@
+//! The ephemeral resources, one file each: what is there for as long as a run lasts.

@@ -1,0 +1,1 @@
+//! The list resources, one file each: what could be imported.
