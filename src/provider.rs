@@ -11,12 +11,16 @@ use crate::action::disarm_alarms::DisarmAlarms;
 use crate::action::move_leader::MoveLeader;
 use crate::action::restart::Restart;
 use crate::data_source::cluster_status::ClusterStatus;
+use crate::ephemeral::client_certificate::ClientCertificate;
+use crate::ephemeral::tunnel::Tunnel;
 use crate::function::{InitialCluster, PeerAddresses, TopologyDiagram};
+use crate::list::cluster::Clusters;
 use crate::plugin::block::{Action, Context, DataSource, Ephemeral, Function, List, Provider, Resource};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
+use crate::resource::client_certificate::ClientCertificateResource;
 use crate::resource::cluster::ClusterResource;
 use crate::resource::connection::{self, SshConfig};
 use crate::resource::member::MemberResource;
@@ -32,6 +36,7 @@ pub fn provider() -> impl Provider {
             Box::new(ServerResource::new(Arc::clone(&road))),
             Box::new(ClusterResource::new(Arc::clone(&road))),
             Box::new(MemberResource::new(Arc::clone(&road))),
+            Box::new(ClientCertificateResource::new(Arc::clone(&road))),
         ],
         data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],
         functions: vec![
@@ -46,8 +51,11 @@ pub fn provider() -> impl Provider {
             Box::new(MoveLeader::new(Arc::clone(&road))),
             Box::new(Restart::new(Arc::clone(&road))),
         ],
-        ephemerals: vec![],
-        lists: vec![],
+        ephemerals: vec![
+            Box::new(ClientCertificate::new(Arc::clone(&road))),
+            Box::new(Tunnel::new(Arc::clone(&road))),
+        ],
+        lists: vec![Box::new(Clusters::new(Arc::clone(&road)))],
         road,
     }
 }
