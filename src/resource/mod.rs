@@ -1,5 +1,7 @@
 //! The managed resources, one file or folder each, and what they share.
 
+pub mod access;
+pub mod auth;
 pub mod cluster;
 pub mod connection;
 pub mod departures;
@@ -9,7 +11,9 @@ mod import;
 pub mod member;
 pub mod restarts;
 pub mod road;
+pub mod role;
 pub mod server;
 pub mod talk;
 pub mod timeouts;
 pub mod unreached;
+pub mod user;

@@ -4,6 +4,7 @@
 //!
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
+mod access;
 mod adoption;
 mod authorities;
 mod binaries;

@@ -26,6 +26,8 @@ pub struct Survey {
     pub own: Option<u64>,
     /// The ID of the leader.
     pub leader: u64,
+    /// The leader, if it answers.
+    pub leading: Option<Api>,
     /// The members that answer and know a leader, by their IDs.
     pub healthy: BTreeMap<u64, Status>,
     /// The voters among them, this member's own as the last.
@@ -83,6 +85,8 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
     let answers: Vec<_> = answers.collect();
     talk.know(answers.iter().map(|(name, _, status)| (status.member_id, name)));
     let leader = answers.first().map(|(_, _, status)| status.leader)?;
+    let leading = answers.iter().find(|(_, _, status)| status.is_leader());
+    let leading = leading.map(|(_, api, _)| api.clone());
     let healthy = answers
         .iter()
         .map(|(_, _, status)| (status.member_id, status.clone()))
@@ -114,6 +118,7 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
             names,
             own,
             leader,
+            leading,
             healthy,
             voters: all,
         });
