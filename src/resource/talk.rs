@@ -158,10 +158,17 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// The server of this name.
+    ///
+    /// # Errors
+    /// If it is not reached within the time.
+    pub async fn host(&self, name: &str, within: Duration) -> Result<Host, TalkError> {
+        Ok(self.road.connect(self.cluster.server(name)?, within, false).await?)
+    }
+
     async fn way(&self, name: &str, within: Duration) -> Result<(Host, ApiTarget), TalkError> {
         let (server, place) = self.topology.find(name)?;
-        let model = self.cluster.server(name)?;
-        let host = self.road.connect(model, within, false).await?;
+        let host = self.host(name, within).await?;
         let target = ApiTarget {
             address: place.loopback(),
             port: place.client_port,

@@ -23,6 +23,7 @@ mod half_open;
 mod interruption;
 mod modules;
 mod moves;
+mod nospace;
 mod outside;
 mod partitions;
 mod plain;

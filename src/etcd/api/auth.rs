@@ -18,10 +18,6 @@ fn access_of(kind: i32) -> Access {
 }
 
 impl ApiError {
-    fn says(&self, words: &str) -> bool {
-        matches!(self, Self::Rejected { message, .. } if message.contains(words))
-    }
-
     /// Whether users or roles were changed by others between the question and its answer: it may be asked again.
     pub fn is_of_another_revision(&self) -> bool {
         self.says("revision of auth store is old")

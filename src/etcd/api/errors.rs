@@ -68,6 +68,18 @@ pub enum ApiError {
     },
 }
 
+impl ApiError {
+    /// Whether etcd refused with these words.
+    pub(super) fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Rejected { message, .. } if message.contains(words))
+    }
+
+    /// Whether the database is full, or was and the alarm was not disarmed.
+    pub fn is_no_space(&self) -> bool {
+        self.says("database space exceeded")
+    }
+}
+
 /// The cause of all, which says most.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use super::model::MemberModel;
 use super::talk::Talk;
 use crate::etcd::api::{Api, Member, Status};
+use crate::etcd::lock::Servers;
 use crate::etcd::version::Version;
 use crate::topology::Topology;
 
@@ -32,6 +33,8 @@ pub struct Survey {
     pub healthy: BTreeMap<u64, Status>,
     /// The voters among them, this member's own as the last.
     pub voters: Vec<Api>,
+    /// The servers of the voters, as far as they are reached.
+    pub servers: Servers,
 }
 
 impl Survey {
@@ -112,8 +115,17 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
             .or_else(|| members.iter().map(|one| one.id).find(|id| Some(*id) == member.id()))
             // A member that was made by hand may be listed by another URL.
             .or_else(|| members.iter().find(|one| one.name == member.server).map(|one| one.id));
+        let listed = members.iter().filter(|one| !one.is_learner);
+        let hosts = listed.clone().filter_map(|one| names.get(&one.id));
+        let hosts = join_all(hosts.map(|name| talk.host(name, QUESTION))).await;
+        let servers = Servers {
+            hosts: hosts.into_iter().filter_map(Result::ok).collect(),
+            voters: listed.count(),
+            cluster: member.cluster.name.clone(),
+        };
         return Some(Survey {
             api,
+            servers,
             members,
             names,
             own,
