@@ -21,6 +21,12 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["topology", "membership", "host", "etcd", "plugin", "resource"],
     ),
     (
+        "action",
+        &["topology", "membership", "host", "etcd", "plugin", "resource"],
+    ),
+    ("ephemeral", &["topology", "host", "etcd", "plugin", "resource"]),
+    ("list", &["topology", "host", "etcd", "plugin", "resource"]),
+    (
         "provider",
         &[
             "topology",
@@ -30,6 +36,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plugin",
             "resource",
             "data_source",
+            "action",
+            "ephemeral",
+            "list",
             "function",
         ],
     ),

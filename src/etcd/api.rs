@@ -7,6 +7,7 @@ mod errors;
 mod leases;
 mod pages;
 mod transport;
+mod upkeep;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod auth;
+pub mod borrowing;
+pub mod client_certificate;
 pub mod cluster;
 pub mod connection;
 pub mod departures;

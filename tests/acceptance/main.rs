@@ -5,6 +5,7 @@
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
 mod access;
+mod actions;
 mod adoption;
 mod authorities;
 mod binaries;

@@ -10,16 +10,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::access::{Call, Refusal};
 use crate::etcd::api::{Api, ApiError};
 use crate::etcd::certificates::{ROOT, parse};
-use crate::etcd::layout::Layout;
-use crate::host::{Host, Output, RunError, Script, Secret};
+use crate::host::Secret;
 use crate::plugin::block::{ApplyResponse, PlanRequest, PlanResponse, ReadResponse};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::Attribute;
 use crate::plugin::value::{Value, from_value};
+use crate::resource::borrowing::{borrow, lent};
 use crate::resource::cluster::model::{self, ClusterModel};
 use crate::resource::road::Road;
-use crate::resource::talk::{Lent, Talk};
 use crate::topology::Topology;
 
 /// How long a refresh waits for an answer.
@@ -56,30 +55,9 @@ pub enum AccessError {
 
 /// The attribute `cluster`.
 pub fn cluster_attribute() -> Attribute {
-    let authority = |name, description| {
-        Attribute::object(
-            name,
-            vec![
-                Attribute::string("certificate").describe("Its certificate in PEM."),
-                Attribute::string("trusted").describe("What clients are to trust, in PEM."),
-            ],
-        )
-        .describe(description)
-    };
     let mut attributes = model::shared_attributes();
-    attributes.extend([
-        Attribute::string("token").describe("Its token."),
-        Attribute::string("domain").describe("The domain of its members' names."),
-        Attribute::string("adopted_from").describe("The service that ran its members before."),
-        Attribute::object(
-            "certificate_authorities",
-            vec![
-                authority("peer", "The authority for connections between members."),
-                authority("client", "The authority for connections of clients."),
-            ],
-        )
-        .describe("Its certificate authorities, without their keys."),
-    ]);
+    attributes.extend(model::attributes_without_keys());
+    attributes.push(Attribute::string("adopted_from").describe("The service that ran its members before."));
     Attribute::object("cluster", attributes)
         .required()
         .describe("The cluster: `etcd_cluster.<name>`. Private keys are left out: they get into no state here.")
@@ -137,10 +115,7 @@ impl<'a> Cluster<'a> {
 
     async fn try_to_enter(&self) -> Result<Api, String> {
         let mut why = "there is no server".to_owned();
-        let lent = self.lent().await;
-        let Some(talk) = Talk::borrow(self.road, &self.model, &self.topology, lent) else {
-            return Err("none of its servers could be reached and has a certificate to talk to it with".to_owned());
-        };
+        let talk = borrow(self.road, &self.model, &self.topology, QUESTION * 3).await?;
         let talk = &talk;
         let asked = self.model.servers.keys().map(|name| async move {
             let api = talk.to(name, QUESTION).await.map_err(|error| error.to_string())?;
@@ -158,41 +133,10 @@ impl<'a> Cluster<'a> {
         Err(why)
     }
 
-    /// The certificate of the first server that lends one.
-    async fn lent(&self) -> Option<Lent> {
-        self.model.certificate_authorities.as_ref()?;
-        let mut asked: FuturesUnordered<_> = self
-            .model
-            .servers
-            .values()
-            .map(|server| async move {
-                let host = self.road.connect(server, QUESTION * 3, false).await.ok()?;
-                Lent::of(&self.ask_to_lend(&host).await.ok()?)
-            })
-            .collect();
-        while let Some(found) = asked.next().await {
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
-    async fn ask_to_lend(&self, host: &Host) -> Result<Output, RunError> {
-        let pki = Layout::new(self.topology.cluster(), None).map(|layout| layout.pki_dir().to_string());
-        let script = Script::new("borrowing a certificate")
-            .set("pki", pki.unwrap_or_default())
-            .line(include_str!("../report_text.sh"))
-            .line(include_str!("../lend.sh"))
-            .line("lend \"$pki\"");
-        host.run_checked(&script).await
-    }
-
     /// The servers that have a certificate to lend, and not root's: nobody could look at their members with it.
     pub async fn without_root(&self) -> Vec<String> {
-        let asked = self.model.servers.iter().map(|(name, server)| async move {
-            let host = self.road.connect(server, QUESTION * 3, false).await.ok()?;
-            let lent = Lent::of(&self.ask_to_lend(&host).await.ok()?)?;
+        let asked = self.model.servers.keys().map(|name| async move {
+            let lent = lent(self.road, &self.model, name, QUESTION * 3).await.ok()?;
             let root = parse(&lent.certificate).is_ok_and(|certificate| certificate.common_name == ROOT);
             (!root).then(|| name.clone())
         });

@@ -204,6 +204,25 @@ pub fn authority_attributes(write_only_keys: bool) -> Vec<Attribute> {
     ]
 }
 
+/// What else a block takes from a cluster that it only looks at: no keys, which would get into its state.
+pub fn attributes_without_keys() -> Vec<Attribute> {
+    let authority = |name, description| {
+        let certificate = Attribute::string("certificate").describe("Its certificate in PEM.");
+        let trusted = Attribute::string("trusted").describe("What members and clients are to trust, in PEM.");
+        Attribute::object(name, vec![certificate, trusted]).describe(description)
+    };
+    let authorities = vec![
+        authority("peer", "The authority for connections between members."),
+        authority("client", "The authority for connections of clients."),
+    ];
+    vec![
+        Attribute::string("token").describe("Its token."),
+        Attribute::string("domain").describe("The domain of its members' names."),
+        Attribute::object("certificate_authorities", authorities)
+            .describe("Its certificate authorities, without their keys."),
+    ]
+}
+
 /// A map of text attributes, as the views have them.
 pub fn text_map(name: &'static str) -> Attribute {
     Attribute::map(name, Type::String)
