@@ -4,6 +4,7 @@
 //!
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
+mod access;
 mod actions;
 mod adoption;
 mod authorities;
@@ -24,6 +25,7 @@ mod half_open;
 mod interruption;
 mod modules;
 mod moves;
+mod nospace;
 mod outside;
 mod partitions;
 mod plain;
