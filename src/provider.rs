@@ -24,6 +24,8 @@ use crate::resource::auth::AuthResource;
 use crate::resource::client_certificate::ClientCertificateResource;
 use crate::resource::cluster::ClusterResource;
 use crate::resource::connection::{self, SshConfig};
+use crate::resource::k3s_cluster::K3sClusterResource;
+use crate::resource::k3s_server::K3sServerResource;
 use crate::resource::member::MemberResource;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::role::RoleResource;
@@ -43,6 +45,8 @@ pub fn provider() -> impl Provider {
             Box::new(UserResource::new(Arc::clone(&road))),
             Box::new(AuthResource::new(Arc::clone(&road))),
             Box::new(ClientCertificateResource::new(Arc::clone(&road))),
+            Box::new(K3sClusterResource::new(Arc::clone(&road))),
+            Box::new(K3sServerResource::new(Arc::clone(&road))),
         ],
         data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],
         functions: vec![

@@ -4,6 +4,7 @@
 //! * [`founding`]: whether a cluster may be founded, decided once for all its servers.
 //! * [`member`]: the next step of one member.
 //! * [`identity`]: the IDs that etcd will compute, before it does.
+//! * [`k3s`]: the same decisions for the servers of a k3s cluster, whose etcd k3s itself starts and joins.
 //! * [`leaving`]: how a member leaves.
 //! * [`health`]: what a look at all members amounts to.
 //! * [`sockets`]: by which address a peer is seen to come.
@@ -14,6 +15,7 @@
 pub mod founding;
 pub mod health;
 pub mod identity;
+pub mod k3s;
 pub mod leaving;
 pub mod links;
 pub mod member;

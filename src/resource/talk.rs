@@ -14,7 +14,7 @@ use crate::etcd::metrics::Metrics;
 use crate::host::{Host, Output, Secret};
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::road::{Road, RoadError};
-use crate::topology::{ServerName, Topology, ViewError};
+use crate::topology::{Topology, ViewError};
 
 /// How long one question to a member may take.
 const QUESTION: Duration = Duration::from_secs(5);
@@ -65,6 +65,8 @@ pub struct Talk<'a> {
     topology: &'a Topology,
     tls: Option<TlsMaterial>,
     open: Mutex<BTreeMap<String, Arc<Connections>>>,
+    /// The names of the servers by the peer URLs of their members.
+    peer_urls: BTreeMap<String, String>,
     /// The names of the servers by the IDs that their members gave themselves.
     known: Mutex<BTreeMap<u64, String>>,
 }
@@ -84,9 +86,17 @@ impl<'a> Talk<'a> {
             cluster,
             topology,
             tls,
+            peer_urls: peer_urls(topology),
             open: Mutex::default(),
             known: Mutex::default(),
         }
+    }
+
+    /// The same for members with other peer URLs than the topology's: the names of the servers by them.
+    #[must_use]
+    pub fn with_peer_urls(mut self, peer_urls: BTreeMap<String, String>) -> Self {
+        self.peer_urls = peer_urls;
+        self
     }
 
     /// With the certificate that lies on a server for this. `None` if the cluster has TLS and the server no certificate.
@@ -221,7 +231,7 @@ impl<'a> Talk<'a> {
 
     /// The names of the servers by the IDs of their members.
     pub fn names_of(&self, members: &[Member]) -> BTreeMap<u64, String> {
-        let mut names = names_of(self.topology, members);
+        let mut names = named(&self.peer_urls, members);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, name) in &*known {
             if members.iter().any(|member| member.id == *id) {
@@ -246,14 +256,19 @@ impl<'a> Talk<'a> {
 
 /// The names of the servers by the IDs of their members.
 pub fn names_of(topology: &Topology, members: &[Member]) -> BTreeMap<u64, String> {
-    let urls: BTreeMap<String, &ServerName> = topology
-        .servers()
-        .keys()
-        .filter_map(|server| Some((topology.peer_url(server).ok()?, server)))
-        .collect();
+    named(&peer_urls(topology), members)
+}
+
+fn peer_urls(topology: &Topology) -> BTreeMap<String, String> {
+    let servers = topology.servers().keys();
+    let urls = servers.filter_map(|server| Some((topology.peer_url(server).ok()?, server.to_string())));
+    urls.collect()
+}
+
+fn named(urls: &BTreeMap<String, String>, members: &[Member]) -> BTreeMap<u64, String> {
     let names = members.iter().filter_map(|member| {
         let server = member.peer_urls.iter().find_map(|url| urls.get(url))?;
-        Some((member.id, server.to_string()))
+        Some((member.id, server.clone()))
     });
     names.collect()
 }

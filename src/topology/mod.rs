@@ -9,6 +9,7 @@
 //! * [`dialled`]: what comes of dialling a server from another one.
 //! * [`hosts_block`]: the guarded block in the hosts file that makes a view real.
 //! * [`failure_domains`]: which networks a cluster can lose.
+//! * [`translation`]: addresses for an etcd that knows no names, and the rules that give it a view all the same.
 //! * [`timing`]: heartbeat and election timeout, from round trips.
 //! * [`error`]: everything that can be wrong with a topology, by server and field.
 
@@ -21,6 +22,7 @@ pub mod hosts_block;
 pub mod names;
 pub mod server;
 pub mod timing;
+pub mod translation;
 
 pub use cluster::{Scheme, Topology, View};
 pub use dialled::Dialled;
@@ -29,6 +31,7 @@ pub use failure_domains::{FailureDomains, quorum};
 pub use names::{ClusterName, ClusterToken, Domain, NameError, NetworkName, ServerName};
 pub use server::{Server, address};
 pub use timing::Timing;
+pub use translation::{Pool, Translation, TranslationError};
 
 #[cfg(test)]
 mod tests;

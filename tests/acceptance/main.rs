@@ -23,6 +23,7 @@ mod forming;
 mod functions;
 mod half_open;
 mod interruption;
+mod k3s;
 mod modules;
 mod moves;
 mod nospace;

@@ -2,7 +2,7 @@
 
 /// One of the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     /// Its create was stopped before it was verified.
     Unverified,
     /// It is to be created. Terraform passes it to the delete of the one that it replaces too, and so tells a member that comes again from
@@ -25,12 +25,12 @@ impl Word {
     }
 
     /// As the only one.
-    pub(super) fn alone(self) -> Vec<u8> {
+    pub fn alone(self) -> Vec<u8> {
         self.text().as_bytes().to_vec()
     }
 
     /// Together with those that are kept already.
-    pub(super) fn with(self, kept: Vec<u8>) -> Vec<u8> {
+    pub fn with(self, kept: Vec<u8>) -> Vec<u8> {
         if kept.is_empty() {
             return self.alone();
         }
@@ -41,13 +41,13 @@ impl Word {
     }
 
     /// Whether it is kept.
-    pub(super) fn is_in(self, kept: &[u8]) -> bool {
+    pub fn is_in(self, kept: &[u8]) -> bool {
         kept.split(u8::is_ascii_whitespace)
             .any(|word| word == self.text().as_bytes())
     }
 
     /// The others that are kept.
-    pub(super) fn taken_from(self, kept: &[u8]) -> Vec<u8> {
+    pub fn taken_from(self, kept: &[u8]) -> Vec<u8> {
         let words = kept.split(u8::is_ascii_whitespace);
         let others: Vec<&[u8]> = words.filter(|word| *word != self.text().as_bytes()).collect();
         others.join(&b' ')

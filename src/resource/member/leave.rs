@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A member that is to leave.
-pub struct Leave<'a> {
+pub(super) struct Leave<'a> {
     /// The road to the servers.
     pub road: &'a Road,
     /// The member.
@@ -349,7 +349,7 @@ fn not_its_turn(error: &TurnError) -> String {
 }
 
 /// The members as the decision on leaving needs them.
-fn peers(survey: &Survey, topology: &Topology) -> Vec<Peer> {
+pub fn peers(survey: &Survey, topology: &Topology) -> Vec<Peer> {
     let peer = |one: &Member| Peer {
         name: survey
             .names

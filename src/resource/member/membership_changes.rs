@@ -178,7 +178,7 @@ impl BringUp<'_> {
 }
 
 /// Why the member list does not show a change.
-pub(super) enum Unlisted {
+pub enum Unlisted {
     /// Terraform asked to stop.
     Stopped,
     /// Its time was up; what the last try gave, if not only a list that is as before.
@@ -187,7 +187,7 @@ pub(super) enum Unlisted {
 
 /// Asks for a change until the member list shows it: a change may time out and still be made, and etcd refuses some
 /// for a while (peers must have been connected for 5 s, a learner must have caught up).
-pub(super) async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
+pub async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
     road: &Road,
     deadline: Instant,
     api: &Api,

@@ -6,7 +6,7 @@ set -eu
 root=$1 key=$2 password=$3
 
 mmdebstrap --quiet --variant=minbase --mode=root \
-  --include=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,iputils-ping,ca-certificates,procps,curl,netcat-openbsd \
+  --include=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,iputils-ping,ca-certificates,procps,curl,netcat-openbsd,nftables \
   --aptopt='Acquire::Languages "none"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   bookworm "$root"

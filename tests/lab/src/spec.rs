@@ -157,7 +157,12 @@ impl Builder {
             .host(HostSpec::new("a2", "A", [10, 0, 0, 12]).one_to_one([203, 0, 113, 12]))
             .host(HostSpec::new("b1", "B", [10, 0, 0, 11]).one_to_one([203, 0, 113, 21]))
             .host(HostSpec::new("b2", "B", [10, 0, 0, 12]).one_to_one([203, 0, 113, 22]))
-            .host(HostSpec::new("c1", "C", [192, 168, 7, 31]).forwarded(&[(22, 22), (2379, 2379), (2380, 2380)]))
+            .host(HostSpec::new("c1", "C", [192, 168, 7, 31]).forwarded(&[
+                (22, 22),
+                (2379, 2379),
+                (2380, 2380),
+                (6443, 6443),
+            ]))
     }
 
     /// Adds a site.

@@ -1,0 +1,49 @@
+# stop_k3s: stops the server, with everything that it runs.
+stop_k3s() {
+  if [ -f /etc/systemd/system/k3s.service ]; then
+    systemctl --quiet disable k3s.service 2>/dev/null || true
+    systemctl stop k3s.service 2>/dev/null || true
+    # Its containers outlive it (KillMode=process).
+    systemctl kill --kill-who=all --signal=KILL k3s.service 2>/dev/null || true
+    systemctl reset-failed k3s.service 2>/dev/null || true
+  fi
+}
+# rest_k3s CLUSTER MODE: stops it and leaves everything where it is; whoever takes the cluster away does to its data as MODE says.
+rest_k3s() {
+  [ -d "/etc/etcd-k3s/$1" ] || return 0
+  stop_k3s
+  (umask 077; printf '%s\n' "$2" >"/etc/etcd-k3s/$1/resting")
+}
+# remove_k3s CLUSTER STAMP MODE: takes k3s off the server: unit, configuration, what was installed, interfaces and mounts of its pods. Its data
+# is renamed (MODE keep_data) or deleted (delete_data). Prints `kept=PATH`. Safe to repeat.
+remove_k3s() {
+  etc=/etc/etcd-k3s/$1
+  stop_k3s
+  if [ -f /etc/systemd/system/k3s.service ] && grep -q 'Managed by Terraform' /etc/systemd/system/k3s.service; then
+    rm -f /etc/systemd/system/k3s.service
+    systemctl daemon-reload
+  fi
+  awk '$2 ~ "^/(run/k3s|var/lib/kubelet/pods|var/lib/kubelet/plugins|run/netns/cni-)" { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do
+    umount -f "$mount" 2>/dev/null || true
+  done
+  for link in cni0 flannel.1 flannel-wg flannel-v6.1 flannel-wg-v6 kube-ipvs0; do
+    ip link delete "$link" 2>/dev/null || true
+  done
+  rm -f /etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml /etc/rancher/k3s/config.yaml.d/51-etcd-k3s-start.yaml /etc/rancher/k3s/etcd-k3s.token \
+    /etc/rancher/k3s/k3s.yaml /etc/rancher/node/password
+  rmdir /etc/rancher/k3s/config.yaml.d /etc/rancher/k3s /etc/rancher/node /etc/rancher 2>/dev/null || true
+  if [ -L /usr/local/bin/k3s ]; then
+    case $(readlink /usr/local/bin/k3s) in /usr/local/lib/etcd-k3s/*) rm -f /usr/local/bin/k3s ;; esac
+  fi
+  rm -rf /usr/local/lib/etcd-k3s /run/k3s /var/lib/cni /etc/cni/net.d/10-flannel.conflist
+  if [ -d /var/lib/rancher/k3s ]; then
+    if [ "$3" = delete_data ]; then
+      rm -rf /var/lib/rancher/k3s /var/lib/kubelet
+    else
+      mv /var/lib/rancher/k3s "/var/lib/rancher/k3s.removed-$2"
+      printf 'kept=%s\n' "/var/lib/rancher/k3s.removed-$2"
+    fi
+  fi
+  rmdir /var/lib/rancher 2>/dev/null || true
+  rm -f "$etc/founding-permit" "$etc/joining-permit" "$etc/binary" "$etc/guard" "$etc/external" "$etc/restart-pending" "$etc/resting"
+}

@@ -1,0 +1,65 @@
+//! The way to the etcd in k3s: through the tunnel to a server's loopback, with the certificate that k3s has there for itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::future::join_all;
+
+use super::DATA;
+use super::model::K3sClusterModel;
+use crate::etcd::api::{ApiTarget, Pages, TlsMaterial};
+use crate::etcd::metrics::Metrics;
+use crate::host::{Host, Script, Secret};
+use crate::resource::road::Road;
+use crate::resource::server::model::ServerModel;
+
+/// Where the etcd in k3s tells what it measures, without TLS, on the loopback address alone.
+const METRICS: u16 = 2381;
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// The certificate with which k3s on this server talks to etcd. `None` where it has none.
+pub async fn certificate(host: &Host) -> Option<TlsMaterial> {
+    let script = Script::new("reading k3s' certificate for etcd")
+        .set("folder", format!("{DATA}/server/tls/etcd"))
+        .line("for file in server-ca.crt client.crt client.key; do if [ -f \"$folder/$file\" ]; then echo \"$file=$(base64 -w 0 <\"$folder/$file\")\"; fi; done");
+    let output = host.run_checked(&script).await.ok()?;
+    let text = |file| String::from_utf8(STANDARD.decode(output.value(file)?).ok()?).ok();
+    Some(TlsMaterial {
+        ca_pem: text("server-ca.crt")?,
+        cert_pem: text("client.crt")?,
+        key_pem: Secret::new(text("client.key")?),
+    })
+}
+
+/// The same from whichever of these servers has one, the first of them by preference.
+pub async fn borrowed(road: &Road, cluster: &K3sClusterModel, prefer: &str) -> Option<TlsMaterial> {
+    let mut servers: Vec<(&String, &ServerModel)> = cluster.servers.iter().collect();
+    servers.sort_by_key(|(name, _)| *name != prefer);
+    let asked = servers.into_iter().map(|(_, server)| async move {
+        let host = road.connect(server, QUESTION * 3, false).await.ok()?;
+        certificate(&host).await
+    });
+    join_all(asked).await.into_iter().flatten().next()
+}
+
+/// The IDs of the members that each of these servers' etcd is connected to, as its own metrics say; who does not answer is left out.
+pub async fn connected(road: &Road, cluster: &K3sClusterModel, servers: &[String]) -> BTreeMap<String, BTreeSet<u64>> {
+    let asked = servers.iter().map(|name| async move {
+        let host = road.connect(cluster.servers.get(name)?, QUESTION, false).await.ok()?;
+        let target = ApiTarget {
+            address: [127, 0, 0, 1].into(),
+            port: METRICS,
+            tls: None,
+            server_name: name.clone(),
+            other_addresses: Vec::new(),
+        };
+        let pages = Pages::new(&host, &target).ok()?;
+        let metrics = Metrics::parse(&pages.get("/metrics", QUESTION).await.ok()?);
+        let peers = metrics.connected_to();
+        let peers = peers.filter_map(|remote| u64::from_str_radix(remote, 16).ok());
+        Some((name.clone(), peers.collect()))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}

@@ -1,0 +1,27 @@
+# Takes the cluster's translation off the server, and a k3s that rests there or that no state knows of. Needs remove.sh. Given: cluster, id, table,
+# stamp, running (`refuse`: one that runs is left).
+etc=/etc/etcd-k3s/$cluster
+if [ -f "$etc/id" ] && [ "$(cat "$etc/id")" != "$id" ]; then
+  printf 'other=%s\n' "$(cat "$etc/id")"
+  exit 0
+fi
+[ -d "$etc" ] || exit 0
+if [ "$running" = refuse ] && [ -f "$etc/binary" ] && systemctl is-active --quiet k3s.service 2>/dev/null; then
+  echo runs=yes
+  exit 0
+fi
+mode=keep_data
+if [ -f "$etc/resting" ]; then mode=$(cat "$etc/resting"); fi
+if [ -f "$etc/binary" ]; then remove_k3s "$cluster" "$stamp" "$mode"; fi
+unit=etcd-k3s-$cluster
+systemctl --quiet disable --now "$unit-check.timer" "$unit.service" 2>/dev/null || true
+systemctl stop "$unit-check.service" 2>/dev/null || true
+rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/$unit-check.service" "/etc/systemd/system/$unit-check.timer"
+systemctl daemon-reload
+systemctl reset-failed "$unit.service" "$unit-check.service" 2>/dev/null || true
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+nft delete table ip "$table" 2>/dev/null || true
+address=$(cat "$etc/address" 2>/dev/null || true)
+if [ -n "$address" ]; then ip address del "$address/32" dev lo 2>/dev/null || true; fi
+rm -rf "$etc" "/run/etcd-k3s/$cluster"
+rmdir /etc/etcd-k3s /run/etcd-k3s 2>/dev/null || true

@@ -1,0 +1,510 @@
+//! `etcd_k3s_cluster`: what the servers of a k3s cluster share: its token, the addresses of its members, and on every server the translation
+//! that makes them reach each other. When it is new it leaves the permit to found it on one server.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::host::{Host, RunError, Script};
+use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, misfit};
+use crate::plugin::block::{
+    ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
+};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::{Attribute, Schema};
+use crate::plugin::value::{FormError, Value, from_value};
+use crate::resource::cluster::model::text_map;
+use crate::resource::cluster::servers::{StepError, on_each, root_file, stamp};
+use crate::resource::k3s::model::{self, K3sClusterModel};
+use crate::resource::k3s::{API_PORT, directory, observe, unit};
+use crate::resource::road::{Road, RoadError};
+use crate::resource::timeouts;
+use crate::topology::{ClusterName, ServerName, Topology, Translation, translation};
+
+const CREATE: Duration = Duration::from_secs(60);
+const READ: Duration = Duration::from_secs(20);
+
+/// It has a permit, or a server of it runs.
+const PREPARED: &str = "prepared";
+/// A server of it holds data.
+const FOUNDED: &str = "founded";
+/// The permit is gone, and nobody holds data.
+const STRANDED: &str = "stranded";
+
+/// The block.
+pub struct K3sClusterResource {
+    road: Arc<Road>,
+}
+
+/// What is to become of it, everything known.
+struct Whole {
+    cluster: K3sClusterModel,
+    topology: Topology,
+    /// None where k3s has no etcd of its own.
+    translation: Option<Translation>,
+}
+
+impl K3sClusterResource {
+    /// The block, with the provider's road to the servers.
+    pub fn new(road: Arc<Road>) -> Self {
+        Self { road }
+    }
+
+    async fn carry_out(&self, request: ApplyRequest, within: Duration) -> ApplyResponse {
+        let ApplyRequest {
+            prior,
+            mut planned,
+            private,
+            ..
+        } = request;
+        let refused = |diagnostics| ApplyResponse {
+            state: prior.clone(),
+            private: private.clone(),
+            diagnostics,
+        };
+        for name in ["id", "token"] {
+            if planned.get(name).is_unknown() {
+                match random() {
+                    Ok(text) => planned.set(name, text),
+                    Err(diagnostic) => return refused(diagnostic.into()),
+                }
+            }
+        }
+        let mut diagnostics = Diagnostics::new();
+        let Some(whole) = whole(&planned, prior.get("addresses"), &mut diagnostics) else {
+            return refused(diagnostics);
+        };
+        fill(&mut planned, &whole);
+        let found_now = prior.is_null() || prior.get("founding").as_str() == Some(STRANDED);
+        let observed = on_each(&self.road, &whole.cluster.servers, within, false, |_, host| {
+            let cluster = &whole.cluster;
+            async move { observe::observe(&host, cluster).await }
+        })
+        .await;
+        let servers = observe::seen(&observed);
+        let embedded = whole.translation.is_some();
+        let mut permit = None;
+        if found_now && embedded {
+            match found(whole.cluster.id(), &servers) {
+                Ok(server) => permit = Some(server),
+                Err(refusals) => return refused(refusals_of(&whole.cluster.name, &refusals)),
+            }
+        } else {
+            let misfits = { servers.iter() }.filter_map(|(name, seen)| match seen {
+                Seen::Reached(holding) => Some((name.clone(), misfit(whole.cluster.id(), holding)?)),
+                Seen::Unreached(why) if prior.is_null() => Some((name.clone(), Refusal::Unreached(why.clone()))),
+                Seen::Unreached(_) => None,
+            });
+            let misfits: BTreeMap<String, Refusal> = misfits.collect();
+            if !misfits.is_empty() {
+                return refused(refusals_of(&whole.cluster.name, &misfits));
+            }
+        }
+        let whole = &whole;
+        let permit = permit.as_deref();
+        let written = on_each(
+            &self.road,
+            &whole.cluster.servers,
+            within,
+            false,
+            |name, host| async move { prepare(&host, whole, name, permit == Some(name)).await },
+        )
+        .await;
+        let mut unwritten = Vec::new();
+        for (name, outcome) in written {
+            let at = Path::of("servers").key(&name);
+            match outcome {
+                Ok(()) => {}
+                Err(StepError::Road(error @ RoadError::Connect(_))) if !prior.is_null() => {
+                    let detail = format!(
+                        "What it dials for the others is as it was; a later apply brings it up to date. If it is gone for good, take it out \
+                         of the configuration. {error}"
+                    );
+                    diagnostics.push(Diagnostic::warning(format!("Server {name} was not reached"), detail).at(at));
+                    unwritten.push(name);
+                }
+                Err(error) => diagnostics.push(
+                    Diagnostic::error(
+                        format!("Server {name} is not ready"),
+                        format!("Its addresses could not be put into place: {error}"),
+                    )
+                    .at(at),
+                ),
+            }
+        }
+        if planned.get("founding").is_unknown() {
+            let founded = !embedded || is_founded(&servers);
+            planned.set("founding", if founded { FOUNDED } else { PREPARED });
+        }
+        if !prior.is_null() {
+            diagnostics.append(self.clear_removed(&prior, &whole.cluster, within).await);
+        }
+        ApplyResponse {
+            state: planned,
+            private: unwritten.join(" ").into_bytes(),
+            diagnostics,
+        }
+    }
+
+    async fn refresh(&self, mut state: Value, unwritten: &str) -> (Value, Diagnostics) {
+        let mut diagnostics = Diagnostics::new();
+        let kept = state.get("addresses").clone();
+        let Some(whole) = whole(&state, &kept, &mut diagnostics) else {
+            return (state, diagnostics);
+        };
+        let cluster = &whole.cluster;
+        let observed = on_each(&self.road, &cluster.servers, READ, false, |_, host| async move {
+            observe::observe(&host, cluster).await
+        })
+        .await;
+        let mut rules = state.get("rules").as_map().cloned().unwrap_or_default();
+        for (name, outcome) in &observed {
+            match outcome {
+                Ok(seen) if whole.translation.is_some() => {
+                    // What is not in force is none.
+                    rules.insert(name.clone(), seen.rules.clone().unwrap_or_default().into());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if unwritten.split_whitespace().any(|one| one == name) {
+                        rules.insert(name.clone(), "".into());
+                    }
+                    diagnostics.push(
+                        Diagnostic::warning(
+                            format!("Server {name} could not be observed"),
+                            format!("What it dials is taken to be as it was. {error}"),
+                        )
+                        .at(Path::of("servers").key(name)),
+                    );
+                }
+            }
+        }
+        state.set("rules", rules);
+        let servers = observe::seen(&observed);
+        if is_founded(&servers) {
+            state.set("founding", FOUNDED);
+        } else if state.get("founding").as_str() != Some(FOUNDED) && is_stranded(&servers) {
+            state.set("founding", STRANDED);
+        }
+        (state, diagnostics)
+    }
+
+    async fn clear_removed(&self, prior: &Value, now: &K3sClusterModel, within: Duration) -> Diagnostics {
+        let Ok(mut before) = to_model(prior) else {
+            return Diagnostics::new();
+        };
+        before.servers.retain(|name, _| !now.servers.contains_key(name));
+        self.clear(&before, within).await
+    }
+
+    async fn clear(&self, cluster: &K3sClusterModel, within: Duration) -> Diagnostics {
+        let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
+            let table = ClusterName::parse(&cluster.name).map(|name| translation::table_name(&name));
+            let script = Script::new("taking the cluster off the server")
+                .set("cluster", &cluster.name)
+                .set("id", cluster.id())
+                .set("table", table.unwrap_or_default())
+                .set("stamp", stamp())
+                .set("running", "refuse")
+                .line(include_str!("../k3s/remove.sh"))
+                .line(include_str!("clear.sh"));
+            host.run_checked(&script).await
+        })
+        .await;
+        let mut diagnostics = Diagnostics::new();
+        for (name, outcome) in cleared {
+            let at = Path::of("servers").key(&name);
+            match outcome {
+                Ok(output) => {
+                    if output.value("runs").is_some() {
+                        let detail = "k3s runs there, and would not reach the others any more. Destroy its etcd_k3s_server first; one that no \
+                                      state knows of is taken over by `terraform apply`.";
+                        let summary = format!("The cluster is still in use on server {name}");
+                        diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
+                    }
+                    if let Some(path) = output.value("kept") {
+                        let detail = format!("It is in {path} there.");
+                        diagnostics.push(Diagnostic::warning(format!("Data was kept on server {name}"), detail));
+                    }
+                    if let Some(other) = output.value("other") {
+                        let detail = format!("It belongs to a cluster of the same name with another ID, {other}.");
+                        diagnostics.push(Diagnostic::warning(format!("Server {name} was left as it is"), detail));
+                    }
+                }
+                Err(StepError::Road(error)) => diagnostics.push(Diagnostic::warning(
+                    format!("Server {name} was not cleared"),
+                    format!(
+                        "It could not be reached, so {} and its units there stay: {error}",
+                        directory(&cluster.name)
+                    ),
+                )),
+                Err(StepError::Run(error)) => diagnostics
+                    .push(Diagnostic::error(format!("Server {name} could not be cleared"), error.to_string()).at(at)),
+            }
+        }
+        diagnostics
+    }
+}
+
+/// Writes a server's translation and puts it into place; with the permit, where it is to found.
+async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Result<(), RunError> {
+    let cluster = &whole.cluster;
+    let etc = directory(&cluster.name);
+    let mut script = Script::new("putting addresses into place")
+        .set("etc", &etc)
+        .line("umask 022; mkdir -p \"$etc\"")
+        .write_file(&root_file(format!("{etc}/id"), cluster.id()));
+    if let (Some(all), Ok(name), Ok(of)) = (
+        &whole.translation,
+        ServerName::parse(server),
+        ClusterName::parse(&cluster.name),
+    ) {
+        for file in unit::translation(&of, &name, all, cluster.service()) {
+            script = script.write_file(&file);
+        }
+        script = script
+            .set("unit", unit::name(&cluster.name))
+            .line("if [ $changed = 1 ]; then systemctl daemon-reload; fi")
+            .line("systemctl --quiet enable \"$unit.service\" \"$unit-check.timer\"")
+            .line("systemctl start \"$unit.service\"\nsh \"$etc/translation\" check\nsystemctl start \"$unit-check.timer\"")
+            // The rules that are in force may be the former ones.
+            .line("if [ $changed = 1 ]; then systemctl reload \"$unit.service\"; fi");
+    }
+    if permit {
+        script = script
+            .write_file(&root_file(format!("{etc}/founding-permit"), cluster.id()))
+            .line("sync \"$etc\" 2>/dev/null || sync");
+    }
+    host.run_checked(&script).await.map(drop)
+}
+
+fn refusals_of(cluster: &str, refusals: &BTreeMap<String, Refusal>) -> Diagnostics {
+    let all = refusals.iter().map(|(server, refusal)| {
+        let detail = format!("Server {server} {refusal}.\nNothing was changed on any server.");
+        Diagnostic::error(format!("k3s cluster {cluster} can't be on these servers"), detail)
+            .at(Path::of("servers").key(server))
+    });
+    all.collect()
+}
+
+fn to_model(block: &Value) -> Result<K3sClusterModel, FormError> {
+    from_value(&block.unknown_as_null())
+}
+
+fn whole(block: &Value, kept: &Value, diagnostics: &mut Diagnostics) -> Option<Whole> {
+    let topology = model::topology(block, &Path::root(), diagnostics)?;
+    let translation = match model::has_etcd(block)? {
+        true => Some(model::translation(block, &topology, kept, &Path::root(), diagnostics)?),
+        false => None,
+    };
+    match to_model(block) {
+        Ok(cluster) => Some(Whole {
+            cluster,
+            topology,
+            translation,
+        }),
+        Err(error) => {
+            diagnostics.push(Diagnostic::error("The cluster can't be read", error.to_string()));
+            None
+        }
+    }
+}
+
+/// What follows from the servers.
+fn fill(block: &mut Value, whole: &Whole) {
+    let map = |of: &dyn Fn(&Translation, &ServerName) -> String| {
+        let all = whole.translation.iter().flat_map(|all| {
+            let names = whole.topology.servers().keys();
+            names.map(move |name| (name.to_string(), Value::from(of(all, name))))
+        });
+        Value::Map(all.collect())
+    };
+    block.set(
+        "addresses",
+        map(&|all, name| all.members().get(name).map_or_else(String::new, ToString::to_string)),
+    );
+    block.set("rules", map(&Translation::nft));
+    let urls = { whole.topology.servers().iter() }.map(|(name, server)| {
+        let address = server.public_address.unwrap_or(server.private_address);
+        (
+            name.to_string(),
+            Value::from(format!("https://{}", std::net::SocketAddr::new(address, API_PORT))),
+        )
+    });
+    block.set("urls", Value::Map(urls.collect()));
+}
+
+/// 128 random bits in hexadecimal.
+fn random() -> Result<String, Diagnostic> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Diagnostic::error("No random text could be made", error.to_string()))?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+#[async_trait]
+impl Resource for K3sClusterResource {
+    fn name(&self) -> &'static str {
+        "etcd_k3s_cluster"
+    }
+
+    fn schema(&self) -> Schema {
+        let mut attributes = model::shared_attributes();
+        for attribute in &mut attributes {
+            attribute.requires_replace = ["name", "datastore"].contains(&attribute.name);
+        }
+        let computed = |attribute: Attribute| attribute.computed().use_state();
+        attributes.extend([
+            Attribute::string("pool").default(model::POOL).describe(
+                "Addresses for members whose servers' private addresses are not unique. Nothing else in your networks may use them. \
+                 Default: `100.64.77.0/24`.",
+            ),
+            Attribute::string("token").or_computed().use_state().sensitive().describe(
+                "The secret that servers and agents join with. Default: random. It can't be changed once there are servers.",
+            ),
+            Attribute::string("token_wo").write_only().sensitive().describe(
+                "The same, never stored; every `etcd_k3s_server` needs it too then (Terraform 1.11 and later).",
+            ),
+            model::ports_attribute("join_ports").describe(
+                "Ports at which a server reaches those of its own network by their private address though it was given the public one, \
+                 past routers without hairpin. Default: `[6443]`; RKE2 has 9345 too.",
+            ),
+            Attribute::string("service").default("k3s.service").describe(
+                "The service before which addresses are put into place at boot. Default: `k3s.service`.",
+            ),
+            computed(Attribute::string("id")).describe("What sets it apart from every other cluster: random."),
+            text_map("addresses").computed().describe(
+                "The address of every server's etcd member, the same text everywhere. etcd has stored it, so it stays. None with a `datastore`.",
+            ),
+            text_map("rules").computed().describe("What each server has nftables do, as it is in force there."),
+            text_map("urls").computed().describe("Where each server is reached by agents, `kubectl` and other servers of other networks."),
+            computed(Attribute::string("founding")).describe(
+                "How far founding has come: `prepared` (a server has the permit), `founded` (a server holds data), or `stranded` (the permit is \
+                 used up and nobody holds data: the next apply issues it anew).",
+            ),
+            timeouts::attribute(&[
+                ("create", "How long to wait for servers. Default: `1m`."),
+                ("update", "How long to wait for servers. Default: `1m`."),
+                ("delete", "How long to wait for servers. Default: `20s`."),
+            ]),
+        ]);
+        Schema {
+            version: 0,
+            description: "What the servers of a k3s cluster share whose embedded etcd spans networks: the token, an address for every member, and \
+                          on each server the translation that makes it reach the others.",
+            attributes,
+        }
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        let mut diagnostics = timeouts::validate(config);
+        if let Some(topology) = model::topology(config, &Path::root(), &mut diagnostics)
+            && model::has_etcd(config) == Some(true)
+        {
+            model::translation(config, &topology, &Value::Null, &Path::root(), &mut diagnostics);
+        }
+        if !config.get("token").is_null() && !config.get("token_wo").is_null() {
+            let detail = "Only one of token and token_wo can be given.";
+            diagnostics.push(Diagnostic::error("Two tokens", detail).at(Path::of("token_wo")));
+        }
+        diagnostics
+    }
+
+    async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
+        let PlanRequest {
+            prior,
+            mut planned,
+            config,
+            private,
+        } = request;
+        let mut diagnostics = Diagnostics::new();
+        if !config.get("token_wo").is_null() {
+            planned.set("token", Value::Null);
+        }
+        for name in ["addresses", "rules", "urls"] {
+            planned.set(name, Value::Unknown);
+        }
+        if let Some(whole) = whole(&planned, prior.get("addresses"), &mut diagnostics) {
+            fill(&mut planned, &whole);
+            let voters = whole.cluster.servers.len();
+            if whole.translation.is_some() && voters % 2 == 0 {
+                let detail = format!(
+                    "{voters} servers bear no more failures than {} do, and one more of them can fail. Use an odd number.",
+                    voters - 1
+                );
+                diagnostics.push(Diagnostic::warning("An even number of servers", detail).at(Path::of("servers")));
+            }
+        }
+        let founding = prior.get("founding").as_str();
+        let founded = founding == Some(FOUNDED);
+        planned.set(
+            "founding",
+            match founding {
+                None | Some(STRANDED) => Value::Unknown,
+                Some(known) => known.into(),
+            },
+        );
+        let (before, after) = (prior.get("token").as_str(), planned.get("token").as_str());
+        if founded && before.is_some() && after.is_some() && before != after {
+            let detail = "k3s encrypts what servers share with the token, and this provider does not rotate it (`k3s token rotate` does, on a \
+                          server; then give the new one here, with the state's token replaced).";
+            diagnostics.push(
+                Diagnostic::error("The token of a running cluster can't be changed", detail).at(Path::of("token")),
+            );
+        }
+        if let Some(id) = prior.get("id").as_str() {
+            self.road.keeps_cluster(id);
+        }
+        PlanResponse {
+            planned,
+            requires_replace: Vec::new(),
+            private,
+            diagnostics,
+        }
+    }
+
+    async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
+        let unwritten = String::from_utf8_lossy(&request.private).into_owned();
+        let (state, diagnostics) = self.refresh(request.state, &unwritten).await;
+        ReadResponse {
+            state,
+            private: request.private,
+            diagnostics,
+        }
+    }
+
+    async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.planned, "create", CREATE);
+        self.carry_out(request, within).await
+    }
+
+    async fn update(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.planned, "update", CREATE);
+        self.carry_out(request, within).await
+    }
+
+    async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.prior, "delete", READ);
+        let diagnostics = match to_model(&request.prior) {
+            Ok(cluster) => self.clear(&cluster, within).await,
+            Err(error) => Diagnostic::error("The state of the cluster can't be read", error.to_string()).into(),
+        };
+        let state = if diagnostics.has_errors() {
+            request.prior
+        } else {
+            Value::Null
+        };
+        ApplyResponse {
+            state,
+            private: request.private,
+            diagnostics,
+        }
+    }
+}

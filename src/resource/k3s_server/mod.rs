@@ -1,0 +1,393 @@
+//! `etcd_k3s_server`: k3s on one server, with the etcd in it or with one outside of it.
+
+mod bring_up;
+mod errors;
+mod install;
+mod leave;
+pub mod model;
+mod steps;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::host::Secret;
+use crate::membership::leaving::Fate;
+use crate::plugin::block::{
+    ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
+};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::Schema;
+use crate::plugin::value::{Value, from_value};
+use crate::resource::cluster::model::ClusterModel;
+use crate::resource::k3s::API_PORT;
+use crate::resource::k3s::model as cluster_model;
+use crate::resource::k3s::talk::certificate;
+use crate::resource::member::kept::Word;
+use crate::resource::road::Road;
+use crate::resource::talk::Talk;
+use crate::resource::timeouts;
+use crate::topology::{Topology, Translation};
+use bring_up::{BringUp, Up};
+use install::Installed;
+use leave::Leave;
+use model::K3sServerModel;
+
+const CREATE: Duration = Duration::from_secs(600);
+const DELETE: Duration = Duration::from_secs(120);
+const READ: Duration = Duration::from_secs(20);
+/// How long a refresh waits for an answer of etcd's.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// The block.
+pub struct K3sServerResource {
+    road: Arc<Road>,
+}
+
+/// A server with what follows from it.
+struct Whole {
+    server: K3sServerModel,
+    topology: Topology,
+    translation: Option<Translation>,
+    etcd: ClusterModel,
+    configuration: String,
+    url: String,
+}
+
+impl K3sServerResource {
+    /// The block, with the provider's road to the servers.
+    pub fn new(road: Arc<Road>) -> Self {
+        Self { road }
+    }
+
+    async fn carry_out(&self, request: ApplyRequest, within: Duration) -> ApplyResponse {
+        let ApplyRequest {
+            prior, planned, config, ..
+        } = request;
+        let keep = |diagnostics: Diagnostics| ApplyResponse {
+            state: prior.clone(),
+            private: Vec::new(),
+            diagnostics,
+        };
+        let mut diagnostics = Diagnostics::new();
+        let Some(whole) = whole(&planned, &mut diagnostics) else {
+            diagnostics.push(Diagnostic::error(
+                "The server can't be read",
+                "Something in it is not known.",
+            ));
+            return keep(diagnostics);
+        };
+        let given = [config.get("token_wo"), config.at(&["cluster", "token"])];
+        let token = given.iter().find_map(|token| token.as_str()).map(Secret::from);
+        if token.is_none() && prior.is_null() {
+            let detail = "The cluster keeps no token, so this server needs it: give it in token_wo.";
+            return keep(Diagnostic::error("No token", detail).at(Path::of("token_wo")).into());
+        }
+        let bring_up = BringUp {
+            road: &self.road,
+            server: &whole.server,
+            topology: &whole.topology,
+            translation: whole.translation.as_ref(),
+            etcd: &whole.etcd,
+            configuration: &whole.configuration,
+            token: token.as_ref(),
+            deadline: Instant::now() + within,
+            refused: OnceLock::new(),
+        };
+        match bring_up.run().await {
+            Ok(up) => ApplyResponse {
+                state: state_of(planned, &whole, &up),
+                private: Vec::new(),
+                diagnostics: Diagnostics::new(),
+            },
+            // A failed create returns no state on purpose, as that of a member: the next one goes on from what it finds.
+            Err(error) => keep(error.diagnostic(&whole.server.server).into()),
+        }
+    }
+
+    async fn refresh(&self, mut state: Value) -> (Value, Diagnostics) {
+        let mut diagnostics = Diagnostics::new();
+        let Some(whole) = whole(&state, &mut diagnostics) else {
+            return (state, diagnostics);
+        };
+        let name = &whole.server.server;
+        let unknown = |error: &dyn std::fmt::Display| {
+            let detail = format!("Its state is taken to be as it was. {error}");
+            Diagnostics::from(Diagnostic::warning(
+                format!("k3s on server {name} could not be observed"),
+                detail,
+            ))
+        };
+        let Some(server) = whole.server.cluster.servers.get(name) else {
+            return (state, diagnostics);
+        };
+        let host = match self.road.connect(server, READ, false).await {
+            Ok(host) => host,
+            Err(error) => return (state, unknown(&error)),
+        };
+        let binary = whole.server.binary.clone().unwrap_or_default();
+        let seen = match install::look(&host, &whole.server, &binary).await {
+            Ok(seen) => seen,
+            Err(error) => return (state, unknown(&error)),
+        };
+        if seen.is_nothing() {
+            return (Value::Null, diagnostics);
+        }
+        observed(&mut state, &whole, &seen);
+        state.set("binary", seen.binary.clone());
+        state.set("configuration", seen.configuration.clone());
+        if let Some(version) = &seen.version {
+            state.set("running_version", version.as_str());
+        }
+        if seen.pending {
+            state.set("service", "restart-pending");
+        }
+        if let (Some(all), Some("running")) = (&whole.translation, state.get("service").as_str())
+            && let Some(tls) = certificate(&host).await
+        {
+            let talk = Talk::new(&self.road, &whole.etcd, &whole.topology, Some(tls)).with_peer_urls(all.peer_urls());
+            if let Ok(api) = talk.to(name, ANSWER).await
+                && let Ok(status) = api.status(ANSWER).await
+                && status.is_learner
+            {
+                state.set("service", "learner");
+            }
+        }
+        (state, diagnostics)
+    }
+}
+
+/// What the look says, on attributes.
+fn observed(state: &mut Value, whole: &Whole, seen: &Installed) {
+    let service = match seen.active.as_deref() {
+        Some("active" | "reloading") => "running",
+        Some("activating") => "starting",
+        Some("failed") => "failed",
+        _ => "stopped",
+    };
+    state.set("service", service);
+    if let Some(kubeconfig) = &seen.kubeconfig {
+        let here = format!("https://127.0.0.1:{API_PORT}");
+        state.set("kubeconfig", kubeconfig.expose().replace(&here, &whole.url));
+    }
+    if let Some(token) = &seen.join_token {
+        state.set("join_token", token.expose());
+    }
+}
+
+fn state_of(planned: Value, whole: &Whole, up: &Up) -> Value {
+    let mut state = planned;
+    let token = state.get("join_token").clone();
+    let kubeconfig = state.get("kubeconfig").clone();
+    observed(&mut state, whole, &up.installed);
+    // What was planned as it was stays so.
+    for (name, before) in [("join_token", token), ("kubeconfig", kubeconfig)] {
+        if !before.is_unknown() {
+            state.set(name, before);
+        }
+    }
+    state.set("service", "running");
+    state.set("binary", up.binary.as_str());
+    state.set("running_version", up.version.as_str());
+    state.unknown_as_null()
+}
+
+/// Reads a plan or state. `None` while something is unknown, or where there are errors.
+fn whole(block: &Value, diagnostics: &mut Diagnostics) -> Option<Whole> {
+    let cluster = block.get("cluster");
+    let at = Path::of("cluster");
+    let topology = cluster_model::topology(cluster, &at, diagnostics)?;
+    let translation = match cluster_model::has_etcd(cluster)? {
+        true => {
+            let addresses = cluster.get("addresses");
+            if !addresses.is_wholly_known() {
+                return None;
+            }
+            Some(cluster_model::translation(
+                cluster,
+                &topology,
+                addresses,
+                &at,
+                diagnostics,
+            )?)
+        }
+        false => None,
+    };
+    let server: K3sServerModel = match from_value(&block.unknown_as_null()) {
+        Ok(server) => server,
+        Err(error) => {
+            diagnostics.push(Diagnostic::error("The server can't be read", error.to_string()));
+            return None;
+        }
+    };
+    let (_, place) = match topology.find(&server.server) {
+        Ok(found) => found,
+        Err(error) => {
+            diagnostics.push(Diagnostic::error("No such server", error.to_string()).at(Path::of("server")));
+            return None;
+        }
+    };
+    let address = place.public_address.unwrap_or(place.private_address);
+    let url = format!("https://{}", std::net::SocketAddr::new(address, API_PORT));
+    let configuration = model::configuration(&server, &topology, translation.as_ref())?;
+    Some(Whole {
+        etcd: server.cluster.as_etcd(),
+        server,
+        topology,
+        translation,
+        configuration,
+        url,
+    })
+}
+
+/// Refines a plan.
+fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
+    let mut diagnostics = Diagnostics::new();
+    planned.set("service", "running");
+    let known = planned.get("install").is_wholly_known() && planned.get("config").is_wholly_known();
+    let whole = if known && planned.get("server").as_str().is_some() {
+        whole(&planned, &mut diagnostics)
+    } else {
+        None
+    };
+    let binary = whole
+        .as_ref()
+        .and_then(|whole| install::binary_path(&whole.server.install));
+    planned.set("binary", binary.map_or(Value::Unknown, Value::from));
+    let version = planned.get("version").clone();
+    let same = planned.get("binary") == prior.get("binary") && !prior.get("binary").is_null();
+    planned.set(
+        "running_version",
+        match version {
+            Value::Null if same => prior.get("running_version").clone(),
+            Value::Null => Value::Unknown,
+            version => version,
+        },
+    );
+    match whole {
+        Some(whole) => {
+            let (server, cluster) = (&whole.server.server, &whole.server.cluster.name);
+            planned.set("id", format!("{cluster}/{server}"));
+            let address = { whole.translation.iter().flat_map(|all| all.members()) }
+                .find(|(name, _)| name.as_str() == server)
+                .map(|(_, address)| address.to_string());
+            planned.set("member_address", address);
+            planned.set("configuration", whole.configuration);
+            planned.set("url", whole.url.as_str());
+            // The address in it.
+            if prior.get("url").as_str() != Some(&whole.url) {
+                planned.set("kubeconfig", Value::Unknown);
+            }
+        }
+        None => {
+            for name in ["configuration", "url"] {
+                planned.set(name, Value::Unknown);
+            }
+        }
+    }
+    if planned.get("join_token").is_null() {
+        planned.set("join_token", Value::Unknown);
+    }
+    if planned.get("kubeconfig").is_null() {
+        planned.set("kubeconfig", Value::Unknown);
+    }
+    (planned, diagnostics)
+}
+
+#[async_trait]
+impl Resource for K3sServerResource {
+    fn name(&self) -> &'static str {
+        "etcd_k3s_server"
+    }
+
+    fn schema(&self) -> Schema {
+        model::schema()
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        model::validate(config)
+    }
+
+    async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
+        let (planned, diagnostics) = refine(&request.prior, request.planned);
+        let private = if request.prior.is_null() {
+            Word::Created.alone()
+        } else {
+            request.private
+        };
+        PlanResponse {
+            planned,
+            requires_replace: Vec::new(),
+            private,
+            diagnostics,
+        }
+    }
+
+    async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        let id = prior.at(&["cluster", "id"]).as_str();
+        let stays = id.is_some_and(|id| self.road.cluster_stays(id));
+        (
+            if stays {
+                Word::ClusterStays.with(private)
+            } else {
+                private
+            },
+            Diagnostics::new(),
+        )
+    }
+
+    async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
+        let (state, diagnostics) = self.refresh(request.state).await;
+        ReadResponse {
+            state,
+            private: request.private,
+            diagnostics,
+        }
+    }
+
+    async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.planned, "create", CREATE);
+        self.carry_out(request, within).await
+    }
+
+    async fn update(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.planned, "update", CREATE);
+        self.carry_out(request, within).await
+    }
+
+    async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
+        let within = timeouts::get(&request.prior, "delete", DELETE);
+        let mut diagnostics = Diagnostics::new();
+        if let Some(whole) = whole(&request.prior, &mut diagnostics) {
+            let fate = if Word::Created.is_in(&request.private) {
+                Fate::Replaced
+            } else {
+                Fate::Gone
+            };
+            let leave = Leave {
+                road: &self.road,
+                server: &whole.server,
+                topology: &whole.topology,
+                translation: whole.translation.as_ref(),
+                etcd: &whole.etcd,
+                fate,
+                stays: Word::ClusterStays.is_in(&request.private),
+                deadline: Instant::now() + within,
+            };
+            diagnostics.append(leave.run().await);
+        }
+        let state = if diagnostics.has_errors() {
+            request.prior
+        } else {
+            Value::Null
+        };
+        ApplyResponse {
+            state,
+            private: Vec::new(),
+            diagnostics,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Plays `k3s server` in the acceptance tests: reads k3s' configuration files, makes the certificates that k3s makes, starts a real etcd as
+//! k3s starts its own (addresses as URLs, ports, mutual TLS, times, learners), and answers at 6443 what a joining server asks. There is no
+//! Kubernetes in it.
+
+// It is a program of its own, with words on standard output.
+#![allow(clippy::print_stdout)]
+
+mod certificates;
+mod etcd;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use certificates::Authorities;
+use etcd::{Etcd, Initial};
+
+const SERVER: &str = "/var/lib/rancher/k3s/server";
+const VERSION: &str = "v1.36.3+stand-in";
+
+/// k3s' options, from its files.
+struct Options(BTreeMap<String, Vec<String>>);
+
+impl Options {
+    fn read() -> Result<Self> {
+        let mut files = vec!["/etc/rancher/k3s/config.yaml".into()];
+        let mut parts: Vec<_> = fs::read_dir("/etc/rancher/k3s/config.yaml.d")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|ending| ending == "yaml" || ending == "yml")
+            })
+            .collect();
+        parts.sort();
+        files.append(&mut parts);
+        let mut all = BTreeMap::new();
+        for file in files.iter().filter(|file| Path::new(file).exists()) {
+            let text = fs::read_to_string(file)?;
+            let parsed: Option<BTreeMap<String, serde_yaml_ng::Value>> =
+                serde_yaml_ng::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
+            for (name, value) in parsed.unwrap_or_default() {
+                let text = |value: &serde_yaml_ng::Value| match value {
+                    serde_yaml_ng::Value::String(text) => text.clone(),
+                    other => serde_yaml_ng::to_string(other).unwrap_or_default().trim().to_owned(),
+                };
+                let values = match &value {
+                    serde_yaml_ng::Value::Sequence(all) => all.iter().map(text).collect(),
+                    one => vec![text(one)],
+                };
+                // The last one counts.
+                all.insert(name, values);
+            }
+        }
+        Ok(Self(all))
+    }
+
+    fn one(&self, name: &str) -> Option<&str> {
+        Some(self.0.get(name)?.last()?.as_str())
+    }
+
+    fn all(&self, name: &str) -> Vec<String> {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+
+    fn token(&self) -> Result<String> {
+        if let Some(token) = self.one("token") {
+            return Ok(token.to_owned());
+        }
+        let file = self.one("token-file").context("there is no token")?;
+        Ok(fs::read_to_string(file)
+            .with_context(|| format!("reading {file}"))?
+            .trim()
+            .to_owned())
+    }
+}
+
+/// `K10<sum of the authority>::server:<password>`, or the password alone.
+fn password(token: &str) -> &str {
+    token.rsplit(':').next().unwrap_or(token)
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("--version") => {
+            // Another text in a file beside the program makes it another version.
+            let beside = std::env::current_exe()?.with_extension("version");
+            let version = fs::read_to_string(beside).unwrap_or_else(|_| VERSION.to_owned());
+            println!("k3s version {} (none)\ngo version none", version.trim());
+            Ok(())
+        }
+        Some("server") => serve(),
+        Some("kubectl") => Ok(()),
+        _ => bail!("this only plays `k3s server`"),
+    }
+}
+
+fn serve() -> Result<()> {
+    let options = Options::read()?;
+    fs::create_dir_all(format!("{SERVER}/db"))?;
+    if let Some(endpoint) = options.one("datastore-endpoint") {
+        return with_datastore(&options, endpoint);
+    }
+    let own = options.one("node-ip").context("no node-ip")?.to_owned();
+    let token = options.token()?;
+    let node = options.one("node-name").context("no node-name")?;
+    let has_log = fs::read_dir(format!("{SERVER}/db/etcd/member/wal")).is_ok_and(|mut files| files.next().is_some());
+    let mut initial = Initial::Existing(String::new());
+    let (authorities, join) = match options.one("server") {
+        _ if has_log => (Authorities::load()?, None),
+        Some(url) => (supervisor::bootstrap(url, &token)?, Some(url)),
+        None if options.one("cluster-init") == Some("true") => {
+            initial = Initial::New;
+            (Authorities::load().or_else(|_| Authorities::make())?, None)
+        }
+        None => {
+            fs::write(format!("{SERVER}/db/state.db"), "")?;
+            bail!("without etcd's data, server and cluster-init this would be a cluster of its own, in SQLite");
+        }
+    };
+    let mut names = vec![
+        "127.0.0.1".to_owned(),
+        "localhost".to_owned(),
+        own.clone(),
+        node.to_owned(),
+    ];
+    names.extend(options.all("tls-san"));
+    names.extend(options.all("node-external-ip"));
+    authorities.issue(&names)?;
+    let etcd = Etcd::new(node, &own)?;
+    if let Some(url) = join {
+        initial = Initial::Existing(etcd.add_itself(|| supervisor::members(url, &token))?);
+    }
+    let mut child = etcd.start(&initial)?;
+    let etcd = Arc::new(etcd);
+    {
+        let (etcd, password) = (Arc::clone(&etcd), password(&token).to_owned());
+        std::thread::spawn(move || {
+            if let Err(error) = supervisor::listen(&etcd, &password) {
+                eprintln!("level=fatal {error:#}");
+                std::process::exit(1);
+            }
+        });
+    }
+    fs::write(
+        format!("{SERVER}/token"),
+        format!("{}\n", authorities.token(password(&token))),
+    )?;
+    fs::write(
+        "/etc/rancher/k3s/k3s.yaml",
+        "apiVersion: v1\nclusters:\n- cluster:\n    server: https://127.0.0.1:6443\n",
+    )?;
+    let mut ready = false;
+    let mut rounds = 0u32;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!("level=fatal etcd ended: {status}");
+        }
+        if !ready && etcd.is_healthy() {
+            ready = true;
+            say_ready()?;
+        }
+        rounds += 1;
+        // k3s looks after learners every 15 seconds, on the leader.
+        if ready && rounds % 60 == 0 {
+            etcd.promote_learners();
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// k3s on an etcd outside: writes what it would share with other servers, and goes on as long as that answers.
+fn with_datastore(options: &Options, endpoint: &str) -> Result<()> {
+    let file = |name| options.one(name).map(str::to_owned);
+    let tls = [
+        file("datastore-cafile"),
+        file("datastore-certfile"),
+        file("datastore-keyfile"),
+    ];
+    let put = || etcd::etcdctl(endpoint, &tls, &["put", "/bootstrap/stand-in", "x"]);
+    let mut last = put();
+    for _ in 0..30 {
+        if last.is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        last = put();
+    }
+    last.context("level=fatal the datastore does not answer")?;
+    fs::write(format!("{SERVER}/token"), format!("{}\n", options.token()?))?;
+    fs::write(
+        "/etc/rancher/k3s/k3s.yaml",
+        "apiVersion: v1\nclusters:\n- cluster:\n    server: https://127.0.0.1:6443\n",
+    )?;
+    say_ready()?;
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+/// As `sd_notify` does.
+fn say_ready() -> Result<()> {
+    let Ok(path) = std::env::var("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
+    ensure!(path.starts_with('/'), "the socket of systemd's is elsewhere: {path}");
+    let socket = UnixDatagram::unbound()?;
+    socket.send_to(b"READY=1", path)?;
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Three servers at three sites, two of them with the same private address: reboot, flush, a changed address, and no trace at the end.
+
+use super::*;
+
+const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
+
+#[test]
+fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Result<()> {
+    let lab = lab("k3s", &HOSTS)?;
+    let before = Fingerprint::take(&lab)?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    let k3s = K3s::new(&lab, &HOSTS)?;
+    terraform.configure(&k3s.render())?;
+    let started = std::time::Instant::now();
+    terraform.apply()?;
+    eprintln!("three servers: {:?}", started.elapsed());
+    terraform.nothing_to_do()?;
+
+    // Who has no address of its own has a virtual one, and nobody dials another member's by itself.
+    let all = one_cluster(&lab, &HOSTS)?;
+    ensure!(
+        all == BTreeMap::from([
+            ("a1".to_owned(), "100.64.77.1".to_owned()),
+            ("b1".to_owned(), "100.64.77.2".to_owned()),
+            ("c1".to_owned(), "192.168.7.31".to_owned())
+        ]),
+        "{all:?}"
+    );
+    for host in HOSTS {
+        let others: BTreeSet<String> = { all.iter() }
+            .filter(|(name, _)| *name != host)
+            .map(|(_, address)| address.clone())
+            .collect();
+        eventually("everybody dials everybody", PATIENCE, || {
+            Ok(reached(&lab, host)?.is_superset(&others))
+        })?;
+    }
+    secrets_stay_where_they_are(&lab, &terraform)?;
+
+    // A reboot: address and rules are there before k3s is.
+    lab.reboot("b1")?;
+    becomes_one_cluster(&lab, &HOSTS)?;
+    terraform.nothing_to_do().context("after a reboot")?;
+
+    // Somebody flushes all rules: they come back without Terraform.
+    lab.exec("a1", "nft flush ruleset")?.ok()?;
+    ensure!(
+        !lab.exec("a1", "nft list table ip etcd_k3s_main")?.success(),
+        "the flush did nothing"
+    );
+    eventually("the rules are back", Duration::from_secs(30), || {
+        Ok(lab.exec("a1", "nft list table ip etcd_k3s_main")?.success())
+    })?;
+    becomes_one_cluster(&lab, &HOSTS)?;
+    // A rule of somebody else's is left alone.
+    lab.exec("a1", "nft add table ip theirs && nft delete table ip etcd_k3s_main && systemctl reload etcd-k3s-main && nft list table ip theirs")?
+        .ok()?;
+
+    // What somebody changed by hand shows, and is mended.
+    lab.exec(
+        "c1",
+        "systemctl stop etcd-k3s-main-check.timer; rm /etc/etcd-k3s/main/rules.nft; nft delete table ip etcd_k3s_main",
+    )?
+    .ok()?;
+    ensure!(
+        terraform.nothing_to_do().is_err(),
+        "rules that are gone make no difference"
+    );
+    terraform.apply()?;
+    terraform.nothing_to_do()?;
+    becomes_one_cluster(&lab, &HOSTS)?;
+
+    // Another public address: the others dial it, and no member becomes another one.
+    let new = std::net::Ipv4Addr::new(203, 0, 113, 77);
+    let mut changed = Lab::attach(lab.prefix())?;
+    changed.set_public("b1", new)?;
+    changed.trust("b1")?;
+    let mut moved = k3s.clone();
+    moved.base = moved.base.server("b1", "public_address", quoted(&new.to_string()));
+    terraform.write("main.tf", &moved.render())?;
+    terraform.apply()?;
+    terraform.nothing_to_do()?;
+    becomes_one_cluster(&lab, &HOSTS)?;
+    ensure!(
+        voters(&lab, "a1")? == all,
+        "somebody is another member: {:?}",
+        voters(&lab, "a1")?
+    );
+    ensure!(
+        lab.read_file("a1", "/etc/etcd-k3s/main/rules.nft")?
+            .contains("dnat to 203.0.113.77")
+    );
+
+    terraform.destroy()?;
+    lab.exec("a1", "nft delete table ip theirs")?.ok()?;
+    for host in HOSTS {
+        let left = leftovers(&lab, host)?;
+        ensure!(left.is_empty(), "{host} has {left}");
+    }
+    before.without(|line| line.contains("/etc/systemd")).unchanged(&lab)
+}
+
+/// The token is in one place of the state, which is marked, and in no argument list.
+fn secrets_stay_where_they_are(lab: &Lab, terraform: &Terraform) -> Result<()> {
+    let token = terraform.attributes("etcd_k3s_cluster.main")?["token"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    ensure!(token.len() == 32, "{token:?} is no token");
+    let server = terraform.attributes("etcd_k3s_server.this[\"b1\"]")?;
+    ensure!(
+        server["cluster"]["token"].is_null(),
+        "the token is in the server's state"
+    );
+    let kubeconfig = server["kubeconfig"].as_str().unwrap_or_default();
+    ensure!(
+        kubeconfig.contains("https://203.0.113.21:6443"),
+        "the kubeconfig leads elsewhere"
+    );
+    for host in HOSTS {
+        let arguments = lab
+            .exec(host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")?
+            .stdout;
+        ensure!(!arguments.contains(&token), "{host} has the token in an argument list");
+        let mode = lab
+            .exec(
+                host,
+                "stat -c %a /etc/rancher/k3s/etcd-k3s.token /etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml",
+            )?
+            .ok()?;
+        ensure!(mode.trim() == "600\n600", "{host}: {mode}");
+        let options = lab.read_file(host, "/etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml")?;
+        ensure!(
+            !options.contains(&token) && !options.contains("cluster-init"),
+            "{host}: {options}"
+        );
+    }
+    Ok(())
+}
