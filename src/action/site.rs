@@ -139,6 +139,14 @@ impl<'a> Site<'a> {
     /// # Errors
     /// If there is no quorum, or the turn does not come in time.
     pub async fn turn(&self, talk: &Talk<'_>, own: &str) -> Result<(Turn, Survey), Diagnostic> {
+        let stopped = self.road.pause(self.remaining() + QUESTION);
+        tokio::select! {
+            turn = self.take_turn(talk, own) => turn,
+            _ = stopped => Err(self.stopped()),
+        }
+    }
+
+    async fn take_turn(&self, talk: &Talk<'_>, own: &str) -> Result<(Turn, Survey), Diagnostic> {
         let late =
             |error: &dyn std::fmt::Display| self.trouble("is being changed", format!("Nothing was done: {error}."));
         let mut turn = Turn::take(self.road, &self.model, self.deadline)
@@ -156,8 +164,6 @@ impl<'a> Site<'a> {
         let seen = match locked {
             Ok(true) => self.survey(talk, own).await,
             Ok(false) => Ok(seen),
-            // A full database takes no lock either, from nobody, and what is done here is to win space.
-            Err(error) if error.to_string().contains("database space exceeded") => Ok(seen),
             Err(error) => Err(late(&error)),
         };
         match seen {

@@ -1,5 +1,7 @@
 //! Actions on a running cluster, while a client writes: what they say, and what is seen of them from outside.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab};
 use serde_json::Value;
@@ -129,7 +131,7 @@ fn actions_keep_a_cluster_well_while_it_is_written_to() -> Result<()> {
 
     // With one down the others are all that the quorum has.
     lab.exec("c1", "systemctl stop etcd-main.service")?.ok()?;
-    eventually("a leader is left", std::time::Duration::from_secs(30), || {
+    eventually("a leader is left", Duration::from_secs(30), || {
         Ok(["a1", "b1"].contains(&leader(&lab, &["a1", "b1"])?))
     })?;
     let before = started(&lab, &["a1", "b1"])?;
@@ -147,6 +149,33 @@ fn actions_keep_a_cluster_well_while_it_is_written_to() -> Result<()> {
         started(&lab, &["a1", "b1"])? == before,
         "a member was restarted all the same"
     );
+    // It waits for the others to come back, and no longer when it is told to stop.
+    let words = [
+        "apply",
+        "-auto-approve",
+        "-input=false",
+        "-no-color",
+        "-invoke=action.etcd_restart.all",
+    ];
+    let running = terraform.start(&words)?;
+    eventually("it has its turn", Duration::from_secs(60), || {
+        Ok(ctl(&lab, "a1", "get --prefix --keys-only terraform-provider-etcd/")?.contains("lock"))
+    })?;
+    let begun = Instant::now();
+    running.interrupt()?;
+    let output = running.wait()?;
+    ensure!(
+        output.stderr.contains("Stopped on request"),
+        "{}{}",
+        output.stdout,
+        output.stderr
+    );
+    ensure!(
+        begun.elapsed() < Duration::from_secs(30),
+        "it took {:?} to stop",
+        begun.elapsed()
+    );
+
     let why = refused(&terraform, "etcd_move_leader.to", &["-var=leader=c1"])?;
     ensure!(why.contains("the member on c1 does not answer"), "{why}");
     Ok(())

@@ -151,14 +151,24 @@ fn the_tunnel_goes_on_through_another_member() -> Result<()> {
     terraform.configure(&(configuration + &user(&etcdctl, &words)))?;
     let running = terraform.start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
     eventually("the tunnel is used", Duration::from_secs(240), || Ok(ready.exists()))?;
-    // The first by name is the one that it goes through.
-    lab.exec("a1", "systemctl stop etcd-main.service")?.ok()?;
+    // The first by name is the one that it goes through. It says nothing any more, not even that it is gone.
+    lab.power_off("a1")?;
     std::fs::write(&gone, "")?;
     running.wait()?.ok()?;
     let found = ctl(&lab, "b1", "get --prefix --keys-only after/")?;
     ensure!(
         found.lines().filter(|line| line.starts_with("after/")).count() == 30,
         "{found}"
+    );
+
+    // Without a quorum a plan goes on: it may be the one that is to help.
+    lab.exec("b1", "systemctl stop etcd-main.service")?.ok()?;
+    let planned = terraform.run(&["plan", "-input=false", "-no-color", "-var=revision=2"])?;
+    let words = planned.clone().ok()?;
+    ensure!(
+        words.contains("There is nobody to tunnel to now"),
+        "{words}{}",
+        planned.stderr
     );
     Ok(())
 }

@@ -28,17 +28,20 @@ pub struct Forward {
     road: Arc<Road>,
     cluster: ClusterModel,
     topology: Topology,
+    /// How long a healthy member is waited for.
+    within: Duration,
     /// The healthy members by the names of their servers, each with what cuts the connections to it.
     healthy: Mutex<BTreeMap<String, CancellationToken>>,
 }
 
 impl Forward {
     /// To the members of a cluster.
-    pub fn new(road: Arc<Road>, cluster: ClusterModel, topology: Topology) -> Self {
+    pub fn new(road: Arc<Road>, cluster: ClusterModel, topology: Topology, within: Duration) -> Self {
         Self {
             road,
             cluster,
             topology,
+            within,
             healthy: Mutex::default(),
         }
     }
@@ -47,8 +50,8 @@ impl Forward {
     ///
     /// # Errors
     /// Why there is none, in words.
-    pub async fn first_look(&self, within: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + within;
+    pub async fn first_look(&self) -> Result<(), String> {
+        let deadline = Instant::now() + self.within;
         loop {
             let last = match borrow(&self.road, &self.cluster, &self.topology, QUESTION).await {
                 Err(why) => why,
@@ -140,25 +143,38 @@ impl Forward {
 
     /// Passes everything on, both ways.
     async fn pass(self: Arc<Self>, mut stream: TcpStream, ended: CancellationToken) {
-        let healthy = self.healthy.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (name, cut) in healthy {
-            // One that does not answer any more shows by that; the next look takes it out.
-            let Ok(Some(mut tunnel)) = timeout(QUESTION, self.dial(&name)).await else {
-                continue;
-            };
-            tracing::debug!(server = name, "a connection through the tunnel");
-            tokio::select! {
-                passed = copy_bidirectional(&mut stream, &mut tunnel) => {
-                    if let Err(error) = passed {
-                        tracing::debug!(server = name, %error, "a connection through the tunnel broke");
-                    }
-                }
-                () = cut.cancelled() => {}
-                () = ended.cancelled() => {}
-            }
+        let found = tokio::select! {
+            found = timeout(self.within, self.to_a_healthy_one()) => found,
+            () = ended.cancelled() => return,
+        };
+        let Ok((name, mut tunnel, cut)) = found else {
+            tracing::debug!("a connection to the tunnel found no healthy member");
             return;
+        };
+        tracing::debug!(server = name, "a connection through the tunnel");
+        tokio::select! {
+            passed = copy_bidirectional(&mut stream, &mut tunnel) => {
+                if let Err(error) = passed {
+                    tracing::debug!(server = name, %error, "a connection through the tunnel broke");
+                }
+            }
+            () = cut.cancelled() => {}
+            () = ended.cancelled() => {}
         }
-        tracing::debug!("a connection to the tunnel found no healthy member");
+    }
+
+    /// A stream to the first healthy member that takes one, and what will cut it.
+    async fn to_a_healthy_one(&self) -> (String, Tunnel, CancellationToken) {
+        loop {
+            let healthy = self.healthy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            for (name, cut) in healthy {
+                // One that does not answer any more shows by that; the next look takes it out.
+                if let Ok(Some(tunnel)) = timeout(QUESTION, self.dial(&name)).await {
+                    return (name, tunnel, cut);
+                }
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     async fn dial(&self, name: &str) -> Option<Tunnel> {

@@ -58,20 +58,22 @@ impl Tunnel {
             .certificate_authorities
             .as_ref()
             .map(|all| all.client.trusted().to_owned());
-        let forward = Arc::new(Forward::new(Arc::clone(&self.road), cluster, topology));
+        let forward = Arc::new(Forward::new(Arc::clone(&self.road), cluster, topology, within));
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let healthy = tokio::select! {
-            healthy = forward.first_look(within) => healthy,
-            () = context.stop.cancelled() => Err("stopped on request".to_owned()),
+            healthy = forward.first_look() => healthy,
+            () = context.stop.cancelled() => return Err(trouble("No tunnel", "Stopped on request.".to_owned()).into()),
         };
-        healthy.map_err(|why| {
+        if let Err(why) = healthy {
+            // A plan opens it too, perhaps the one that is to bring the members back.
             let detail = format!(
-                "No member answers as one of a quorum ({why}). Where members are created in the same apply, the tunnel has to wait for them: \
-                 depends_on = [etcd_member.<name>]."
+                "No member answers as one of a quorum ({why}). The tunnel is open, and its connections wait for one. Where members are created \
+                 in the same apply, have it wait for them: depends_on = [etcd_member.<name>]."
             );
-            trouble("There is nobody to tunnel to", detail)
-        })?;
+            let summary = "There is nobody to tunnel to now";
+            diagnostics.push(Diagnostic::warning(summary, detail).at(Path::of("cluster")));
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(|error| trouble("No port to listen on", error.to_string()))?;
         let address = listener
@@ -89,6 +91,7 @@ impl Tunnel {
         Ok(Opened {
             result: config,
             private: private.into_bytes(),
+            diagnostics,
             ..Opened::default()
         })
     }
@@ -125,7 +128,9 @@ impl Ephemeral for Tunnel {
                 Attribute::object("cluster", cluster)
                     .required()
                     .describe("The cluster: `etcd_cluster.<name>`."),
-                Attribute::string("timeout").describe("How long a healthy member is waited for. Default: `30s`."),
+                Attribute::string("timeout").describe(
+                    "How long a healthy member is waited for, at first and with every connection. Default: `30s`.",
+                ),
                 Attribute::string("address")
                     .computed()
                     .describe("Where to connect to, such as `127.0.0.1:40123`."),
