@@ -6,7 +6,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::survey::{QUESTION, Survey};
-use crate::etcd::api::{Alarm, ApiError};
+use crate::etcd::api::Alarm;
 use crate::etcd::lock::{Lock, LockError};
 use crate::membership::upkeep::differing;
 use crate::resource::cluster::model::ClusterModel;
@@ -27,9 +27,6 @@ pub enum TurnError {
          (terraform apply -replace), then take the alarm back (the action etcd_disarm_alarms); until then no other member is disturbed"
     )]
     Corrupt(String),
-    /// Whose data differ could not be asked.
-    #[error("an alarm is raised, and which one could not be asked: {0}")]
-    Alarms(#[from] ApiError),
     /// The provider is not configured.
     #[error(transparent)]
     Road(#[from] RoadError),
@@ -100,7 +97,7 @@ impl Turn {
 
 /// Which data are right nobody can say: those of the members that raised no alarm are not touched.
 async fn may_disturb(survey: &Survey) -> Result<(), TurnError> {
-    let alarms = survey.api.alarms(QUESTION).await?;
+    let alarms = survey.api.alarms(QUESTION).await.map_err(LockError::from)?;
     let corrupt = alarms.iter().filter(|(_, alarm)| *alarm == Alarm::Corrupt);
     let corrupt: Vec<u64> = corrupt.map(|(id, _)| *id).collect();
     let listed: Vec<u64> = survey.members.iter().map(|one| one.id).collect();
