@@ -37,11 +37,12 @@ pub enum LockError {
     /// No member took it.
     #[error("the cluster's lock could not be taken: {0}")]
     Api(#[from] ApiError),
-    /// The database is full, and too few servers gave theirs.
+    /// An alarm is raised, and too few servers gave theirs.
     #[error(
-        "the cluster's database is full (NOSPACE), so etcd takes no lock, and too few of the servers of its voters could be asked for one"
+        "an alarm keeps etcd from writing (NOSPACE or CORRUPT), so it takes no lock, and too few of the servers of its voters could be \
+         asked for one"
     )]
-    Full,
+    TooFew,
     /// There is nobody to ask.
     #[error("the cluster's lock could not be taken: no member answers")]
     Nobody,
@@ -68,7 +69,7 @@ impl Lock {
     /// Takes the lock, or waits for it until the deadline. What was known of the cluster before is old then: another holder may
     /// just have given it back.
     ///
-    /// While the database is full etcd takes no key, and what heals it must go on: then the lock is one of the servers.
+    /// While an alarm is raised etcd takes no key, and what heals it must go on: then the lock is one of the servers.
     ///
     /// # Errors
     /// [`LockError`].
@@ -85,7 +86,7 @@ impl Lock {
                 Err(error) => Err(error),
             };
             match by_key {
-                Err(LockError::Api(error)) if error.is_no_space() => {}
+                Err(LockError::Api(error)) if error.is_of_an_alarm() => {}
                 taken => return taken,
             }
             match Self::on_servers(apis, servers, key, holder).await {
@@ -102,7 +103,7 @@ impl Lock {
                 Ok(()) => return Ok(self),
                 Err(error) => error,
             };
-            let full = matches!(&last, LockError::Api(error) if error.is_no_space());
+            let full = matches!(&last, LockError::Api(error) if error.is_of_an_alarm());
             if full || Instant::now() >= deadline || self.is_lost() {
                 self.release().await;
                 return Err(last);
@@ -142,17 +143,17 @@ impl Lock {
     }
 
     async fn on_servers(apis: &[Api], servers: &Servers, key: &str, who: &str) -> Result<Self, LockError> {
-        // One that was taken before the database was full holds.
+        // One that was taken before the alarm holds.
         if let Some(value) = through(apis, |api| async move { api.get(key, QUESTION).await }).await? {
             let holder = String::from_utf8_lossy(&value).into_owned();
             return Err(LockError::Held { holder });
         }
-        let holder = Holder::new(who).map_err(|_| LockError::Full)?;
+        let holder = Holder::new(who).map_err(|_| LockError::TooFew)?;
         if let Err(held_by) = servers.hold(&holder).await {
             servers.give_back(&holder).await;
-            return Err(held_by.map_or(LockError::Full, |holder| LockError::Held { holder }));
+            return Err(held_by.map_or(LockError::TooFew, |holder| LockError::Held { holder }));
         }
-        tracing::debug!("the database is full: the cluster's lock is held on its servers");
+        tracing::debug!("an alarm is raised: the cluster's lock is held on its servers");
         let lost = Arc::new(AtomicBool::new(false));
         let watched = Watched {
             apis: apis.to_vec(),
@@ -168,6 +169,11 @@ impl Lock {
             },
             lost,
         })
+    }
+
+    /// Whether an alarm had it taken on the servers.
+    pub fn is_under_alarm(&self) -> bool {
+        matches!(self.held, Held::Servers { .. })
     }
 
     /// Whether it has ended, or could not be kept alive for so long that it may have.
@@ -221,7 +227,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Keeps it. Once there is room again, somebody may have the key: then this is a lock no longer.
+    /// Keeps it. Once etcd writes again, somebody may have the key: then this is a lock no longer.
     async fn keep(self, lost: Arc<AtomicBool>) {
         let key = self.key.as_str();
         let mut alive = Instant::now();

@@ -211,11 +211,30 @@ pub fn has_room(name: &str, size: u64, quota: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// The members whose data differ from the others', and that keep `own` from being restarted, removed or added: all but itself, as long as
+/// they are listed. One that comes anew in the place of such a member fetches the data of the others.
+#[must_use]
+pub fn differing(corrupt: &[u64], listed: &[u64], own: Option<u64>) -> Vec<u64> {
+    if own.is_some_and(|own| corrupt.contains(&own)) {
+        return Vec::new();
+    }
+    corrupt.iter().copied().filter(|id| listed.contains(id)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn only_what_differs_is_disturbed() {
+        assert_eq!(differing(&[1], &[1, 2, 3], Some(2)), [1]);
+        assert_eq!(differing(&[1], &[1, 2, 3], Some(1)), Vec::<u64>::new());
+        assert_eq!(differing(&[1], &[1, 2, 3], None), [1]);
+        // It was taken out, and another one is to come.
+        assert_eq!(differing(&[1], &[2, 3], None), Vec::<u64>::new());
+    }
 
     fn member(id: u64, voter: bool, version: Option<(u64, u64, u64)>) -> Member {
         Member {

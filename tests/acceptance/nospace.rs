@@ -148,3 +148,47 @@ fn heal(scene: &Scene<'_>) -> Result<()> {
     }
     Ok(())
 }
+
+/// The data of one member are said to differ: it alone may be disturbed, by being replaced.
+#[test]
+fn a_member_whose_data_differ_is_replaced_and_no_other_is_touched() -> Result<()> {
+    let lab = Builder::standard(&prefix("corrupt")).only(&THREE).up()?;
+    let configuration = Configuration::new(&lab, &THREE, VERSION)?;
+    let scene = Scene::found_as(&lab, &THREE, &configuration)?;
+    let members = member_list(&lab, "a1")?;
+    let b1 = members.iter().find(|one| one.name == "b1").context("no b1")?.id;
+    let raise = format!(
+        "cd /etc/etcd/main/pki; curl -sSf --cacert client-ca.crt --cert operator.crt --key operator.key \
+         https://127.0.0.1:2379/v3/maintenance/alarm -d '{{\"action\":\"ACTIVATE\",\"memberID\":\"{b1}\",\"alarm\":\"CORRUPT\"}}'"
+    );
+    lab.exec("a1", &raise)?.ok()?;
+    ensure!(ctl(&lab, "a1", "put x y").is_err(), "etcd writes");
+
+    let before = started(&lab, &THREE)?;
+    let other = configuration
+        .clone()
+        .member("config", "{ \"snapshot-count\" = \"20000\" }")
+        .member("timeouts", "{ update = \"60s\" }");
+    scene.terraform.write("main.tf", &other.render())?;
+    let refused = scene.terraform.apply_fails()?;
+    ensure!(refused.contains("the data of the members on b1 differ"), "{refused}");
+    let after = started(&lab, &THREE)?;
+    ensure!(before["a1"] == after["a1"] && before["c1"] == after["c1"], "disturbed");
+
+    let disarm = "action \"etcd_disarm_alarms\" \"all\" {\n  config {\n    cluster = etcd_cluster.main\n    corrupt = true\n  }\n}\n";
+    scene.terraform.write("main.tf", &(configuration.render() + disarm))?;
+    let replace = [
+        "apply",
+        "-auto-approve",
+        "-input=false",
+        "-no-color",
+        "-replace=etcd_member.this[\"b1\"]",
+    ];
+    scene.terraform.run(&replace)?.ok().context("b1 replaced")?;
+    let now = member_list(&lab, "a1")?;
+    ensure!(now.len() == 3 && now.iter().all(|one| one.id != b1), "{now:?}");
+    let said = invoke(&scene.terraform, "etcd_disarm_alarms.all", &[])?;
+    ensure!(said.contains("CORRUPT is taken back"), "{said}");
+    scene.is_whole()?;
+    scene.terraform.destroy().map(drop)
+}

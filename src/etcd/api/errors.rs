@@ -74,9 +74,9 @@ impl ApiError {
         matches!(self, Self::Rejected { message, .. } if message.contains(words))
     }
 
-    /// Whether the database is full, or was and the alarm was not disarmed.
-    pub fn is_no_space(&self) -> bool {
-        self.says("database space exceeded")
+    /// Whether an alarm keeps all writes off: the database is full (or was, and that was not disarmed), or members' data differ.
+    pub fn is_of_an_alarm(&self) -> bool {
+        self.says("database space exceeded") || self.says("corrupt cluster")
     }
 }
 

@@ -1,4 +1,4 @@
-//! The lock as a file on the servers of the voters, for as long as etcd takes no key: while the alarm NOSPACE is raised. Whoever has it on
+//! The lock as a file on the servers of the voters, for as long as etcd takes no key: while an alarm is raised. Whoever has it on
 //! most of them has it; all count the same servers, since they are those of the member list. On each it ends by itself.
 
 use std::time::Duration;
