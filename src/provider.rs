@@ -12,6 +12,7 @@ use crate::action::move_leader::MoveLeader;
 use crate::action::restart::Restart;
 use crate::data_source::cluster_status::ClusterStatus;
 use crate::ephemeral::client_certificate::ClientCertificate;
+use crate::ephemeral::k3s_kubeconfig::K3sKubeconfig;
 use crate::ephemeral::tunnel::Tunnel;
 use crate::function::{InitialCluster, PeerAddresses, TopologyDiagram};
 use crate::list::cluster::Clusters;
@@ -64,6 +65,7 @@ pub fn provider() -> impl Provider {
         ephemerals: vec![
             Box::new(ClientCertificate::new(Arc::clone(&road))),
             Box::new(Tunnel::new(Arc::clone(&road))),
+            Box::new(K3sKubeconfig::new(Arc::clone(&road))),
         ],
         lists: vec![Box::new(Clusters::new(Arc::clone(&road)))],
         road,
@@ -142,16 +144,16 @@ impl Provider for Etcd {
         &self.data_sources
     }
 
+    fn ephemerals(&self) -> &[Box<dyn Ephemeral>] {
+        &self.ephemerals
+    }
+
     fn functions(&self) -> &[Box<dyn Function>] {
         &self.functions
     }
 
     fn actions(&self) -> &[Box<dyn Action>] {
         &self.actions
-    }
-
-    fn ephemerals(&self) -> &[Box<dyn Ephemeral>] {
-        &self.ephemerals
     }
 
     fn lists(&self) -> &[Box<dyn List>] {

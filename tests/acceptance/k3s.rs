@@ -74,7 +74,7 @@ impl K3s {
                 ("install".to_owned(), format!("{{ host_path = {} }}", quoted(PROGRAM))),
                 (
                     "config".to_owned(),
-                    "{ \"disable-agent\" = \"true\", \"disable\" = jsonencode([\"traefik\", \"servicelb\"]) }"
+                    "{ \"disable-agent\" = \"true\", \"flannel-backend\" = \"none\", \"disable\" = jsonencode([\"traefik\", \"servicelb\"]) }"
                         .to_owned(),
                 ),
                 ("on_destroy".to_owned(), quoted("delete_data")),

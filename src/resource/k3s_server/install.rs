@@ -222,5 +222,5 @@ pub fn start(
         .line("umask 022; mkdir -p /usr/local/bin")
         .line("case $binary in /usr/local/lib/etcd-k3s/*) if [ -L /usr/local/bin/k3s ] || [ ! -e /usr/local/bin/k3s ]; then ln -sfn \"$binary\" /usr/local/bin/k3s; fi ;; esac")
         .line("systemctl daemon-reload\nsystemctl reset-failed k3s.service 2>/dev/null || true")
-        .line("systemctl --quiet enable k3s.service\nsystemctl restart --no-block k3s.service")
+        .line("systemctl --quiet enable k3s.service\nsystemctl stop k3s.service 2>/dev/null || true\nsystemctl start --no-block k3s.service")
 }

@@ -10,5 +10,8 @@ done
 echo "state=$state"
 echo "restarts=$restarts"
 if [ "$state" != active ]; then
-  journalctl --no-pager -u k3s.service -n 60 -o cat 2>/dev/null | grep -v -e '"level":"info"' -e 'level=info' | tail -n 8 | cut -c 1-400 | sed 's/^/log=/'
+  # Its own words, without those of systemd's, and what is wrong before what is usual.
+  own=$(journalctl --no-pager _SYSTEMD_UNIT=k3s.service -n 2000 -o cat 2>/dev/null | cut -c 1-400)
+  printf '%s\n' "$own" | grep -e level=fatal -e level=error -e '"level":"fatal"' | tail -n 6 | sed 's/^/log=/' || true
+  printf '%s\n' "$own" | grep -v -e '"level":"info"' -e level=info -e level=fatal -e level=error | tail -n 4 | sed 's/^/log=/' || true
 fi

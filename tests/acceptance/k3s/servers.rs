@@ -47,7 +47,7 @@ fn servers_come_and_go_and_the_first_is_nothing_special() -> Result<()> {
     // Other options: one server at a time, while the others serve.
     let other = three.clone().server(
         "config",
-        "{ \"disable-agent\" = \"true\", \"disable\" = jsonencode([\"traefik\"]) }",
+        "{ \"disable-agent\" = \"true\", \"flannel-backend\" = \"none\", \"disable\" = jsonencode([\"traefik\"]) }",
     );
     terraform.write("main.tf", &other.render())?;
     terraform.apply()?;
