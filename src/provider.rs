@@ -17,6 +17,7 @@ use crate::resource::connection::{self, SshConfig};
 use crate::resource::member::MemberResource;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::server::ServerResource;
+use crate::resource::snapshot::SnapshotResource;
 
 /// The provider.
 #[must_use]
@@ -27,6 +28,7 @@ pub fn provider() -> impl Provider {
             Box::new(ServerResource::new(Arc::clone(&road))),
             Box::new(ClusterResource::new(Arc::clone(&road))),
             Box::new(MemberResource::new(Arc::clone(&road))),
+            Box::new(SnapshotResource::new(Arc::clone(&road))),
         ],
         data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],
         functions: vec![

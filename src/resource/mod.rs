@@ -1,5 +1,6 @@
 //! The managed resources, one file or folder each, and what they share.
 
+pub mod borrowing;
 pub mod cluster;
 pub mod connection;
 pub mod departures;
@@ -10,6 +11,7 @@ pub mod member;
 pub mod restarts;
 pub mod road;
 pub mod server;
+pub mod snapshot;
 pub mod talk;
 pub mod timeouts;
 pub mod unreached;

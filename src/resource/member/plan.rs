@@ -64,6 +64,11 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
         if elsewhere || drift::joins_anew(prior) {
             planned.set("member_id", Value::Unknown);
         }
+        // A cluster that is recovered is another one, with other members.
+        if prior.at(&["cluster", "token"]) != planned.at(&["cluster", "token"]) {
+            planned.set("member_id", Value::Unknown);
+            planned.set("cluster_id", Value::Unknown);
+        }
     }
     (planned, diagnostics)
 }
