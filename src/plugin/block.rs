@@ -1,5 +1,9 @@
 //! What a provider and its blocks are to the protocol: the traits that blocks implement.
 
+mod action;
+mod ephemeral;
+mod list;
+
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -8,6 +12,10 @@ use super::path::Path;
 use super::schema::{Attribute, Schema, Type};
 use super::value::Value;
 
+pub use action::{Action, Progress};
+pub use ephemeral::{Ephemeral, Opened, Renewed};
+pub use list::{Findings, Found, List, ListRequest};
+
 /// What every request carries.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
@@ -15,13 +23,14 @@ pub struct Context {
     pub stop: CancellationToken,
 }
 
-/// What Terraform can do.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Client {
-    /// It keeps write-only attributes out of plan and state (1.11 and later).
-    pub write_only_attributes: bool,
-    /// It understands deferred changes.
-    pub deferral: bool,
+/// Why something can only be planned in a later run. Terraform 1.15 waits only where it was built to try that out
+/// (`-allow-deferral`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferral {
+    /// Something in its configuration is not known yet.
+    ConfigurationUnknown,
+    /// What it needs is not there yet.
+    PrerequisiteAbsent,
 }
 
 /// A refresh of one resource.
@@ -150,6 +159,12 @@ pub trait Resource: Send + Sync {
 
     /// Observes.
     async fn read(&self, context: &Context, request: ReadRequest) -> ReadResponse;
+
+    /// Whether it can only be planned later. Asked for where Terraform can wait; elsewhere `plan` is asked at once.
+    fn defers(&self, request: &PlanRequest) -> Option<Deferral> {
+        let _ = request;
+        None
+    }
 
     /// Refines a plan of a create or an update.
     async fn plan(&self, context: &Context, request: PlanRequest) -> PlanResponse {
@@ -287,4 +302,19 @@ pub trait Provider: Send + Sync {
 
     /// Its functions.
     fn functions(&self) -> &[Box<dyn Function>];
+
+    /// Its actions.
+    fn actions(&self) -> &[Box<dyn Action>] {
+        &[]
+    }
+
+    /// Its ephemeral resources.
+    fn ephemerals(&self) -> &[Box<dyn Ephemeral>] {
+        &[]
+    }
+
+    /// Its list resources.
+    fn lists(&self) -> &[Box<dyn List>] {
+        &[]
+    }
 }

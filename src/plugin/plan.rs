@@ -243,20 +243,38 @@ fn any_attribute(attributes: &[Attribute], test: &dyn Fn(&Attribute) -> bool) ->
 
 /// Takes write-only values out, at any depth.
 pub fn null_write_only(attributes: &[Attribute], value: &mut Value) {
+    null_where(attributes, value, &|one, _| one.write_only);
+}
+
+/// A configuration that a state could come from: nothing that is computed only, nothing that a default says.
+#[must_use]
+pub fn configuration_of(schema: &Schema, state: &Value) -> Value {
+    let mut config = state.clone();
+    null_where(&schema.attributes, &mut config, &|one, value| {
+        one.write_only
+            || one.presence == Presence::Computed
+            || one.deprecation.is_some()
+            || one.default.as_ref() == Some(value)
+    });
+    config
+}
+
+/// Makes null, at any depth, what `which` says of an attribute and its value.
+fn null_where(attributes: &[Attribute], value: &mut Value, which: &dyn Fn(&Attribute, &Value) -> bool) {
     let Value::Map(object) = value else { return };
     for one in attributes {
         let Some(slot) = object.get_mut(one.name) else { continue };
-        if one.write_only {
+        if which(one, slot) {
             *slot = Value::Null;
             continue;
         }
         match (&one.kind, slot) {
-            (Kind::Single(nested), slot) => null_write_only(nested, slot),
+            (Kind::Single(nested), slot) => null_where(nested, slot, which),
             (Kind::Map(nested), Value::Map(entries)) => {
-                entries.values_mut().for_each(|entry| null_write_only(nested, entry));
+                entries.values_mut().for_each(|entry| null_where(nested, entry, which));
             }
             (Kind::List(nested) | Kind::Set(nested), Value::List(items)) => {
-                items.iter_mut().for_each(|item| null_write_only(nested, item));
+                items.iter_mut().for_each(|item| null_where(nested, item, which));
             }
             _ => {}
         }

@@ -3,7 +3,9 @@
 mod changes;
 mod client;
 mod data_sources;
+mod newer;
 mod others;
+mod passing;
 mod process;
 mod terraform;
 mod things;

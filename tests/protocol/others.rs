@@ -187,14 +187,14 @@ async fn blocks_that_are_not_there_are_said_to_be_unknown() {
         ["Unknown data source type \"things_nothing\""]
     );
     let request = list_resource::Request {
-        type_name: NAME.into(),
+        type_name: "things_nothing".into(),
         ..Default::default()
     };
     let mut events = client.list_resource(request).await.unwrap().into_inner();
     let event = events.message().await.unwrap().unwrap();
     assert_eq!(
         summaries(&event.diagnostic),
-        ["Unknown list resource type \"things_thing\""]
+        ["Unknown list resource type \"things_nothing\""]
     );
     assert_eq!(events.message().await.unwrap(), None);
     let request = invoke_action::Request {

@@ -2,19 +2,25 @@
 
 use async_trait::async_trait;
 use terraform_provider_etcd::plugin::block::{
-    ApplyRequest, ApplyResponse, Context, DataResponse, DataSource, Function, FunctionError, ImportRequest,
-    ImportResponse, Parameter, PlanRequest, PlanResponse, Provider, ReadRequest, ReadResponse, Resource,
+    Action, ApplyRequest, ApplyResponse, Context, DataResponse, DataSource, Deferral, Ephemeral, Function,
+    FunctionError, ImportRequest, ImportResponse, List, Parameter, PlanRequest, PlanResponse, Provider, ReadRequest,
+    ReadResponse, Resource,
 };
 use terraform_provider_etcd::plugin::diagnostics::{Diagnostic, Diagnostics};
 use terraform_provider_etcd::plugin::path::Path;
 use terraform_provider_etcd::plugin::schema::{Attribute, Kind, Schema, Type};
 use terraform_provider_etcd::plugin::value::Value;
 
+use crate::passing::{Pass, Shake, Shelf};
+
 /// The provider.
 pub struct Things {
     resources: Vec<Box<dyn Resource>>,
     data_sources: Vec<Box<dyn DataSource>>,
     functions: Vec<Box<dyn Function>>,
+    actions: Vec<Box<dyn Action>>,
+    ephemerals: Vec<Box<dyn Ephemeral>>,
+    lists: Vec<Box<dyn List>>,
 }
 
 impl Things {
@@ -23,6 +29,9 @@ impl Things {
             resources: vec![Box::new(Thing)],
             data_sources: vec![Box::new(Count)],
             functions: vec![Box::new(Half)],
+            actions: vec![Box::new(Shake)],
+            ephemerals: vec![Box::new(Pass)],
+            lists: vec![Box::new(Shelf)],
         }
     }
 }
@@ -63,6 +72,18 @@ impl Provider for Things {
 
     fn functions(&self) -> &[Box<dyn Function>] {
         &self.functions
+    }
+
+    fn actions(&self) -> &[Box<dyn Action>] {
+        &self.actions
+    }
+
+    fn ephemerals(&self) -> &[Box<dyn Ephemeral>] {
+        &self.ephemerals
+    }
+
+    fn lists(&self) -> &[Box<dyn List>] {
+        &self.lists
     }
 }
 
@@ -150,6 +171,11 @@ impl Resource for Thing {
             private: request.private,
             diagnostics: Diagnostics::new(),
         }
+    }
+
+    fn defers(&self, request: &PlanRequest) -> Option<Deferral> {
+        let later = request.config.get("note").as_str() == Some("later");
+        later.then_some(Deferral::PrerequisiteAbsent)
     }
 
     async fn plan(&self, _: &Context, mut request: PlanRequest) -> PlanResponse {

@@ -1,18 +1,8 @@
 //! What the provider's blocks don't do, said in words.
 
-use tonic::Status;
-
 use super::Service;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::proto::tfplugin6::move_resource_state;
-
-/// A stream of one event: the one that says that there are none.
-pub(super) type NoEvents<T> = tokio_stream::Once<Result<T, Status>>;
-
-/// Makes the stream.
-pub(super) fn only<T>(event: T) -> NoEvents<T> {
-    tokio_stream::once(Ok(event))
-}
 
 impl Service {
     pub(super) fn refuse_move(&self, request: &move_resource_state::Request) -> Diagnostics {
@@ -26,19 +16,6 @@ impl Service {
                         "No resource of another type or provider can be moved to {to}. Use a `removed` block for the \
                          old one, and import the new one where it supports that."
                     ),
-                )
-                .into()
-            },
-        )
-    }
-
-    pub(super) fn refuse_generation(&self, name: &str) -> Diagnostics {
-        self.catalog.resource(name).map_or_else(
-            |absent| absent,
-            |_| {
-                Diagnostic::error(
-                    format!("{name}: no configuration can be generated"),
-                    "The provider leaves that to Terraform: `terraform plan -generate-config-out=FILE` does it.",
                 )
                 .into()
             },

@@ -4,22 +4,13 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 
-use super::catalog::DataSourceEntry;
 use super::{Service, misfit};
 use crate::plugin::block::Provider;
-use crate::plugin::codec::{decode_optional, encode};
+use crate::plugin::codec::encode;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::plan;
-use crate::plugin::proto::tfplugin6 as pb;
 use crate::plugin::proto::tfplugin6::{read_data_source, validate_data_resource_config};
-use crate::plugin::value::Value;
 use crate::plugin::wire;
-
-impl DataSourceEntry {
-    fn config(&self, message: Option<&pb::DynamicValue>) -> Result<Value, Diagnostics> {
-        decode_optional(message, &self.r#type).map_err(|error| misfit(self.name, "configuration", &error))
-    }
-}
 
 impl Service {
     pub(super) async fn validate_data_source(

@@ -2,11 +2,15 @@
 //! error that names it.
 
 mod absent;
+mod action;
 mod catalog;
 mod data_source;
+mod ephemeral;
+mod list;
 mod own;
 mod resource;
 mod rpc;
+mod streaming;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -18,9 +22,10 @@ use tracing::Instrument as _;
 
 use catalog::Catalog;
 
-use super::block::{Context, Provider};
+use super::block::{Context, Deferral, Provider};
 use super::codec::CodecError;
 use super::diagnostics::{Diagnostic, Diagnostics};
+use super::proto::tfplugin6 as pb;
 
 /// A provider as Terraform's service.
 #[derive(Clone)]
@@ -100,4 +105,13 @@ fn misfit(block: &str, what: &str, error: &CodecError) -> Diagnostics {
         diagnostic = diagnostic.at(path.0.clone());
     }
     diagnostic.into()
+}
+
+/// The message of a deferral, where Terraform can wait.
+fn deferred(client: Option<&pb::ClientCapabilities>, wish: Option<Deferral>) -> Option<pb::Deferred> {
+    let reason = match wish? {
+        Deferral::ConfigurationUnknown => pb::deferred::Reason::ResourceConfigUnknown,
+        Deferral::PrerequisiteAbsent => pb::deferred::Reason::AbsentPrereq,
+    };
+    client?.deferral_allowed.then(|| pb::Deferred { reason: reason.into() })
 }

@@ -2,6 +2,7 @@
 
 use futures::FutureExt as _;
 
+use super::catalog::ByName;
 use super::{Service, misfit};
 use crate::plugin::codec::{decode, decode_optional, encode};
 use crate::plugin::diagnostics::Diagnostics;
@@ -22,40 +23,49 @@ impl Service {
         pb::ServerCapabilities {
             plan_destroy: true,
             get_provider_schema_optional: true,
+            generate_resource_config: true,
             ..Default::default()
         }
     }
 
     pub(super) fn metadata(&self) -> get_metadata::Response {
-        let resource = |name: &&str| get_metadata::TypeMetadata {
-            type_name: (*name).to_owned(),
-        };
-        let data_source = |name: &&str| get_metadata::TypeMetadata {
-            type_name: (*name).to_owned(),
-        };
+        fn names<T>(all: &std::collections::HashMap<&'static str, T>) -> Vec<get_metadata::TypeMetadata> {
+            let one = |name: &&str| get_metadata::TypeMetadata {
+                type_name: (*name).to_owned(),
+            };
+            all.keys().map(one).collect()
+        }
         let function = |name: &&str| get_metadata::FunctionMetadata {
             name: (*name).to_owned(),
         };
         get_metadata::Response {
             server_capabilities: Some(Self::capabilities()),
-            resources: self.catalog.resources.keys().map(resource).collect(),
-            data_sources: self.catalog.data_sources.keys().map(data_source).collect(),
+            resources: names(&self.catalog.resources),
+            data_sources: names(&self.catalog.data_sources),
             functions: self.catalog.functions.keys().map(function).collect(),
-            ..Default::default()
+            ephemeral_resources: names(&self.catalog.ephemerals),
+            list_resources: names(&self.catalog.lists),
+            actions: names(&self.catalog.actions),
+            diagnostics: Vec::new(),
         }
     }
 
     pub(super) fn schemas(&self) -> get_provider_schema::Response {
         let resources = self.catalog.resources.iter();
-        let data_sources = self.catalog.data_sources.iter();
+        fn schemas<B: ?Sized>(all: &ByName<B>) -> impl Iterator<Item = (String, pb::Schema)> {
+            all.iter()
+                .map(|(name, one)| ((*name).to_owned(), wire::schema(&one.schema)))
+        }
+        let action = |(name, schema)| (name, pb::ActionSchema { schema: Some(schema) });
         get_provider_schema::Response {
             provider: Some(wire::schema(&self.catalog.provider)),
             resource_schemas: resources
                 .map(|(name, one)| ((*name).to_owned(), wire::schema(&one.schema)))
                 .collect(),
-            data_source_schemas: data_sources
-                .map(|(name, one)| ((*name).to_owned(), wire::schema(&one.schema)))
-                .collect(),
+            data_source_schemas: schemas(&self.catalog.data_sources).collect(),
+            ephemeral_resource_schemas: schemas(&self.catalog.ephemerals).collect(),
+            list_resource_schemas: schemas(&self.catalog.lists).collect(),
+            action_schemas: schemas(&self.catalog.actions).map(action).collect(),
             functions: self.functions().functions,
             server_capabilities: Some(Self::capabilities()),
             ..Default::default()

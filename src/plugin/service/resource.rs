@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 
 use super::catalog::ResourceEntry;
-use super::{Service, misfit};
+use super::{Service, deferred, misfit};
 use crate::plugin::block::{ApplyRequest, ApplyResponse, ImportRequest, PlanRequest, Provider, ReadRequest};
 use crate::plugin::codec::{decode_optional, decode_state, encode};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -13,8 +13,8 @@ use crate::plugin::path::Path;
 use crate::plugin::plan;
 use crate::plugin::proto::tfplugin6 as pb;
 use crate::plugin::proto::tfplugin6::{
-    apply_resource_change, import_resource_state, plan_resource_change, read_resource, upgrade_resource_identity,
-    upgrade_resource_state, validate_resource_config,
+    apply_resource_change, generate_resource_config, import_resource_state, plan_resource_change, read_resource,
+    upgrade_resource_identity, upgrade_resource_state, validate_resource_config,
 };
 use crate::plugin::schema::Presence;
 use crate::plugin::value::Value;
@@ -25,12 +25,12 @@ impl ResourceEntry {
         decode_optional(message, &self.r#type).map_err(|error| misfit(self.name, what, &error))
     }
 
-    fn encode(&self, what: &str, value: &Value) -> Result<pb::DynamicValue, Diagnostics> {
+    pub(super) fn encode(&self, what: &str, value: &Value) -> Result<pb::DynamicValue, Diagnostics> {
         encode(value, &self.r#type).map_err(|error| misfit(self.name, what, &error))
     }
 
     /// State has no write-only values and no unknowns. What was unknown is told.
-    fn clean_state(&self, state: &mut Value) -> Vec<Path> {
+    pub(super) fn clean_state(&self, state: &mut Value) -> Vec<Path> {
         plan::null_write_only(&self.schema.attributes, state);
         plan::null_unknowns(state, &Path::root())
     }
@@ -52,10 +52,14 @@ impl ResourceEntry {
         if !complete {
             return Ok(None);
         }
-        let data = encode(&identity, &self.identity_type).map_err(|error| misfit(self.name, "identity", &error))?;
-        Ok(Some(pb::ResourceIdentityData {
+        self.identity_data(&identity).map(Some)
+    }
+
+    pub(super) fn identity_data(&self, identity: &Value) -> Result<pb::ResourceIdentityData, Diagnostics> {
+        let data = encode(identity, &self.identity_type).map_err(|error| misfit(self.name, "identity", &error))?;
+        Ok(pb::ResourceIdentityData {
             identity_data: Some(data),
-        }))
+        })
     }
 }
 
@@ -183,14 +187,23 @@ impl Service {
         }
         let planned = plan::propose(&entry.schema, &prior, proposed, &config);
         let before = prior.clone();
+        let change = PlanRequest {
+            prior,
+            planned,
+            config,
+            private,
+        };
+        let defers = entry.block(&*self.provider).defers(&change);
+        if let Some(deferred) = deferred(request.client_capabilities.as_ref(), defers) {
+            return Ok(plan_resource_change::Response {
+                planned_state: Some(entry.encode("planned state", &change.planned)?),
+                planned_private: change.private.into(),
+                deferred: Some(deferred),
+                ..Default::default()
+            });
+        }
         let task = move |provider: Arc<dyn Provider>, context| {
-            let request = PlanRequest {
-                prior,
-                planned,
-                config,
-                private,
-            };
-            async move { block.block(&*provider).plan(&context, request).await }.boxed()
+            async move { block.block(&*provider).plan(&context, change).await }.boxed()
         };
         let mut answer = self.run("PlanResourceChange", &request.type_name, task).await?;
         plan::null_write_only(&entry.schema.attributes, &mut answer.planned);
@@ -270,6 +283,15 @@ impl Service {
             new_identity: entry.identity(&*self.provider, &answer.state)?,
             diagnostics: wire::diagnostics(answer.diagnostics),
         })
+    }
+
+    pub(super) fn generate(
+        &self,
+        request: &generate_resource_config::Request,
+    ) -> Result<pb::DynamicValue, Diagnostics> {
+        let entry = self.catalog.resource(&request.type_name)?;
+        let state = entry.decode("state", request.state.as_ref())?;
+        entry.encode("configuration", &plan::configuration_of(&entry.schema, &state))
     }
 
     pub(super) async fn import(

@@ -4,8 +4,7 @@
 use tonic::{Request, Response, Status};
 
 use super::Service;
-use super::absent::{NoEvents, only};
-use super::catalog::absent;
+use super::streaming::Events;
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::proto::tfplugin6::provider_server::Provider;
 use crate::plugin::proto::tfplugin6::{self as pb, *};
@@ -174,10 +173,15 @@ impl Provider for Service {
         &self,
         request: Request<generate_resource_config::Request>,
     ) -> Answer<generate_resource_config::Response> {
-        let diagnostics = wire::diagnostics(self.refuse_generation(&request.get_ref().type_name));
-        answer(generate_resource_config::Response {
-            diagnostics,
-            ..Default::default()
+        answer(match self.generate(request.get_ref()) {
+            Ok(config) => generate_resource_config::Response {
+                config: Some(config),
+                diagnostics: Vec::new(),
+            },
+            Err(failed) => generate_resource_config::Response {
+                config: None,
+                diagnostics: wire::diagnostics(failed),
+            },
         })
     }
 
@@ -217,7 +221,7 @@ impl Provider for Service {
         &self,
         request: Request<validate_ephemeral_resource_config::Request>,
     ) -> Answer<validate_ephemeral_resource_config::Response> {
-        let diagnostics = wire::diagnostics(absent("ephemeral resource", &request.get_ref().type_name));
+        let diagnostics = said(self.validate_ephemeral(request.into_inner()).await);
         answer(validate_ephemeral_resource_config::Response { diagnostics })
     }
 
@@ -225,47 +229,43 @@ impl Provider for Service {
         &self,
         request: Request<open_ephemeral_resource::Request>,
     ) -> Answer<open_ephemeral_resource::Response> {
-        let diagnostics = wire::diagnostics(absent("ephemeral resource", &request.get_ref().type_name));
-        answer(open_ephemeral_resource::Response {
-            diagnostics,
+        let result = self.open(request.into_inner()).await;
+        answer(result.unwrap_or_else(|failed| open_ephemeral_resource::Response {
+            diagnostics: wire::diagnostics(failed),
             ..Default::default()
-        })
+        }))
     }
 
     async fn renew_ephemeral_resource(
         &self,
         request: Request<renew_ephemeral_resource::Request>,
     ) -> Answer<renew_ephemeral_resource::Response> {
-        let diagnostics = wire::diagnostics(absent("ephemeral resource", &request.get_ref().type_name));
-        answer(renew_ephemeral_resource::Response {
-            diagnostics,
+        let result = self.renew(request.into_inner()).await;
+        answer(result.unwrap_or_else(|failed| renew_ephemeral_resource::Response {
+            diagnostics: wire::diagnostics(failed),
             ..Default::default()
-        })
+        }))
     }
 
     async fn close_ephemeral_resource(
         &self,
         request: Request<close_ephemeral_resource::Request>,
     ) -> Answer<close_ephemeral_resource::Response> {
-        let diagnostics = wire::diagnostics(absent("ephemeral resource", &request.get_ref().type_name));
+        let diagnostics = said(self.close(request.into_inner()).await);
         answer(close_ephemeral_resource::Response { diagnostics })
     }
 
-    type ListResourceStream = NoEvents<list_resource::Event>;
+    type ListResourceStream = Events<list_resource::Event>;
 
     async fn list_resource(&self, request: Request<list_resource::Request>) -> Answer<Self::ListResourceStream> {
-        let diagnostic = wire::diagnostics(absent("list resource", &request.get_ref().type_name));
-        answer(only(list_resource::Event {
-            diagnostic,
-            ..Default::default()
-        }))
+        answer(self.list(request.into_inner()))
     }
 
     async fn validate_list_resource_config(
         &self,
         request: Request<validate_list_resource_config::Request>,
     ) -> Answer<validate_list_resource_config::Response> {
-        let diagnostics = wire::diagnostics(absent("list resource", &request.get_ref().type_name));
+        let diagnostics = said(self.validate_list(request.into_inner()).await);
         answer(validate_list_resource_config::Response { diagnostics })
     }
 
@@ -273,24 +273,21 @@ impl Provider for Service {
         &self,
         request: Request<validate_action_config::Request>,
     ) -> Answer<validate_action_config::Response> {
-        let diagnostics = wire::diagnostics(absent("action", &request.get_ref().action_type));
+        let diagnostics = said(self.validate_action(request.into_inner()).await);
         answer(validate_action_config::Response { diagnostics })
     }
 
     async fn plan_action(&self, request: Request<plan_action::Request>) -> Answer<plan_action::Response> {
-        let diagnostics = wire::diagnostics(absent("action", &request.get_ref().action_type));
-        answer(plan_action::Response {
-            diagnostics,
+        let result = self.plan_an_action(request.into_inner()).await;
+        answer(result.unwrap_or_else(|failed| plan_action::Response {
+            diagnostics: wire::diagnostics(failed),
             deferred: None,
-        })
+        }))
     }
 
-    type InvokeActionStream = NoEvents<invoke_action::Event>;
+    type InvokeActionStream = Events<invoke_action::Event>;
 
     async fn invoke_action(&self, request: Request<invoke_action::Request>) -> Answer<Self::InvokeActionStream> {
-        let diagnostics = wire::diagnostics(absent("action", &request.get_ref().action_type));
-        let completed = invoke_action::event::Completed { diagnostics };
-        let r#type = Some(invoke_action::event::Type::Completed(completed));
-        answer(only(invoke_action::Event { r#type }))
+        answer(self.invoke(request.into_inner()))
     }
 }
