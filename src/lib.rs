@@ -7,13 +7,16 @@
 //! * [`plugin`]: Terraform's protocol. Knows nothing of etcd.
 //! * [`host`]: the only road to a machine (SSH).
 //! * [`etcd`]: the road to etcd: its API, configuration, certificates, releases.
-//! * [`resource`], [`data_source`], [`function`]: one file per block.
+//! * [`resource`], [`data_source`], [`action`], [`ephemeral`], [`list`], [`function`]: one file per block.
 //! * [`provider`]: the provider's schema and the registry of blocks.
 
+pub mod action;
 pub mod data_source;
+pub mod ephemeral;
 pub mod etcd;
 pub mod function;
 pub mod host;
+pub mod list;
 pub mod membership;
 pub mod plugin;
 pub mod provider;

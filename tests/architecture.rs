@@ -17,6 +17,12 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["topology", "membership", "host", "etcd", "plugin", "resource"],
     ),
     (
+        "action",
+        &["topology", "membership", "host", "etcd", "plugin", "resource"],
+    ),
+    ("ephemeral", &["topology", "host", "etcd", "plugin", "resource"]),
+    ("list", &["topology", "host", "etcd", "plugin", "resource"]),
+    (
         "provider",
         &[
             "topology",
@@ -26,6 +32,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plugin",
             "resource",
             "data_source",
+            "action",
+            "ephemeral",
+            "list",
             "function",
         ],
     ),

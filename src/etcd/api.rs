@@ -7,6 +7,7 @@ mod leases;
 mod pages;
 mod snapshots;
 mod transport;
+mod upkeep;
 
 use std::collections::BTreeSet;
 use std::fmt;

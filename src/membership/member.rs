@@ -7,7 +7,7 @@ mod refusal;
 pub use adoption::Adoption;
 pub use refusal::Refusal;
 
-use super::quorum;
+use super::{may_pause, quorum};
 
 /// What the data directory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,32 @@ pub struct Observed {
     pub leader_moves: u8,
     /// How far it has come, if the member ran under another service and is being taken over from it.
     pub adoption: Option<Adoption>,
+}
+
+impl Observed {
+    /// A member that runs, with everything in place, and has to be restarted.
+    pub fn to_be_restarted(token: &str) -> Self {
+        Self {
+            permit: None,
+            token: Some(token.to_owned()),
+            bare: false,
+            data: Data::Member,
+            restored: false,
+            service: Service::Running,
+            installed: true,
+            restart_needed: true,
+            peers_moved: false,
+            port_taken: None,
+            founders_started: None,
+            answers: None,
+            cluster: None,
+            others_wait: false,
+            old_entries: false,
+            last_minor: None,
+            leader_moves: 0,
+            adoption: None,
+        }
+    }
 }
 
 /// What a member says of itself once it answers as one of a cluster with a leader.
@@ -323,9 +349,7 @@ fn before_restart(observed: &Observed, desired: &Desired) -> Option<Step> {
         return Some(Step::RemoveOther);
     }
     let voters = others + 1;
-    // One or two members have no quorum without each of them: a pause is the only way, and all must be well before.
-    let unavoidable = voters <= 2 && healthy == others;
-    if healthy < quorum(voters) && !unavoidable {
+    if !may_pause(voters, healthy) {
         return Some(Step::Refuse(Refusal::Restart { voters, healthy }));
     }
     if leads && observed.others_wait {

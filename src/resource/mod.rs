@@ -1,6 +1,7 @@
 //! The managed resources, one file or folder each, and what they share.
 
 pub mod borrowing;
+pub mod client_certificate;
 pub mod cluster;
 pub mod connection;
 pub mod departures;

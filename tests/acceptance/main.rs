@@ -4,6 +4,7 @@
 //!
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
+mod actions;
 mod adoption;
 mod authorities;
 mod binaries;
@@ -36,6 +37,7 @@ mod scaling;
 mod secrets;
 mod server;
 mod snapshots;
+mod stability;
 mod status;
 mod terraform;
 mod trials;

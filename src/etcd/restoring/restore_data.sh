@@ -1,3 +1,9 @@
+# alone CLUSTER: waits until no other run makes data on this server, as one does that was cut off from whoever began it. `exec 9>&-` lets
+# the next one.
+alone() {
+  exec 9>"/run/etcd-$1.restoring"
+  if command -v flock >/dev/null 2>&1; then flock 9; fi
+}
 # restore_data SNAPSHOT OPTION...: makes the data of a member of a new cluster in "$data/restoring/member", as durably as the disk can;
 # nothing takes that for data before it is renamed. Given: data, user, tool (etcdutl or etcdctl), name, peer_url, initial_cluster, token,
 # bump (by how much the revision is raised, or empty). What it made says for which cluster: `restored` in it holds the token.

@@ -7,6 +7,7 @@ user=$(sed -n 's/^User=//p' "/etc/systemd/system/$unit" | head -n 1)
 binary=$(sed -n 's|^ExecStart=.* ||p' "/etc/systemd/system/$unit" | head -n 1)
 tool=${binary%/*}/etcdutl
 if [ ! -x "$tool" ] && "$binary" --version | grep -q '^etcd Version: 3\.4\.'; then tool=${binary%/*}/etcdctl; fi
+alone "$cluster"
 made_for() { if [ -f "$1/restored" ]; then cat "$1/restored"; fi; }
 if [ "$(made_for "$data/member")" != "$token" ]; then
   # Cut off between the two renames: what was made is all there is in the place of data.
@@ -39,3 +40,4 @@ if [ "$(made_for "$data/member")" != "$token" ]; then
   if [ -e "$data/member" ]; then mv "$data/member" "$data/member.before-$stamp"; fi
   put_restored
 fi
+exec 9>&-

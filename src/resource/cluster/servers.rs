@@ -12,6 +12,7 @@ use super::preflight::Preflight;
 use crate::etcd::restoring::Order;
 use crate::host::{ClockOffset, FileSpec, Host, Output, Placement, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
+use crate::membership::preflight::Disk;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
 use crate::topology::{ServerName, Topology, hosts_block};
@@ -63,6 +64,8 @@ pub struct Observation {
     pub clock: Option<ClockOffset>,
     /// Whether it answers a preflight: what kind of machine it is, or why it does not. `None` where it was not to.
     pub listening: Option<Result<String, String>>,
+    /// How its disk is, if that was measured.
+    pub disk: Option<Disk>,
     /// The addresses that the names of the servers have on this one. What else is in its block is under the name that it
     /// has there.
     pub addresses: BTreeMap<String, String>,
@@ -97,7 +100,7 @@ pub async fn observe(
         .line(include_str!("../await_start.sh"))
         .line(include_str!("observe.sh"));
     if let Some(preflight) = preflight {
-        script = preflight.listen(script, server);
+        script = preflight.begin(script, server);
     }
     let output = host
         .run_checked(&script.line("echo \"date_last=$(date +%s.%N)\""))
@@ -146,6 +149,7 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
         runs,
         clock: ClockOffset::of(output, received),
         listening: listening.or(silent),
+        disk: super::preflight::disk(output),
         addresses,
     }
 }

@@ -284,6 +284,7 @@ impl BringUp<'_> {
         let folder = executable.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
         let bump = order.bump_revision.map(|bump| bump.to_string());
         Ok(script
+            .set("cluster", &self.member.cluster.name)
             .set("tool", format!("{folder}/{}", restoring::tool(self.version)))
             .set("snapshot", &order.snapshot)
             .set("bump", bump.unwrap_or_default())

@@ -1,4 +1,5 @@
-# Puts the snapshot's data in place, unless the member has data. Given: data, snapshot, and what restore_data needs.
+# Puts the snapshot's data in place, unless the member has data. Given: cluster, data, snapshot, and what restore_data needs.
+alone "$cluster"
 held=no
 for segment in "$data"/member/wal/*.wal; do
   if [ -e "$segment" ]; then held=yes; fi
@@ -8,3 +9,4 @@ if [ $held = no ]; then
   if [ -e "$data/member" ]; then mv "$data/member" "$data/member.incomplete.$(date +%s).$$"; fi
   put_restored
 fi
+exec 9>&-

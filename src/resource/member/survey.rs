@@ -69,6 +69,11 @@ impl Survey {
 
 /// Asks all members of the cluster; `None` if none of them answers as one that has a leader.
 pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) -> Option<Survey> {
+    survey_as(talk, &member.server, member.id(), topology).await
+}
+
+/// The same, for the member on this server, or with an empty name for none of them.
+pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology: &Topology) -> Option<Survey> {
     let servers: Vec<String> = topology.servers().keys().map(ToString::to_string).collect();
     let asked = servers.iter().map(|name| async move {
         let api = talk.to(name, QUESTION).await.ok()?;
@@ -92,7 +97,7 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
         .into_iter()
         .filter(|(_, _, status)| !status.is_learner)
         .collect();
-    voters.sort_by_key(|(name, _, _)| *name == member.server);
+    voters.sort_by_key(|(name, _, _)| *name == server);
     let all: Vec<Api> = voters.iter().map(|(_, api, _)| api.clone()).collect();
     for (_, api, _) in voters {
         if api.confirm_quorum(QUESTION).await.is_err() {
@@ -102,12 +107,15 @@ pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) 
         let names = talk.names_of(&members);
         let own = names
             .iter()
-            .find(|(_, name)| **name == member.server)
+            .find(|(_, name)| **name == server)
             .map(|(id, _)| *id)
             // One that was not taken over yet, and is down, is known by its ID alone.
-            .or_else(|| members.iter().map(|one| one.id).find(|id| Some(*id) == member.id()))
+            .or_else(|| members.iter().map(|one| one.id).find(|one| Some(*one) == id))
             // A member that was made by hand may be listed by another URL.
-            .or_else(|| members.iter().find(|one| one.name == member.server).map(|one| one.id));
+            .or_else(|| {
+                let named = members.iter().find(|one| !server.is_empty() && one.name == server);
+                named.map(|one| one.id)
+            });
         return Some(Survey {
             api,
             members,

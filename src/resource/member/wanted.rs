@@ -10,7 +10,7 @@ use super::model::MemberModel;
 use super::observe::Seen;
 use super::survey::Survey;
 use crate::etcd::api::TlsMaterial;
-use crate::etcd::certificates::{Ca, CertificateError, LeafRequest, PrivateKeyPem, needs_renewal, parse};
+use crate::etcd::certificates::{Ca, CertificateError, Leaf, LeafRequest, PrivateKeyPem, needs_renewal, parse};
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
@@ -173,14 +173,20 @@ impl Keys {
     /// If the key is missing or not the certificate's.
     pub fn for_this_run(&self, authorities: &Authorities) -> Result<TlsMaterial, WantedError> {
         let request = LeafRequest::operator("terraform").with_lifetime(Duration::hours(24));
-        let leaf = self
-            .client_ca(&authorities.client.certificate)?
-            .issue(&request, OffsetDateTime::now_utc())?;
+        let leaf = self.issue(&authorities.client.certificate, &request)?;
         Ok(TlsMaterial {
             ca_pem: authorities.client.trusted().to_owned(),
             cert_pem: leaf.cert_pem,
             key_pem: Secret::new(leaf.key_pem.expose()),
         })
+    }
+
+    /// A certificate of the authority for clients.
+    ///
+    /// # Errors
+    /// If the key is missing or not the certificate's.
+    pub fn issue(&self, certificate: &str, request: &LeafRequest) -> Result<Leaf, WantedError> {
+        Ok(self.client_ca(certificate)?.issue(request, OffsetDateTime::now_utc())?)
     }
 
     fn peer_ca(&self, certificate: &str) -> Result<Ca, WantedError> {

@@ -103,7 +103,10 @@ impl Client {
         };
         let client = match timeout(patience, connecting).await {
             Ok(client) => client,
-            Err(_) => bail!("no connection in {patience:?}"),
+            Err(_) => {
+                self.way = None;
+                bail!("no connection in {patience:?}")
+            }
         };
         if client.is_err() {
             self.way = None;

@@ -1,0 +1,4 @@
+//! The ephemeral resources, one file each: what is there for as long as a run lasts.
+
+pub mod client_certificate;
+pub mod tunnel;
