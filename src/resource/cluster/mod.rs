@@ -174,8 +174,9 @@ impl ClusterResource {
                 diagnostics,
             };
         };
-        if let Some(recovery) = recovering::of(&prior, &planned) {
-            diagnostics.append(self.recover(&prior, &recovery, within).await);
+        let recovery = recovering::of(&prior, &planned);
+        if let Some(recovery) = &recovery {
+            diagnostics.append(self.recover(&prior, recovery, within).await);
             if diagnostics.has_errors() {
                 return ApplyResponse {
                     state: prior,
@@ -186,6 +187,7 @@ impl ClusterResource {
         }
         let wish = match prior.get("founding").as_str() {
             _ if prior.is_null() => Wish::Found,
+            _ if recovery.is_some() => Wish::Views,
             Some(plan::FOUNDED) => Wish::Views,
             _ => Wish::FoundAgain(Box::new(to_model(&prior).unwrap_or_else(|_| cluster.clone()))),
         };
@@ -238,7 +240,8 @@ impl ClusterResource {
             );
         }
         if !prior.is_null() {
-            let founded = established.founded || prior.get("founding").as_str() == Some(plan::FOUNDED);
+            let founded =
+                established.founded || recovery.is_some() || prior.get("founding").as_str() == Some(plan::FOUNDED);
             diagnostics.append(self.clear_removed(&prior, &cluster, founded, within).await);
         }
         ApplyResponse {

@@ -180,12 +180,6 @@ pub fn refine(prior: &Value, planned: &mut Value, config: &Value) -> (Option<Pla
             .as_map()
             .map(|servers| servers.keys().cloned().collect::<BTreeSet<String>>())
     };
-    if prior.get("founding").as_str() != Some(FOUNDED) {
-        refuse(
-            "survivor",
-            "The cluster was never founded. Destroy it and apply anew.".to_owned(),
-        );
-    }
     if !prior.get("adopted_from").is_null() {
         let text =
             "The cluster was made by other means, and its members have other identities than this provider gives.";
@@ -218,6 +212,8 @@ pub fn refine(prior: &Value, planned: &mut Value, config: &Value) -> (Option<Pla
     }
     let founders = vec![Value::from(recovery.wanted.survivor.as_str())];
     planned.set("founders", Value::List(founders));
+    // The state may be from before its members came. Whether the survivor has data to go on from its server says.
+    planned.set("founding", FOUNDED);
     (Some(recovery), diagnostics)
 }
 

@@ -121,12 +121,12 @@ impl Taking<'_> {
     /// [`TakeError`].
     pub async fn take(&self) -> Result<Taken, TakeError> {
         tokio::select! {
-            taken = self.from_the_best() => taken,
+            taken = self.of_the_best() => taken,
             () = self.stop.cancelled() => Err(TakeError::Stopped),
         }
     }
 
-    async fn from_the_best(&self) -> Result<Taken, TakeError> {
+    async fn of_the_best(&self) -> Result<Taken, TakeError> {
         let talk = borrow(self.road, self.cluster, self.topology, QUESTION).await;
         let talk = talk.map_err(TakeError::Unreached)?;
         let answers = self.ask(&talk).await;
