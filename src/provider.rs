@@ -21,13 +21,16 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
+use crate::resource::auth::AuthResource;
 use crate::resource::client_certificate::ClientCertificateResource;
 use crate::resource::cluster::ClusterResource;
 use crate::resource::connection::{self, SshConfig};
 use crate::resource::member::MemberResource;
 use crate::resource::road::{AuthorityKeys, Road};
+use crate::resource::role::RoleResource;
 use crate::resource::server::ServerResource;
 use crate::resource::snapshot::SnapshotResource;
+use crate::resource::user::UserResource;
 
 /// The provider.
 #[must_use]
@@ -39,6 +42,9 @@ pub fn provider() -> impl Provider {
             Box::new(ClusterResource::new(Arc::clone(&road))),
             Box::new(MemberResource::new(Arc::clone(&road))),
             Box::new(SnapshotResource::new(Arc::clone(&road))),
+            Box::new(RoleResource::new(Arc::clone(&road))),
+            Box::new(UserResource::new(Arc::clone(&road))),
+            Box::new(AuthResource::new(Arc::clone(&road))),
             Box::new(ClientCertificateResource::new(Arc::clone(&road))),
         ],
         data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],

@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("topology", &[]),
     ("membership", &[]),
+    ("access", &[]),
     ("plugin", &[]),
     ("host", &["topology"]),
-    ("etcd", &["topology", "host"]),
-    ("resource", &["topology", "membership", "host", "etcd", "plugin"]),
+    ("etcd", &["topology", "access", "host"]),
+    (
+        "resource",
+        &["topology", "membership", "access", "host", "etcd", "plugin"],
+    ),
     ("function", &["topology", "plugin", "resource"]),
     (
         "data_source",

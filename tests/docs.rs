@@ -156,6 +156,19 @@ fn pages_list_exactly_what_the_schemas_have() {
             &data_source.schema().attributes,
         );
     }
+    let short = |name: &'static str| name.trim_start_matches("etcd_");
+    for one in provider.actions() {
+        let page = format!("docs/actions/{}.md", short(one.name()));
+        assert_documented(&page, &one.schema().attributes);
+    }
+    for one in provider.ephemerals() {
+        let page = format!("docs/ephemeral-resources/{}.md", short(one.name()));
+        assert_documented(&page, &one.schema().attributes);
+    }
+    for one in provider.lists() {
+        let page = format!("docs/list-resources/{}.md", short(one.name()));
+        assert_documented(&page, &one.schema().attributes);
+    }
 }
 
 #[test]
@@ -257,11 +270,12 @@ fn pages_show_the_examples_as_they_are() {
     let provider = provider::provider();
     for resource in provider.resources() {
         let name = resource.name();
-        for example in ["resource.tf", "import-by-identity.tf", "import.sh"] {
-            // What has no identity can't be imported.
-            if resource.identity().is_empty() && example.starts_with("import") {
-                continue;
-            }
+        // What has no identity can't be imported.
+        let examples = match resource.identity().is_empty() {
+            true => &["resource.tf"][..],
+            false => &["resource.tf", "import-by-identity.tf", "import.sh"],
+        };
+        for example in examples {
             shown.push((
                 format!("examples/resources/{name}/{example}"),
                 format!("docs/resources/{}.md", name.trim_start_matches("etcd_")),
@@ -274,6 +288,19 @@ fn pages_show_the_examples_as_they_are() {
             format!("examples/data-sources/{name}/data-source.tf"),
             format!("docs/data-sources/{}.md", name.trim_start_matches("etcd_")),
         ));
+    }
+    let mut add = |folder: &str, name: &str, example: &str| {
+        let page = format!("docs/{folder}/{}.md", name.trim_start_matches("etcd_"));
+        shown.push((format!("examples/{folder}/{name}/{example}"), page));
+    };
+    for one in provider.actions() {
+        add("actions", one.name(), "action.tf");
+    }
+    for one in provider.ephemerals() {
+        add("ephemeral-resources", one.name(), "ephemeral-resource.tf");
+    }
+    for one in provider.lists() {
+        add("list-resources", one.name(), "list-resource.tfquery.hcl");
     }
     for function in provider.functions() {
         let name = function.name();

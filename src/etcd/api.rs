@@ -2,6 +2,7 @@
 //!
 //! Every call has its own time-out, and goes to this one member: there is no balancing, since which member says something matters here.
 
+mod auth;
 mod errors;
 mod leases;
 mod pages;

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::cluster::model::ClusterModel;
 use super::road::Road;
-use super::talk::Talk;
-use crate::host::{Output, Script, Secret};
+use super::talk::{Lent, Talk};
+use crate::host::Script;
 use crate::topology::Topology;
 
 /// Talks to the members with the certificate that one of them has on its server, whichever is reached first.
@@ -22,36 +20,26 @@ pub async fn borrow<'a>(
     topology: &'a Topology,
     within: Duration,
 ) -> Result<Talk<'a>, String> {
-    if let Some(talk) = Talk::borrow(road, cluster, topology, None, None) {
+    if let Some(talk) = Talk::borrow(road, cluster, topology, None) {
         return Ok(talk);
     }
-    let mut asked: FuturesUnordered<_> = { cluster.servers.iter() }
-        .map(|(name, server)| async move {
-            let asked = async {
-                let host = road
-                    .connect(server, within, false)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let output = host
-                    .run_checked(&script(cluster))
-                    .await
-                    .map_err(|error| error.to_string())?;
-                pair(&output).ok_or_else(|| format!("server {name} has no certificate for clients of the cluster"))
-            };
+    let mut asked: FuturesUnordered<_> = { cluster.servers.keys() }
+        .map(|name| async move {
             let late = || {
                 Err(format!(
                     "server {name} did not answer within {}",
                     humantime::format_duration(within)
                 ))
             };
+            let asked = lent(road, cluster, name, within);
             tokio::time::timeout(within, asked).await.unwrap_or_else(|_| late())
         })
         .collect();
     let mut reasons = Vec::new();
     while let Some(found) = asked.next().await {
         match found {
-            Ok((certificate, key)) => {
-                let talk = Talk::borrow(road, cluster, topology, Some(&certificate), Some(key));
+            Ok(lent) => {
+                let talk = Talk::borrow(road, cluster, topology, Some(lent));
                 return talk.ok_or_else(|| "the certificate is of no use".to_owned());
             }
             Err(reason) => reasons.push(reason),
@@ -61,14 +49,21 @@ pub async fn borrow<'a>(
     Err(reasons.join("; "))
 }
 
-fn script(cluster: &ClusterModel) -> Script {
-    Script::new("reading a certificate to talk to the members with")
+/// What the server of this name lends.
+///
+/// # Errors
+/// If it was not reached, or has no certificate; in words.
+pub async fn lent(road: &Road, cluster: &ClusterModel, name: &str, within: Duration) -> Result<Lent, String> {
+    let server = cluster.server(name).map_err(|error| error.to_string())?;
+    let host = road
+        .connect(server, within, false)
+        .await
+        .map_err(|error| error.to_string())?;
+    let script = Script::new("reading a certificate to talk to the members with")
         .set("pki", format!("/etc/etcd/{}/pki", cluster.name))
         .line(include_str!("report_text.sh"))
-        .line("report_text certificate \"$pki/server.crt\"; report_text key \"$pki/server.key\"")
-}
-
-fn pair(output: &Output) -> Option<(String, Secret)> {
-    let decoded = |key| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
-    Some((decoded("certificate")?, Secret::new(decoded("key")?)))
+        .line(include_str!("lend.sh"))
+        .line("lend \"$pki\"");
+    let output = host.run_checked(&script).await.map_err(|error| error.to_string())?;
+    Lent::of(&output).ok_or_else(|| format!("server {name} has no certificate for clients of the cluster"))
 }

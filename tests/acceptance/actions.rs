@@ -44,7 +44,7 @@ action "etcd_restart" "all" {
 "#;
 
 /// Invokes an action; what it says.
-fn invoke(terraform: &Terraform<'_>, action: &str, more: &[&str]) -> Result<String> {
+pub fn invoke(terraform: &Terraform<'_>, action: &str, more: &[&str]) -> Result<String> {
     let invoked = format!("-invoke=action.{action}");
     let mut arguments = vec!["apply", "-auto-approve", "-input=false", "-no-color", &invoked];
     arguments.extend(more);

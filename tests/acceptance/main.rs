@@ -4,6 +4,7 @@
 //!
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
+mod access;
 mod actions;
 mod adoption;
 mod authorities;
@@ -15,6 +16,7 @@ mod configuration;
 mod dead_server;
 mod disaster_trials;
 mod drift;
+mod ephemeral;
 mod examples;
 mod faults;
 mod fingerprint;
@@ -25,11 +27,13 @@ mod interruption;
 mod lost_quorum;
 mod modules;
 mod moves;
+mod nospace;
 mod outside;
 mod partitions;
 mod plain;
 mod plain_faults;
 mod preflight;
+mod query;
 mod refusals;
 mod restore;
 mod rolling;

@@ -17,7 +17,7 @@ use crate::writer::Writer;
 const THREE: [&str; 3] = ["a1", "b1", "c1"];
 const MINUTES: u64 = 30;
 /// Each writes through every member, a write at a time: a round trip or two of 150 ms each.
-const WRITERS: usize = 6;
+const WRITERS: usize = 2;
 
 /// The term of all members: every election raises it.
 fn term(lab: &Lab) -> Result<u64> {

@@ -422,7 +422,7 @@ impl BringUp<'_> {
         };
         let seen = observe::observe(host, self.member, self.layout, look).await?;
         let (road, cluster) = (self.road, &self.member.cluster);
-        if let Some(talk) = Talk::borrow(road, cluster, self.topology, seen.certificates.get("server"), seen.key) {
+        if let Some(talk) = Talk::borrow(road, cluster, self.topology, seen.lent) {
             self.talk.get_or_init(|| talk);
         }
         Ok(())

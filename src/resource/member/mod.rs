@@ -274,14 +274,7 @@ impl MemberResource {
         }
         let drift = drift::drift(whole, &seen);
         state.set("drift", as_map(drift.clone()));
-        let key = seen.key.take();
-        let talk = Talk::borrow(
-            &self.road,
-            &whole.member.cluster,
-            &whole.topology,
-            seen.certificates.get("server"),
-            key,
-        );
+        let talk = Talk::borrow(&self.road, &whole.member.cluster, &whole.topology, seen.lent.take());
         let Some(talk) = talk else { return state };
         if seen.service != Service::Running {
             // A member that was taken out of the cluster ends by itself, and can't come back with its data.

@@ -56,7 +56,7 @@ if [ -n "$binary" ]; then
   fi
 fi
 report_text config "$etc/etcd.yaml"
-for name in peer peer-client server peer-ca client-ca; do
+for name in peer peer-client server operator peer-ca client-ca; do
   report_text "certificate.$name" "$etc/pki/$name.crt"
 done
-if [ "$with_key" = yes ]; then report_text key "$etc/pki/server.key"; fi
+if [ "$with_key" = yes ]; then lend "$etc/pki"; fi

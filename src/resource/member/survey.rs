@@ -8,6 +8,7 @@ use futures::future::join_all;
 use super::model::MemberModel;
 use super::talk::Talk;
 use crate::etcd::api::{Api, Member, Status};
+use crate::etcd::lock::Servers;
 use crate::etcd::version::Version;
 use crate::topology::Topology;
 
@@ -26,10 +27,14 @@ pub struct Survey {
     pub own: Option<u64>,
     /// The ID of the leader.
     pub leader: u64,
+    /// The leader, if it answers.
+    pub leading: Option<Api>,
     /// The members that answer and know a leader, by their IDs.
     pub healthy: BTreeMap<u64, Status>,
     /// The voters among them, this member's own as the last.
     pub voters: Vec<Api>,
+    /// The servers of the voters, as far as they are reached.
+    pub servers: Servers,
 }
 
 impl Survey {
@@ -88,6 +93,8 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
     let answers: Vec<_> = answers.collect();
     talk.know(answers.iter().map(|(name, _, status)| (status.member_id, name)));
     let leader = answers.first().map(|(_, _, status)| status.leader)?;
+    let leading = answers.iter().find(|(_, _, status)| status.is_leader());
+    let leading = leading.map(|(_, api, _)| api.clone());
     let healthy = answers
         .iter()
         .map(|(_, _, status)| (status.member_id, status.clone()))
@@ -116,12 +123,22 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
                 let named = members.iter().find(|one| !server.is_empty() && one.name == server);
                 named.map(|one| one.id)
             });
+        let listed = members.iter().filter(|one| !one.is_learner);
+        let hosts = listed.clone().filter_map(|one| names.get(&one.id));
+        let hosts = join_all(hosts.map(|name| talk.host(name, QUESTION))).await;
+        let servers = Servers {
+            hosts: hosts.into_iter().filter_map(Result::ok).collect(),
+            voters: listed.count(),
+            cluster: topology.cluster().to_string(),
+        };
         return Some(Survey {
             api,
+            servers,
             members,
             names,
             own,
             leader,
+            leading,
             healthy,
             voters: all,
         });

@@ -68,7 +68,7 @@ impl Turn {
             return Ok(false);
         }
         let key = format!("terraform-provider-etcd/{}/lock", self.cluster);
-        self.lock = Some(Lock::take(&survey.voters, &key, &HOLDER, deadline).await?);
+        self.lock = Some(Lock::take(&survey.voters, &survey.servers, &key, &HOLDER, deadline).await?);
         Ok(true)
     }
 
