@@ -10,6 +10,7 @@ use crate::action::defragment::Defragment;
 use crate::action::disarm_alarms::DisarmAlarms;
 use crate::action::move_leader::MoveLeader;
 use crate::action::restart::Restart;
+use crate::action::snapshot::Snapshot;
 use crate::data_source::cluster_status::ClusterStatus;
 use crate::ephemeral::client_certificate::ClientCertificate;
 use crate::ephemeral::k3s_kubeconfig::K3sKubeconfig;
@@ -31,6 +32,7 @@ use crate::resource::member::MemberResource;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::role::RoleResource;
 use crate::resource::server::ServerResource;
+use crate::resource::snapshot::SnapshotResource;
 use crate::resource::user::UserResource;
 
 /// The provider.
@@ -42,6 +44,7 @@ pub fn provider() -> impl Provider {
             Box::new(ServerResource::new(Arc::clone(&road))),
             Box::new(ClusterResource::new(Arc::clone(&road))),
             Box::new(MemberResource::new(Arc::clone(&road))),
+            Box::new(SnapshotResource::new(Arc::clone(&road))),
             Box::new(RoleResource::new(Arc::clone(&road))),
             Box::new(UserResource::new(Arc::clone(&road))),
             Box::new(AuthResource::new(Arc::clone(&road))),
@@ -61,6 +64,7 @@ pub fn provider() -> impl Provider {
             Box::new(DisarmAlarms::new(Arc::clone(&road))),
             Box::new(MoveLeader::new(Arc::clone(&road))),
             Box::new(Restart::new(Arc::clone(&road))),
+            Box::new(Snapshot::new(Arc::clone(&road))),
         ],
         ephemerals: vec![
             Box::new(ClientCertificate::new(Arc::clone(&road))),

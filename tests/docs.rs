@@ -401,3 +401,12 @@ fn balanced(text: &str) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[test]
+fn the_guide_has_the_words_that_a_recovery_takes() {
+    let guide = read("docs/guides/disaster-recovery.md");
+    let lost = ["b1", "c1"].map(str::to_owned).into();
+    let words = terraform_provider_etcd::membership::recovery::acknowledgement("main", "a1", &lost);
+    assert!(guide.contains(&format!("accept_data_loss = {words:?}")), "{words}");
+    assert!(guide.contains("survivor         = \"a1\"") && guide.contains("lost             = [\"b1\", \"c1\"]"));
+}

@@ -6,3 +6,4 @@ pub mod disarm_alarms;
 pub mod move_leader;
 pub mod restart;
 mod site;
+pub mod snapshot;

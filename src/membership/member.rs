@@ -42,6 +42,8 @@ pub struct Observed {
     pub bare: bool,
     /// Its data directory.
     pub data: Data,
+    /// Whether that was made of a snapshot for this cluster, so that it may stand beside a permit.
+    pub restored: bool,
     /// Its service.
     pub service: Service,
     /// Whether binary, configuration, certificates and unit are as wanted.
@@ -78,6 +80,7 @@ impl Observed {
             token: Some(token.to_owned()),
             bare: false,
             data: Data::Member,
+            restored: false,
             service: Service::Running,
             installed: true,
             restart_needed: true,
@@ -245,12 +248,12 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     if let Some(adoption) = observed.adoption {
         return adoption::adopt(adoption, observed, desired);
     }
-    // A permit is consumed before etcd first runs: data beside an unused permit was there before.
+    // A permit is consumed before etcd first runs: data beside an unused permit was there before, unless it was made of a snapshot.
     let permitted = observed.permit.as_deref() == Some(desired.token.as_str());
     match observed.data {
         Data::Other => return Step::Refuse(Refusal::ForeignData),
         Data::Member if observed.token.is_none() && !permitted => return Step::Refuse(Refusal::TokenGone),
-        Data::Member if permitted || !ours => return Step::Refuse(Refusal::ForeignData),
+        Data::Member if (permitted && !observed.restored) || !ours => return Step::Refuse(Refusal::ForeignData),
         Data::Member | Data::Empty => {}
     }
     if observed.service == Service::Running && observed.restart_needed {
@@ -261,6 +264,7 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
             return Step::Refuse(Refusal::PortTaken(*port, process.clone()));
         }
         return match observed.data {
+            Data::Member if permitted => Step::Install(Start::Found),
             Data::Member => resume(observed, desired),
             // With other names than the others have started with it would be of another cluster. One that has a quorum takes it as the
             // voter that it lists.

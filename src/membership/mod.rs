@@ -9,6 +9,8 @@
 //! * [`health`]: what a look at all members amounts to.
 //! * [`sockets`]: by which address a peer is seen to come.
 //! * [`links`]: which directed pairs of members are connected.
+//! * [`recovery`]: whether a cluster that lost its quorum may go on from one member's data.
+//! * [`snapshot`]: which member a snapshot is taken from, and how many are kept.
 //! * [`upkeep`]: defragmentation, who is to lead, how much history is kept.
 //! * [`preflight`]: what stands in the way of a cluster, seen before anything is changed.
 
@@ -20,6 +22,8 @@ pub mod leaving;
 pub mod links;
 pub mod member;
 pub mod preflight;
+pub mod recovery;
+pub mod snapshot;
 pub mod sockets;
 pub mod upkeep;
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod restarts;
 pub mod road;
 pub mod role;
 pub mod server;
+pub mod snapshot;
 pub mod talk;
 pub mod timeouts;
 pub mod unreached;

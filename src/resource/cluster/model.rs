@@ -50,6 +50,19 @@ pub struct ClusterModel {
     /// The service that ran its members before this provider did.
     #[serde(default)]
     pub adopted_from: Option<String>,
+    /// The snapshot that it is founded from.
+    #[serde(default)]
+    pub restore: Option<RestoreModel>,
+}
+
+/// The attribute `restore`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RestoreModel {
+    /// The snapshot, a file on this machine.
+    pub snapshot_file: String,
+    /// By how much the revision is raised.
+    #[serde(default)]
+    pub bump_revision: Option<u64>,
 }
 
 /// The attribute `tls`.

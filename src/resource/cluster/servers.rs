@@ -9,6 +9,7 @@ use futures::future::join_all;
 
 use super::model::ClusterModel;
 use super::preflight::Preflight;
+use crate::etcd::restoring::Order;
 use crate::host::{ClockOffset, FileSpec, Host, Output, Placement, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::membership::preflight::Disk;
@@ -167,6 +168,13 @@ pub fn seen(observations: &Each<Observation>) -> BTreeMap<String, Seen> {
         .collect()
 }
 
+/// The right to found.
+#[derive(Clone, Copy)]
+pub struct Permit<'a> {
+    /// The snapshot to found from, if it is one.
+    pub order: Option<&'a Order>,
+}
+
 /// Writes one server's view into its hosts file and, where it is to found, leaves the permit.
 ///
 /// # Errors
@@ -176,7 +184,7 @@ pub async fn prepare(
     topology: &Topology,
     server: &str,
     token: &str,
-    permit: bool,
+    permit: Option<Permit<'_>>,
     preflight: Option<&Preflight<'_>>,
 ) -> Result<(), RunError> {
     let cluster = topology.cluster();
@@ -196,14 +204,19 @@ pub async fn prepare(
     if let Some(preflight) = preflight {
         script = preflight.ending(script);
     }
-    if permit {
+    if let Some(Permit { order }) = permit {
         // The token first: a permit never stands without it.
         script = script
             .line(include_str!("not_founded.sh"))
             .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             // A configuration of an earlier founding may name other servers. The member's create writes the one for this permit.
-            .line("rm -f \"$directory/founding.yaml\"; sync \"$directory\"")
+            .line("rm -f \"$directory/founding.yaml\" \"$directory/restore\"; sync \"$directory\"");
+        if let Some(order) = order {
+            // Before the permit: whoever is to start with a snapshot's data must never found without.
+            script = script.write_file(&root_file(format!("{directory}/restore"), &order.render()));
+        }
+        script = script
             .write_file(&root_file(format!("{directory}/founding-permit"), token))
             .line("sync \"$directory\"");
     }

@@ -171,6 +171,7 @@ impl BringUp<'_> {
                 token: course.seen.token.clone(),
                 bare: course.seen.is_nothing(),
                 data: course.seen.data,
+                restored: course.seen.restored.as_deref() == Some(self.member.cluster.token()),
                 service: course.seen.service,
                 installed: plan.installed,
                 restart_needed: plan.restart_needed,

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::model::MemberModel;
 use crate::etcd::layout::Layout;
+use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
 use crate::host::{Host, Output, RunError, Script};
 use crate::membership::member::{Data, Service};
@@ -17,6 +18,10 @@ use crate::resource::talk::Lent;
 pub struct Seen {
     /// The token of the founding permit.
     pub permit: Option<String>,
+    /// The snapshot that it is to start with.
+    pub restore: Option<Order>,
+    /// The token of the cluster that its data was made for from a snapshot.
+    pub restored: Option<String>,
     /// The token that is written down.
     pub token: Option<String>,
     /// The data directory.
@@ -158,6 +163,8 @@ pub fn seen(output: &Output) -> Seen {
     let names = ["peer", "peer-client", "server", "operator", "peer-ca", "client-ca"];
     Seen {
         permit: text("permit"),
+        restore: Order::read(|key| output.value(&format!("restore.{key}")).map(str::to_owned)),
+        restored: text("restored"),
         token: text("token"),
         data: match output.value("data") {
             Some("member") => Data::Member,
