@@ -231,9 +231,12 @@ pub fn looked(what: &str, before: Value, private: Vec<u8>, found: Result<Option<
 pub fn changed(what: &str, state: Value, outcome: Result<(), (Path, AccessError)>) -> ApplyResponse {
     let diagnostics = match outcome {
         Ok(()) => Diagnostics::new(),
-        Err((path, error)) => Diagnostic::error(format!("{what} can't be made as it is wanted"), sentence(&error))
-            .at(path)
-            .into(),
+        Err((path, error)) => {
+            let of_cluster = matches!(error, AccessError::Nobody(_) | AccessError::Cluster(_));
+            let path = if of_cluster { Path::of("cluster") } else { path };
+            let summary = format!("{what} can't be made as it is wanted");
+            Diagnostic::error(summary, sentence(&error)).at(path).into()
+        }
     };
     ApplyResponse {
         state,

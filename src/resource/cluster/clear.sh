@@ -26,4 +26,5 @@ if [ -d "$etc" ]; then
   fi
   rm -rf "/etc/etcd/$cluster"
   rmdir /etc/etcd 2>/dev/null || true
+  rm -f "/run/etcd-$cluster.lock"
 fi
