@@ -113,8 +113,7 @@ fn by_name<B: ?Sized>(
     all: fn(&dyn Provider) -> &[Box<B>],
     facts: impl Fn(&B) -> (&'static str, Schema),
 ) -> ByName<B> {
-    let entry = |(position, one): (usize, &Box<B>)| {
-        let (name, schema) = facts(one);
+    let entry = |(position, (name, schema)): (usize, (&'static str, Schema))| {
         let entry = Entry {
             position,
             all,
@@ -124,7 +123,8 @@ fn by_name<B: ?Sized>(
         };
         (name, Arc::new(entry))
     };
-    all(provider).iter().enumerate().map(entry).collect()
+    let facts = all(provider).iter().map(|one| facts(one));
+    facts.enumerate().map(entry).collect()
 }
 
 /// A schema of what computes nothing: a default is the provider's own business there.
