@@ -39,8 +39,9 @@ impl Restart {
         let talk = site.talk().await?;
         let mut left = site.wanted(config);
         while let Some(name) = first(&site, &talk, &left).await? {
-            restart(&site, &talk, &name, left.len() > 1, progress).await?;
-            left.remove(&name);
+            if restart(&site, &talk, &name, left.len() > 1, progress).await? {
+                left.remove(&name);
+            }
         }
         Ok(())
     }
@@ -56,14 +57,14 @@ async fn first(site: &Site<'_>, talk: &Talk<'_>, left: &BTreeSet<String>) -> Res
     Ok(left.iter().find(|name| **name != leader).cloned())
 }
 
-/// Restarts one, when the very rules of a change that restarts it allow that.
+/// Restarts one, when the very rules of a change that restarts it allow that. `false`: it leads since a moment ago, and others come first.
 async fn restart(
     site: &Site<'_>,
     talk: &Talk<'_>,
     name: &str,
     others_wait: bool,
     progress: &Progress,
-) -> Result<(), Diagnostic> {
+) -> Result<bool, Diagnostic> {
     let patience = site.deadline.min(tokio::time::Instant::now() + PATIENCE);
     let mut leader_moves = 0;
     loop {
@@ -72,34 +73,31 @@ async fn restart(
         }
         let (turn, seen) = site.turn(talk, name).await?;
         let outcome = match step(site, &seen, others_wait, leader_moves) {
-            Step::Install(Start::Restart) => anew(site, talk, &seen, name, progress).await.map(|()| true),
+            Step::Install(Start::Restart) => anew(site, talk, &seen, name, progress).await.map(|()| Some(true)),
+            Step::LetOthersFirst => Ok(Some(false)),
             Step::MoveLeader => {
                 leader_moves += 1;
                 if let Err(error) = hand_over(talk, &seen).await {
                     // It costs an election and nothing more.
                     tracing::debug!(%error, "the leader could not be moved");
                 }
-                Ok(false)
+                Ok(None)
             }
-            Step::Refuse(refusal) if refusal.may_pass() && tokio::time::Instant::now() < patience => Ok(false),
+            Step::Refuse(refusal) if refusal.may_pass() && tokio::time::Instant::now() < patience => Ok(None),
             Step::Refuse(refusal) => {
                 Err(site.trouble("was not restarted further", format!("The member on {name}: {refusal}.")))
             }
-            // It leads since a moment ago, and others are to come first: it is asked for again.
-            Step::LetOthersFirst => {
-                turn.end().await;
-                return Box::pin(restart(site, talk, name, false, progress)).await;
-            }
-            other => {
+            _ => {
                 let detail = format!(
-                    "The cluster is not at rest: a change has to be finished first ({other:?} for {name}). Run `terraform apply`, then this action."
+                    "A change of the cluster was left in the middle, and has to be finished before {name} is restarted: run `terraform apply`, then \
+                     this action."
                 );
                 Err(site.trouble("was not restarted further", detail))
             }
         };
         turn.end().await;
-        if outcome? {
-            return Ok(());
+        if let Some(restarted) = outcome? {
+            return Ok(restarted);
         }
         let waited = site.road.pause(Duration::from_millis(200)).await;
         waited.map_err(|_| site.stopped())?;
