@@ -113,12 +113,8 @@ fn by_name<B: ?Sized>(
     all: fn(&dyn Provider) -> &[Box<B>],
     facts: impl Fn(&B) -> (&'static str, Schema),
 ) -> ByName<B> {
-<<<<<<< HEAD
     let entries = all(provider).iter().enumerate().map(|(position, one)| {
         let (name, schema) = facts(one);
-=======
-    let entry = |(position, (name, schema)): (usize, (&'static str, Schema))| {
->>>>>>> d2
         let entry = Entry {
             position,
             all,
@@ -127,14 +123,8 @@ fn by_name<B: ?Sized>(
             schema,
         };
         (name, Arc::new(entry))
-<<<<<<< HEAD
     });
     entries.collect()
-=======
-    };
-    let facts = all(provider).iter().map(|one| facts(one));
-    facts.enumerate().map(entry).collect()
->>>>>>> d2
 }
 
 /// A schema of what computes nothing: a default is the provider's own business there.
