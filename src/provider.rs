@@ -5,21 +5,35 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::action::compact::Compact;
+use crate::action::defragment::Defragment;
+use crate::action::disarm_alarms::DisarmAlarms;
+use crate::action::move_leader::MoveLeader;
+use crate::action::restart::Restart;
+use crate::action::snapshot::Snapshot;
 use crate::data_source::cluster_status::ClusterStatus;
+use crate::ephemeral::client_certificate::ClientCertificate;
 use crate::ephemeral::k3s_kubeconfig::K3sKubeconfig;
+use crate::ephemeral::tunnel::Tunnel;
 use crate::function::{InitialCluster, PeerAddresses, TopologyDiagram};
-use crate::plugin::block::{Context, DataSource, Ephemeral, Function, Provider, Resource};
+use crate::list::cluster::Clusters;
+use crate::plugin::block::{Action, Context, DataSource, Ephemeral, Function, List, Provider, Resource};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
+use crate::resource::auth::AuthResource;
+use crate::resource::client_certificate::ClientCertificateResource;
 use crate::resource::cluster::ClusterResource;
 use crate::resource::connection::{self, SshConfig};
 use crate::resource::k3s_cluster::K3sClusterResource;
 use crate::resource::k3s_server::K3sServerResource;
 use crate::resource::member::MemberResource;
 use crate::resource::road::{AuthorityKeys, Road};
+use crate::resource::role::RoleResource;
 use crate::resource::server::ServerResource;
+use crate::resource::snapshot::SnapshotResource;
+use crate::resource::user::UserResource;
 
 /// The provider.
 #[must_use]
@@ -30,16 +44,34 @@ pub fn provider() -> impl Provider {
             Box::new(ServerResource::new(Arc::clone(&road))),
             Box::new(ClusterResource::new(Arc::clone(&road))),
             Box::new(MemberResource::new(Arc::clone(&road))),
+            Box::new(SnapshotResource::new(Arc::clone(&road))),
+            Box::new(RoleResource::new(Arc::clone(&road))),
+            Box::new(UserResource::new(Arc::clone(&road))),
+            Box::new(AuthResource::new(Arc::clone(&road))),
+            Box::new(ClientCertificateResource::new(Arc::clone(&road))),
             Box::new(K3sClusterResource::new(Arc::clone(&road))),
             Box::new(K3sServerResource::new(Arc::clone(&road))),
         ],
         data_sources: vec![Box::new(ClusterStatus::new(Arc::clone(&road)))],
-        ephemerals: vec![Box::new(K3sKubeconfig::new(Arc::clone(&road)))],
         functions: vec![
             Box::new(InitialCluster),
             Box::new(PeerAddresses),
             Box::new(TopologyDiagram),
         ],
+        actions: vec![
+            Box::new(Compact::new(Arc::clone(&road))),
+            Box::new(Defragment::new(Arc::clone(&road))),
+            Box::new(DisarmAlarms::new(Arc::clone(&road))),
+            Box::new(MoveLeader::new(Arc::clone(&road))),
+            Box::new(Restart::new(Arc::clone(&road))),
+            Box::new(Snapshot::new(Arc::clone(&road))),
+        ],
+        ephemerals: vec![
+            Box::new(ClientCertificate::new(Arc::clone(&road))),
+            Box::new(Tunnel::new(Arc::clone(&road))),
+            Box::new(K3sKubeconfig::new(Arc::clone(&road))),
+        ],
+        lists: vec![Box::new(Clusters::new(Arc::clone(&road)))],
         road,
     }
 }
@@ -48,8 +80,10 @@ struct Etcd {
     road: Arc<Road>,
     resources: Vec<Box<dyn Resource>>,
     data_sources: Vec<Box<dyn DataSource>>,
-    ephemerals: Vec<Box<dyn Ephemeral>>,
     functions: Vec<Box<dyn Function>>,
+    actions: Vec<Box<dyn Action>>,
+    ephemerals: Vec<Box<dyn Ephemeral>>,
+    lists: Vec<Box<dyn List>>,
 }
 
 #[async_trait]
@@ -120,6 +154,14 @@ impl Provider for Etcd {
 
     fn functions(&self) -> &[Box<dyn Function>] {
         &self.functions
+    }
+
+    fn actions(&self) -> &[Box<dyn Action>] {
+        &self.actions
+    }
+
+    fn lists(&self) -> &[Box<dyn List>] {
+        &self.lists
     }
 }
 

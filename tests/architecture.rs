@@ -7,19 +7,25 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("topology", &[]),
     ("membership", &[]),
+    ("access", &[]),
     ("plugin", &[]),
     ("host", &["topology"]),
-    ("etcd", &["topology", "host"]),
-    ("resource", &["topology", "membership", "host", "etcd", "plugin"]),
+    ("etcd", &["topology", "access", "host"]),
+    (
+        "resource",
+        &["topology", "membership", "access", "host", "etcd", "plugin"],
+    ),
     ("function", &["topology", "plugin", "resource"]),
     (
         "data_source",
         &["topology", "membership", "host", "etcd", "plugin", "resource"],
     ),
     (
-        "ephemeral",
+        "action",
         &["topology", "membership", "host", "etcd", "plugin", "resource"],
     ),
+    ("ephemeral", &["topology", "host", "etcd", "plugin", "resource"]),
+    ("list", &["topology", "host", "etcd", "plugin", "resource"]),
     (
         "provider",
         &[
@@ -30,7 +36,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plugin",
             "resource",
             "data_source",
+            "action",
             "ephemeral",
+            "list",
             "function",
         ],
     ),

@@ -156,10 +156,18 @@ fn pages_list_exactly_what_the_schemas_have() {
             &data_source.schema().attributes,
         );
     }
-    for ephemeral in provider.ephemerals() {
-        let name = ephemeral.name().trim_start_matches("etcd_");
-        let page = format!("docs/ephemeral-resources/{name}.md");
-        assert_documented(&page, &ephemeral.schema().attributes);
+    let short = |name: &'static str| name.trim_start_matches("etcd_");
+    for one in provider.actions() {
+        let page = format!("docs/actions/{}.md", short(one.name()));
+        assert_documented(&page, &one.schema().attributes);
+    }
+    for one in provider.ephemerals() {
+        let page = format!("docs/ephemeral-resources/{}.md", short(one.name()));
+        assert_documented(&page, &one.schema().attributes);
+    }
+    for one in provider.lists() {
+        let page = format!("docs/list-resources/{}.md", short(one.name()));
+        assert_documented(&page, &one.schema().attributes);
     }
 }
 
@@ -262,11 +270,12 @@ fn pages_show_the_examples_as_they_are() {
     let provider = provider::provider();
     for resource in provider.resources() {
         let name = resource.name();
-        let imported = !resource.identity().is_empty();
-        for example in ["resource.tf", "import-by-identity.tf", "import.sh"] {
-            if !imported && example.starts_with("import") {
-                continue;
-            }
+        // What has no identity can't be imported.
+        let examples = match resource.identity().is_empty() {
+            true => &["resource.tf"][..],
+            false => &["resource.tf", "import-by-identity.tf", "import.sh"],
+        };
+        for example in examples {
             shown.push((
                 format!("examples/resources/{name}/{example}"),
                 format!("docs/resources/{}.md", name.trim_start_matches("etcd_")),
@@ -280,12 +289,18 @@ fn pages_show_the_examples_as_they_are() {
             format!("docs/data-sources/{}.md", name.trim_start_matches("etcd_")),
         ));
     }
-    for ephemeral in provider.ephemerals() {
-        let name = ephemeral.name();
-        shown.push((
-            format!("examples/ephemeral-resources/{name}/ephemeral-resource.tf"),
-            format!("docs/ephemeral-resources/{}.md", name.trim_start_matches("etcd_")),
-        ));
+    let mut add = |folder: &str, name: &str, example: &str| {
+        let page = format!("docs/{folder}/{}.md", name.trim_start_matches("etcd_"));
+        shown.push((format!("examples/{folder}/{name}/{example}"), page));
+    };
+    for one in provider.actions() {
+        add("actions", one.name(), "action.tf");
+    }
+    for one in provider.ephemerals() {
+        add("ephemeral-resources", one.name(), "ephemeral-resource.tf");
+    }
+    for one in provider.lists() {
+        add("list-resources", one.name(), "list-resource.tfquery.hcl");
     }
     for function in provider.functions() {
         let name = function.name();
@@ -385,4 +400,13 @@ fn balanced(text: &str) -> Result<(), String> {
         Some((character, line)) => Err(format!("line {line}: {character} is not closed")),
         None => Ok(()),
     }
+}
+
+#[test]
+fn the_guide_has_the_words_that_a_recovery_takes() {
+    let guide = read("docs/guides/disaster-recovery.md");
+    let lost = ["b1", "c1"].map(str::to_owned).into();
+    let words = terraform_provider_etcd::membership::recovery::acknowledgement("main", "a1", &lost);
+    assert!(guide.contains(&format!("accept_data_loss = {words:?}")), "{words}");
+    assert!(guide.contains("survivor         = \"a1\"") && guide.contains("lost             = [\"b1\", \"c1\"]"));
 }

@@ -2,10 +2,13 @@
 //!
 //! Every call has its own time-out, and goes to this one member: there is no balancing, since which member says something matters here.
 
+mod auth;
 mod errors;
 mod leases;
 mod pages;
+mod snapshots;
 mod transport;
+mod upkeep;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,6 +22,7 @@ use tonic::transport::Endpoint;
 pub use errors::ApiError;
 pub use leases::Created;
 pub use pages::Pages;
+pub use snapshots::SnapshotStream;
 pub use transport::{ApiTarget, TlsMaterial};
 
 use crate::host::Host;
@@ -29,7 +33,7 @@ use transport::{Dialler, Protocol};
 pub struct Member {
     /// Its ID.
     pub id: u64,
-    /// Its name; empty as long as it has not started.
+    /// Its name; empty for one that was added and has not started.
     pub name: String,
     /// Its peer URLs.
     pub peer_urls: Vec<String>,
@@ -42,7 +46,8 @@ pub struct Member {
 impl Member {
     /// Whether it has ever started.
     pub fn has_started(&self) -> bool {
-        !self.name.is_empty() || !self.client_urls.is_empty()
+        // Not the name: one that was restored from a snapshot has that before its first start.
+        !self.client_urls.is_empty()
     }
 }
 

@@ -26,6 +26,9 @@ pub use parse::{CertificateInfo, parse};
 const CA_LIFETIME: Duration = Duration::days(3650);
 /// How long a member's certificate lives unless something else is asked for.
 pub const LEAF_LIFETIME: Duration = Duration::days(365);
+/// etcd's user that may do everything, where access control is on. It takes a client for the user of its certificate's common name, so this
+/// is the name by which the provider talks to members.
+pub const ROOT: &str = "root";
 /// How long before its issue a certificate is valid, for servers whose clock is behind.
 const CLOCK_SKEW: Duration = Duration::hours(1);
 

@@ -232,6 +232,13 @@ impl Layout {
         self.etc.join("joining-permit")
     }
 
+    /// Its presence says that the member is to start with the data of a snapshot, and with which ([`super::restoring`]). It goes with the
+    /// permits. `root`, 0600.
+    #[must_use]
+    pub fn restore_file(&self) -> ServerPath {
+        self.etc.join("restore")
+    }
+
     /// The configuration for one start that writes a raft snapshot at once; that start takes it away. `root:etcd`, 0640.
     #[must_use]
     pub fn snapshot_file(&self) -> ServerPath {

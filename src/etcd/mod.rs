@@ -1,4 +1,4 @@
-//! The road to etcd: its configuration, service unit, certificates and releases, and its API.
+//! The road to etcd: its configuration, service unit, certificates, releases and snapshots, and its API.
 
 pub mod api;
 pub mod certificates;
@@ -8,5 +8,7 @@ pub mod layout;
 pub mod lock;
 pub mod metrics;
 pub mod release;
+pub mod restoring;
+pub mod snapshot;
 pub mod unit;
 pub mod version;

@@ -176,6 +176,12 @@ impl Version {
         (self.0.major, self.0.minor)
     }
 
+    /// All three numbers: (3, 5, 16) for 3.5.16.
+    #[must_use]
+    pub fn triple(&self) -> (u64, u64, u64) {
+        (self.0.major, self.0.minor, self.0.patch)
+    }
+
     /// Whether its minor version is newer than the rules that are known.
     #[must_use]
     pub fn is_newer_than_known(&self) -> bool {

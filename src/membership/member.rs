@@ -7,7 +7,7 @@ mod refusal;
 pub use adoption::Adoption;
 pub use refusal::Refusal;
 
-use super::quorum;
+use super::{may_pause, quorum};
 
 /// What the data directory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Observed {
     pub bare: bool,
     /// Its data directory.
     pub data: Data,
+    /// Whether that was made of a snapshot for this cluster, so that it may stand beside a permit.
+    pub restored: bool,
     /// Its service.
     pub service: Service,
     /// Whether binary, configuration, certificates and unit are as wanted.
@@ -68,6 +70,32 @@ pub struct Observed {
     pub leader_moves: u8,
     /// How far it has come, if the member ran under another service and is being taken over from it.
     pub adoption: Option<Adoption>,
+}
+
+impl Observed {
+    /// A member that runs, with everything in place, and has to be restarted.
+    pub fn to_be_restarted(token: &str) -> Self {
+        Self {
+            permit: None,
+            token: Some(token.to_owned()),
+            bare: false,
+            data: Data::Member,
+            restored: false,
+            service: Service::Running,
+            installed: true,
+            restart_needed: true,
+            peers_moved: false,
+            port_taken: None,
+            founders_started: None,
+            answers: None,
+            cluster: None,
+            others_wait: false,
+            old_entries: false,
+            last_minor: None,
+            leader_moves: 0,
+            adoption: None,
+        }
+    }
 }
 
 /// What a member says of itself once it answers as one of a cluster with a leader.
@@ -220,12 +248,12 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     if let Some(adoption) = observed.adoption {
         return adoption::adopt(adoption, observed, desired);
     }
-    // A permit is consumed before etcd first runs: data beside an unused permit was there before.
+    // A permit is consumed before etcd first runs: data beside an unused permit was there before, unless it was made of a snapshot.
     let permitted = observed.permit.as_deref() == Some(desired.token.as_str());
     match observed.data {
         Data::Other => return Step::Refuse(Refusal::ForeignData),
         Data::Member if observed.token.is_none() && !permitted => return Step::Refuse(Refusal::TokenGone),
-        Data::Member if permitted || !ours => return Step::Refuse(Refusal::ForeignData),
+        Data::Member if (permitted && !observed.restored) || !ours => return Step::Refuse(Refusal::ForeignData),
         Data::Member | Data::Empty => {}
     }
     if observed.service == Service::Running && observed.restart_needed {
@@ -236,6 +264,7 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
             return Step::Refuse(Refusal::PortTaken(*port, process.clone()));
         }
         return match observed.data {
+            Data::Member if permitted => Step::Install(Start::Found),
             Data::Member => resume(observed, desired),
             // With other names than the others have started with it would be of another cluster. One that has a quorum takes it as the
             // voter that it lists.
@@ -320,9 +349,7 @@ fn before_restart(observed: &Observed, desired: &Desired) -> Option<Step> {
         return Some(Step::RemoveOther);
     }
     let voters = others + 1;
-    // One or two members have no quorum without each of them: a pause is the only way, and all must be well before.
-    let unavoidable = voters <= 2 && healthy == others;
-    if healthy < quorum(voters) && !unavoidable {
+    if !may_pause(voters, healthy) {
         return Some(Step::Refuse(Refusal::Restart { voters, healthy }));
     }
     if leads && observed.others_wait {

@@ -9,6 +9,9 @@
 //! * [`health`]: what a look at all members amounts to.
 //! * [`sockets`]: by which address a peer is seen to come.
 //! * [`links`]: which directed pairs of members are connected.
+//! * [`recovery`]: whether a cluster that lost its quorum may go on from one member's data.
+//! * [`snapshot`]: which member a snapshot is taken from, and how many are kept.
+//! * [`upkeep`]: defragmentation, who is to lead, how much history is kept.
 //! * [`preflight`]: what stands in the way of a cluster, seen before anything is changed.
 
 pub mod founding;
@@ -19,13 +22,22 @@ pub mod leaving;
 pub mod links;
 pub mod member;
 pub mod preflight;
+pub mod recovery;
+pub mod snapshot;
 pub mod sockets;
+pub mod upkeep;
 #[cfg(test)]
 mod world;
 
 /// How many voters a cluster of `voters` needs to commit: more than half.
 pub fn quorum(voters: usize) -> usize {
     voters / 2 + 1
+}
+
+/// Whether a voter may stand still for a moment, with so many of the others healthy: those have to be a quorum. One or two
+/// voters have none without each of them, so a pause is the only way, and all have to be well before.
+pub fn may_pause(voters: usize, others_healthy: usize) -> bool {
+    others_healthy >= quorum(voters) || (voters <= 2 && others_healthy + 1 == voters)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub struct Departures {
     coming: Mutex<HashMap<String, BTreeSet<String>>>,
     /// The tokens of clusters of which a plan says that they stay.
     stay: Mutex<BTreeSet<String>>,
+    /// The servers that a plan says are gone for good, of clusters that are to be recovered.
+    lost: Mutex<HashMap<String, BTreeSet<String>>>,
 }
 
 impl Default for Departures {
@@ -21,6 +23,7 @@ impl Default for Departures {
             leaving: watch::Sender::new(HashMap::new()),
             coming: Mutex::default(),
             stay: Mutex::default(),
+            lost: Mutex::default(),
         }
     }
 }
@@ -47,6 +50,18 @@ impl Departures {
     /// Those that are to leave a cluster so far.
     pub fn of(&self, token: &str) -> BTreeSet<String> {
         self.leaving.borrow().get(token).cloned().unwrap_or_default()
+    }
+
+    /// Notes the servers that are gone for good, of a cluster that is to be recovered.
+    pub fn lose(&self, token: &str, servers: &BTreeSet<String>) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.insert(token.to_owned(), servers.clone());
+    }
+
+    /// Whether a server was said to be gone for good.
+    pub fn is_lost(&self, token: &str, server: &str) -> bool {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.get(token).is_some_and(|servers| servers.contains(server))
     }
 
     /// Notes that a cluster stays.

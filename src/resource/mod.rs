@@ -1,5 +1,9 @@
 //! The managed resources, one file or folder each, and what they share.
 
+pub mod access;
+pub mod auth;
+pub mod borrowing;
+pub mod client_certificate;
 pub mod cluster;
 pub mod connection;
 pub mod departures;
@@ -12,7 +16,10 @@ pub mod k3s_server;
 pub mod member;
 pub mod restarts;
 pub mod road;
+pub mod role;
 pub mod server;
+pub mod snapshot;
 pub mod talk;
 pub mod timeouts;
 pub mod unreached;
+pub mod user;

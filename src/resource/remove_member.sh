@@ -64,7 +64,8 @@ remove_member() {
   fi
   remove_unused "$binaries"
   rmdir /usr/local/lib/etcd 2>/dev/null || true
-  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/resting" "$etc/guard" "$etc/pki"
-  rmdir /var/lib/etcd 2>/dev/null || true
+  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/resting" "$etc/restore" "$etc/guard" "$etc/pki"
+  rm -rf "/var/lib/etcd-restore/$1" "/run/etcd-$1.restoring"
+  rmdir /var/lib/etcd-restore /var/lib/etcd 2>/dev/null || true
   forget_retries "$1"
 }

@@ -234,6 +234,19 @@ impl Road {
         }
     }
 
+    /// Notes that a plan of this process recovers a cluster without these servers.
+    pub fn loses(&self, token: &str, servers: &BTreeSet<String>) {
+        if let Ok(configured) = self.configured() {
+            configured.departures.lose(token, servers);
+        }
+    }
+
+    /// Whether a plan of this process recovers a cluster without this server.
+    pub fn is_lost(&self, token: &str, server: &str) -> bool {
+        self.configured()
+            .is_ok_and(|configured| configured.departures.is_lost(token, server))
+    }
+
     /// Whether a plan of this process has a cluster stay. That of a destroy has none, and neither has that of another alias.
     pub fn cluster_stays(&self, token: &str) -> bool {
         self.configured()

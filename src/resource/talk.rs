@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::etcd::api::{Api, ApiError, ApiTarget, Member, Pages, TlsMaterial};
 use crate::etcd::metrics::Metrics;
-use crate::host::{Host, Secret};
+use crate::host::{Host, Output, Secret};
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::road::{Road, RoadError};
 use crate::topology::{Topology, ViewError};
@@ -33,6 +35,27 @@ pub enum TalkError {
     /// There is no such server.
     #[error(transparent)]
     View(#[from] ViewError),
+}
+
+/// A certificate that a server lends to whoever is root there: `operator.crt`, whose user may do everything, or the member's own
+/// where an earlier version of this provider left no other. That one does as long as nobody has to be a user.
+#[derive(Clone, Debug)]
+pub struct Lent {
+    /// The certificate in PEM.
+    pub certificate: String,
+    /// Its key.
+    pub key: Secret,
+}
+
+impl Lent {
+    /// What a script that has `lend.sh` said.
+    pub fn of(output: &Output) -> Option<Self> {
+        let decoded = |key: &str| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
+        Some(Self {
+            certificate: decoded("lent-certificate")?,
+            key: Secret::new(decoded("lent-key")?),
+        })
+    }
 }
 
 /// Who talks to the members of one cluster.
@@ -76,22 +99,23 @@ impl<'a> Talk<'a> {
         self
     }
 
-    /// With the certificate that a member has on its server, as root may read it there. `None` if the cluster has TLS
-    /// and the server no certificate.
+    /// With the certificate that lies on a server for this. `None` if the cluster has TLS and the server no certificate.
     pub fn borrow(
         road: &'a Road,
         cluster: &'a ClusterModel,
         topology: &'a Topology,
-        certificate: Option<&String>,
-        key: Option<Secret>,
+        lent: Option<Lent>,
     ) -> Option<Self> {
         let tls = match &cluster.certificate_authorities {
             None => None,
-            Some(authorities) => Some(TlsMaterial {
-                ca_pem: authorities.client.trusted().to_owned(),
-                cert_pem: certificate?.clone(),
-                key_pem: key?,
-            }),
+            Some(authorities) => {
+                let Lent { certificate, key } = lent?;
+                Some(TlsMaterial {
+                    ca_pem: authorities.client.trusted().to_owned(),
+                    cert_pem: certificate,
+                    key_pem: key,
+                })
+            }
         };
         Some(Self::new(road, cluster, topology, tls))
     }
@@ -144,10 +168,17 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// The server of this name.
+    ///
+    /// # Errors
+    /// If it is not reached within the time.
+    pub async fn host(&self, name: &str, within: Duration) -> Result<Host, TalkError> {
+        Ok(self.road.connect(self.cluster.server(name)?, within, false).await?)
+    }
+
     async fn way(&self, name: &str, within: Duration) -> Result<(Host, ApiTarget), TalkError> {
         let (server, place) = self.topology.find(name)?;
-        let model = self.cluster.server(name)?;
-        let host = self.road.connect(model, within, false).await?;
+        let host = self.host(name, within).await?;
         let target = ApiTarget {
             address: place.loopback(),
             port: place.client_port,

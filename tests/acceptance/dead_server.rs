@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use etcd_lab::{Builder, Lab, Output};
+use etcd_lab::{Builder, Delay, Lab, Output};
 
 use crate::complaint::Complaint;
 use crate::configuration::Configuration;
@@ -83,7 +83,18 @@ fn a_dead_server_is_taken_out() -> Result<()> {
 
 #[test]
 fn a_dead_server_is_replaced_by_a_machine_under_its_name() -> Result<()> {
-    let mut lab = Builder::standard(&prefix("dead-new")).only(&THREE).up()?;
+    a_dead_server_is_replaced("dead-new", 0.0)
+}
+
+#[test]
+#[ignore = "a measurement of some minutes: run it by name with --ignored"]
+fn a_dead_server_is_replaced_at_a_distance() -> Result<()> {
+    a_dead_server_is_replaced("dead-new-far", 50.0)
+}
+
+fn a_dead_server_is_replaced(name: &str, one_way: f64) -> Result<()> {
+    let mut lab = Builder::standard(&prefix(name)).only(&THREE).up()?;
+    lab.wan_everywhere(Delay::ms(one_way))?;
     let (cluster, old) = {
         let scene = Scene::found(&lab, &THREE)?;
         std::fs::copy(scene.terraform.work().join("terraform.tfstate"), state_file(&lab))?;

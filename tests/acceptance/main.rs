@@ -4,6 +4,8 @@
 //!
 //! Each test brings up a lab of its own, so that they run side by side and leave nothing.
 
+mod access;
+mod actions;
 mod adoption;
 mod authorities;
 mod binaries;
@@ -12,7 +14,9 @@ mod chance;
 mod complaint;
 mod configuration;
 mod dead_server;
+mod disaster_trials;
 mod drift;
+mod ephemeral;
 mod examples;
 mod faults;
 mod fingerprint;
@@ -21,18 +25,24 @@ mod functions;
 mod half_open;
 mod interruption;
 mod k3s;
+mod lost_quorum;
 mod modules;
 mod moves;
+mod nospace;
 mod outside;
 mod partitions;
 mod plain;
 mod plain_faults;
 mod preflight;
+mod query;
 mod refusals;
+mod restore;
 mod rolling;
 mod scaling;
 mod secrets;
 mod server;
+mod snapshots;
+mod stability;
 mod status;
 mod terraform;
 mod trials;

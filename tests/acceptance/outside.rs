@@ -42,16 +42,16 @@ pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_yaml_n
     Ok((text, parsed))
 }
 
-/// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with its own certificate where
+/// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with root's certificate where
 /// it has one, or with that of the clients of a cluster which was made by other means. Debian's 3.4 speaks the old interface unless told otherwise.
 const ETCDCTL: &str = r#"etcdctl() {
   set -- --dial-timeout=2s --command-timeout=5s "$@"
-  if [ -e /etc/plain-client/ca.crt ]; then
+  if [ -e /etc/etcd/main/pki/operator.crt ]; then
+    set -- --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/main/pki/client-ca.crt \
+      --cert=/etc/etcd/main/pki/operator.crt --key=/etc/etcd/main/pki/operator.key "$@"
+  elif [ -e /etc/plain-client/ca.crt ]; then
     set -- --endpoints=https://127.0.0.1:2379 --cacert=/etc/plain-client/ca.crt \
       --cert=/etc/plain-client/client.crt --key=/etc/plain-client/client.key "$@"
-  elif [ -e /etc/etcd/main/pki/server.crt ]; then
-    set -- --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/main/pki/client-ca.crt \
-      --cert=/etc/etcd/main/pki/server.crt --key=/etc/etcd/main/pki/server.key "$@"
   else
     set -- --endpoints=http://127.0.0.1:2379 "$@"
   fi

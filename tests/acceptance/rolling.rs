@@ -86,7 +86,18 @@ fn an_option_changes(name: &str, one_way: f64) -> Result<()> {
 
 #[test]
 fn three_minor_versions_one_after_the_other() -> Result<()> {
-    let lab = Builder::standard(&prefix("roll-versions")).up()?;
+    three_minor_versions("roll-versions", 0.0)
+}
+
+#[test]
+#[ignore = "a measurement of some minutes: run it by name with --ignored"]
+fn three_minor_versions_at_a_distance() -> Result<()> {
+    three_minor_versions("roll-versions-far", 50.0)
+}
+
+fn three_minor_versions(name: &str, one_way: f64) -> Result<()> {
+    let lab = Builder::standard(&prefix(name)).up()?;
+    lab.wan_everywhere(Delay::ms(one_way))?;
     let mut scene = Scene::found_with(&lab, &FIVE, "3.5.30")?;
     // Two minor versions at once are refused in the plan already.
     let skip = Configuration::new(&lab, &FIVE, "3.7.3")?;

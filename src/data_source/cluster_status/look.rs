@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::etcd::api::{Alarm, Member, Status};
 use crate::etcd::metrics::Metrics;
-use crate::host::{ClockOffset, Output, Script, Secret};
+use crate::host::{ClockOffset, Output, Script};
 use crate::membership::sockets::Socket;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::dialling::{self, Target};
 use crate::resource::road::Road;
-use crate::resource::talk::{Talk, TalkError};
+use crate::resource::talk::{Lent, Talk, TalkError};
 use crate::topology::{Dialled, ServerName, Topology, hosts_block};
 
 /// How far back rejected connections are counted.
@@ -56,7 +56,7 @@ pub struct ServerLook {
     pub service: String,
     /// Certificates in PEM by file name.
     pub certificates: BTreeMap<String, String>,
-    key: Option<Secret>,
+    lent: Option<Lent>,
     /// Its clock against ours.
     pub clock: Option<ClockOffset>,
     /// The addresses of the servers in its hosts file.
@@ -101,8 +101,7 @@ pub async fn look(
     if look.unreached.is_some() || look.server.service != "active" {
         return look;
     }
-    let certificate = look.server.certificates.get("server");
-    let Some(talk) = Talk::borrow(road, cluster, topology, certificate, look.server.key.take()) else {
+    let Some(talk) = Talk::borrow(road, cluster, topology, look.server.lent.take()) else {
         look.silent = Some("its certificate for clients is not on the server, so it can't be asked".to_owned());
         return look;
     };
@@ -208,6 +207,8 @@ fn script(topology: &Topology) -> Script {
         .set("begin_mark", hosts_block::begin_mark(cluster))
         .set("end_mark", hosts_block::end_mark(cluster))
         .set("seconds", REJECTED_WITHIN.as_secs().to_string())
+        .line(include_str!("../../resource/report_text.sh"))
+        .line(include_str!("../../resource/lend.sh"))
         .line(include_str!("look.sh"))
 }
 
@@ -248,7 +249,7 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), decoded(&format!("certificate.{name}"))?)))
             .collect(),
-        key: decoded("key").map(Secret::new),
+        lent: Lent::of(output),
         clock: ClockOffset::of(output, received),
         addresses: addresses.collect(),
         outgoing: sockets("out"),

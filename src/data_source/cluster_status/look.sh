@@ -6,7 +6,7 @@ pki=/etc/etcd/$cluster/pki
 for name in peer peer-client server; do
   if [ -f "$pki/$name.crt" ]; then printf 'certificate.%s=%s\n' "$name" "$(base64 <"$pki/$name.crt" | tr -d '\n')"; fi
 done
-if [ -f "$pki/server.key" ]; then printf 'key=%s\n' "$(base64 <"$pki/server.key" | tr -d '\n')"; fi
+lend "$pki"
 printf 'service=%s\n' "$(systemctl show -p ActiveState --value "$unit" 2>/dev/null)"
 printf 'machine=%s\n' "$(uname -m)"
 sed -n "/^$begin_mark\$/,/^$end_mark\$/p" /etc/hosts | sed -n 's/^\([^#]\)/hosts=\1/p'

@@ -33,6 +33,19 @@ pub enum ApiError {
         /// The member's name in its certificate.
         member: String,
     },
+    /// Access control is on, and we are not root.
+    #[error(
+        "{member}: etcd refused \"{call}\": {message}. Access control is on in this cluster, and the certificate that was shown is not that \
+         of its user root: see the guide on access control"
+    )]
+    NotRoot {
+        /// The member's name in its certificate.
+        member: String,
+        /// What was asked.
+        call: String,
+        /// etcd's words.
+        message: String,
+    },
     /// One of the two sides does not trust the other.
     #[error("{member}: TLS failed: {why}")]
     Tls {
@@ -53,6 +66,18 @@ pub enum ApiError {
         /// etcd's words, `etcdserver: …`.
         message: String,
     },
+}
+
+impl ApiError {
+    /// Whether etcd refused with these words.
+    pub(super) fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Rejected { message, .. } if message.contains(words))
+    }
+
+    /// Whether an alarm keeps all writes off: the database is full (or was, and that was not disarmed), or members' data differ.
+    pub fn is_of_an_alarm(&self) -> bool {
+        self.says("database space exceeded") || self.says("corrupt cluster")
+    }
 }
 
 /// The cause of all, which says most.
@@ -104,6 +129,16 @@ pub(super) fn of_call(member: String, call: &str, waited: Duration, error: &Erro
                 member,
                 detail: innermost(source),
             },
+        };
+    }
+    if ["permission denied", "user name is empty"]
+        .iter()
+        .any(|words| message.contains(words))
+    {
+        return ApiError::NotRoot {
+            member,
+            call: call.to_owned(),
+            message: message.to_owned(),
         };
     }
     ApiError::Rejected {

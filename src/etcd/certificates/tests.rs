@@ -42,7 +42,7 @@ fn requests() -> [(LeafRequest, &'static str, &'static str); 5] {
         ),
         (LeafRequest::peer_client(&server.name), "sslclient", ""),
         (LeafRequest::client_server(&server, &domain), "sslserver", "localhost"),
-        (LeafRequest::operator("terraform"), "sslclient", ""),
+        (LeafRequest::operator(ROOT), "sslclient", ""),
     ]
 }
 

@@ -10,8 +10,8 @@ has_log() {
 
 # After this, not even a power cut brings the permits back.
 drop_permits() {
-  [ -e "$etc/founding-permit" ] || [ -e "$etc/joining-permit" ] || return 0
-  rm -f "$etc/founding-permit" "$etc/joining-permit" || exit 1
+  [ -e "$etc/founding-permit" ] || [ -e "$etc/joining-permit" ] || [ -e "$etc/restore" ] || return 0
+  rm -f "$etc/founding-permit" "$etc/joining-permit" "$etc/restore" || exit 1
   sync "$etc" 2>/dev/null || sync || exit 1
 }
 
@@ -35,7 +35,8 @@ prepare() {
     drop_permits
     set_aside
     standing=joining.yaml
-  elif [ -e "$etc/founding-permit" ] && [ -e "$etc/founding.yaml" ]; then
+  # One that is to start with a snapshot's data never founds without: it would be an empty member under the ID of one that has data.
+  elif [ -e "$etc/founding-permit" ] && [ -e "$etc/founding.yaml" ] && [ ! -e "$etc/restore" ]; then
     drop_permits
     set_aside
     standing=founding.yaml

@@ -141,6 +141,18 @@ fn a_log_makes_permits_void() {
 }
 
 #[test]
+fn who_is_to_have_a_snapshots_data_does_not_found_without() {
+    let machine = Machine::new();
+    machine.permit(&machine.layout.founding_permit());
+    machine.permit(&machine.layout.restore_file());
+    assert!(machine.start().is_err());
+    assert!(machine.has_permit(), "it may still be restored");
+    machine.write_log();
+    assert_eq!(machine.start().as_deref(), Ok("existing"));
+    assert!(!machine.has_permit() && !AsRef::<Path>::as_ref(&machine.layout.restore_file()).exists());
+}
+
+#[test]
 fn leftovers_of_an_interrupted_start_are_set_aside() {
     let machine = Machine::new();
     let data = AsRef::<Path>::as_ref(machine.layout.data_dir());

@@ -6,6 +6,7 @@ fn permitted() -> Observed {
         token: Some("t".into()),
         bare: false,
         data: Data::Empty,
+        restored: false,
         service: Service::Stopped,
         installed: false,
         restart_needed: false,
@@ -71,6 +72,26 @@ fn data_beside_an_unused_permit_is_somebody_elses() {
         ..permitted()
     };
     assert_eq!(next_step(&observed, &desired()), Step::Refuse(Refusal::ForeignData));
+}
+
+#[test]
+fn what_was_made_of_a_snapshot_may_stand_beside_a_permit() {
+    let observed = Observed {
+        data: Data::Member,
+        restored: true,
+        ..permitted()
+    };
+    assert_eq!(next_step(&observed, &desired()), Step::Install(Start::Found));
+    // For another cluster it is nothing.
+    let other = Observed {
+        permit: None,
+        token: Some("other".into()),
+        ..observed
+    };
+    assert_eq!(
+        next_step(&other, &desired()),
+        Step::Refuse(Refusal::OtherCluster("other".into()))
+    );
 }
 
 #[test]

@@ -213,6 +213,7 @@ impl BringUp {
             token: seen.token.map(|token| token.to_string()),
             bare: seen.bare,
             data: seen.data,
+            restored: false,
             service: seen.service,
             installed: seen.installed,
             restart_needed: seen.other_files || seen.restart_pending,

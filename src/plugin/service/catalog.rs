@@ -113,7 +113,7 @@ fn by_name<B: ?Sized>(
     all: fn(&dyn Provider) -> &[Box<B>],
     facts: impl Fn(&B) -> (&'static str, Schema),
 ) -> ByName<B> {
-    let entry = |(position, one): (usize, &Box<B>)| {
+    let entries = all(provider).iter().enumerate().map(|(position, one)| {
         let (name, schema) = facts(one);
         let entry = Entry {
             position,
@@ -123,8 +123,8 @@ fn by_name<B: ?Sized>(
             schema,
         };
         (name, Arc::new(entry))
-    };
-    all(provider).iter().enumerate().map(entry).collect()
+    });
+    entries.collect()
 }
 
 /// A schema of what computes nothing: a default is the provider's own business there.

@@ -14,6 +14,8 @@ if [ "$members" = refuse ] && [ -n "$(data_of "$cluster")" ]; then
   printf 'holds=%s\n' "$(data_of "$cluster")"
   exit 0
 fi
+rm -rf "/var/lib/etcd-restore/$cluster"
+rmdir /var/lib/etcd-restore 2>/dev/null || true
 edit_hosts /etc/hosts "$begin_mark" "$end_mark" '' >/dev/null
 # A create that was cut off may have left a member that no state knows of.
 if [ -d "$etc" ]; then
@@ -24,4 +26,5 @@ if [ -d "$etc" ]; then
   fi
   rm -rf "/etc/etcd/$cluster"
   rmdir /etc/etcd 2>/dev/null || true
+  rm -f "/run/etcd-$cluster.lock"
 fi

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::model::ClusterModel;
 use super::preflight::Preflight;
-use super::servers::{Each, StepError, observe, on_each, prepare, seen};
+use super::restoring::Restoring;
+use super::servers::{Each, Permit, StepError, observe, on_each, prepare, seen};
+use crate::etcd::snapshot::Facts;
 use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
 use crate::membership::preflight::{Findings, judge};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -35,6 +37,8 @@ pub struct Established {
     pub founded: bool,
     /// Servers that were not reached, and don't have their view yet.
     pub unwritten: BTreeSet<String>,
+    /// The snapshot that it is founded from, where it was brought to the servers.
+    pub restored: Option<Facts>,
     /// What the preflight found.
     pub findings: Findings,
     /// Errors and warnings.
@@ -53,6 +57,16 @@ pub async fn establish(
 ) -> Established {
     let mut established = Established::default();
     let mut permits = false;
+    let mut restoring = None;
+    if matches!(wish, Wish::Found) {
+        match Restoring::read(cluster).await {
+            Ok(read) => restoring = read,
+            Err(diagnostic) => {
+                established.diagnostics.push(diagnostic);
+                return established;
+            }
+        }
+    }
     let mut preflight = match Preflight::new(road, cluster, topology, fresh) {
         Ok(preflight) => preflight,
         Err(diagnostic) => {
@@ -95,6 +109,16 @@ pub async fn establish(
         match decision {
             Founding::Permit(_) => {
                 permits = true;
+                if matches!(wish, Wish::FoundAgain(_)) {
+                    match Restoring::read(cluster).await {
+                        Ok(read) => restoring = read,
+                        Err(diagnostic) => {
+                            established.diagnostics.push(diagnostic);
+                            preflight.end(&observed, within).await;
+                            return established;
+                        }
+                    }
+                }
                 established.founders = Some(cluster.servers.keys().cloned().collect());
             }
             Founding::Underway => {}
@@ -115,10 +139,25 @@ pub async fn establish(
                 return established;
             }
         }
+        if let (true, Some(restoring)) = (permits, &restoring) {
+            // From here on there is something to take away again.
+            established.wrote = true;
+            established.restored = Some(restoring.facts().clone());
+            established
+                .diagnostics
+                .append(restoring.bring(road, cluster, within).await);
+            if established.diagnostics.has_errors() {
+                preflight.end(&observed, within).await;
+                return established;
+            }
+        }
     }
     let preflight = looks.then_some(&preflight);
+    let order = restoring.as_ref().map(|restoring| restoring.order(cluster, topology));
+    let order = order.as_ref();
     let written = on_each(road, &cluster.servers, within, false, |name, host| async move {
-        prepare(&host, topology, name, cluster.token(), permits, preflight).await
+        let permit = permits.then_some(Permit { order });
+        prepare(&host, topology, name, cluster.token(), permit, preflight).await
     })
     .await;
     established.wrote = true;

@@ -9,6 +9,8 @@ mod measured;
 pub mod model;
 pub mod plan;
 pub mod preflight;
+mod recovering;
+mod restoring;
 mod rotation;
 pub mod servers;
 
@@ -133,6 +135,26 @@ impl ClusterResource {
         diagnostics
     }
 
+    async fn recover(&self, prior: &Value, recovery: &recovering::Planned, within: Duration) -> Diagnostics {
+        let mut diagnostics = Diagnostics::new();
+        let topology = model::topology(prior, &Path::root(), &mut diagnostics);
+        // The authorities are there still, and the members let in whom they let in before.
+        let before = from_value::<ClusterModel>(&prior.unknown_as_null());
+        match (before, topology) {
+            (Ok(before), Some(topology)) => {
+                let recovering = recovering::Recovering {
+                    road: &self.road,
+                    before: &before,
+                    topology: &topology,
+                    within,
+                };
+                recovering.run(recovery).await
+            }
+            (Err(error), _) => Diagnostic::error("The state of the cluster can't be read", error.to_string()).into(),
+            (_, None) => diagnostics,
+        }
+    }
+
     /// A create or an update. Refused before anything was written, it leaves the state as it was.
     async fn carry_out(&self, request: ApplyRequest, within: Duration) -> ApplyResponse {
         let ApplyRequest {
@@ -152,8 +174,20 @@ impl ClusterResource {
                 diagnostics,
             };
         };
+        let recovery = recovering::of(&prior, &planned);
+        if let Some(recovery) = &recovery {
+            diagnostics.append(self.recover(&prior, recovery, within).await);
+            if diagnostics.has_errors() {
+                return ApplyResponse {
+                    state: prior,
+                    private,
+                    diagnostics,
+                };
+            }
+        }
         let wish = match prior.get("founding").as_str() {
             _ if prior.is_null() => Wish::Found,
+            _ if recovery.is_some() => Wish::Views,
             Some(plan::FOUNDED) => Wish::Views,
             _ => Wish::FoundAgain(Box::new(to_model(&prior).unwrap_or_else(|_| cluster.clone()))),
         };
@@ -185,6 +219,12 @@ impl ClusterResource {
                 diagnostics,
             };
         }
+        if state.get("restored").is_unknown() {
+            state.set(
+                "restored",
+                established.restored.as_ref().map_or(Value::Null, restoring::value),
+            );
+        }
         if state.get("founders").is_unknown() {
             let founders = established.founders.iter().flatten().map(|name| name.as_str().into());
             state.set("founders", Value::List(founders.collect()));
@@ -200,7 +240,8 @@ impl ClusterResource {
             );
         }
         if !prior.is_null() {
-            let founded = established.founded || prior.get("founding").as_str() == Some(plan::FOUNDED);
+            let founded =
+                established.founded || recovery.is_some() || prior.get("founding").as_str() == Some(plan::FOUNDED);
             diagnostics.append(self.clear_removed(&prior, &cluster, founded, within).await);
         }
         ApplyResponse {
@@ -319,7 +360,7 @@ impl Resource for ClusterResource {
             name.requires_replace = true;
         }
         attributes.extend([
-            Attribute::string("token").or_computed().use_state().requires_replace().describe(
+            Attribute::string("token").or_computed().use_state().describe(
                 "Sets it apart from every other cluster: etcd's `initial-cluster-token`. Default: random.",
             ),
             Attribute::string("domain").or_computed().use_state().requires_replace().describe(
@@ -334,6 +375,9 @@ impl Resource for ClusterResource {
                  measured, 1000 at least.",
             ),
             preflight::attribute(),
+            restoring::attribute(),
+            recovering::attribute(),
+            restoring::computed(),
             Attribute::string("id").computed().use_state().describe("The name."),
             Attribute::map_of("members", vec![
                 Attribute::string("peer_url").computed().describe("The peer URL of its member, the same everywhere."),
@@ -400,11 +444,20 @@ impl Resource for ClusterResource {
         let mut diagnostics = timeouts::validate(config);
         model::topology(config, &Path::root(), &mut diagnostics);
         diagnostics.append(plan::timing(config).into_iter().collect());
+        diagnostics.append(restoring::validate(config).into_iter().collect());
+        diagnostics.append(recovering::validate(config).into_iter().collect());
         diagnostics
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let (planned, diagnostics) = plan::refine(&request.prior, request.planned, &request.config);
+        let (mut planned, mut diagnostics) = plan::refine(&request.prior, request.planned, &request.config);
+        diagnostics.append(restoring::refine(&request.prior, &mut planned).await);
+        let (recovery, refused) = recovering::refine(&request.prior, &mut planned, &request.config);
+        diagnostics.append(refused);
+        if let Some(recovery) = &recovery {
+            self.road.keeps_cluster(recovery.before());
+            self.road.loses(recovery.before(), recovery.lost());
+        }
         // The plans of its members come after this one, and a member that is to leave is told of it.
         if let (Some(before), Some(after)) = (request.prior.get("token").as_str(), planned.get("token").as_str())
             && before == after
@@ -412,8 +465,8 @@ impl Resource for ClusterResource {
             self.road.keeps_cluster(after);
         }
         PlanResponse {
+            requires_replace: another_cluster(&request.prior, &planned, &request.config, recovery.is_some()),
             planned,
-            requires_replace: tls_switched(&request.prior, &request.config),
             private: request.private,
             diagnostics,
         }
@@ -477,11 +530,19 @@ impl Resource for ClusterResource {
     }
 }
 
-/// Peer URLs carry the scheme and are the members' identity: TLS can't be switched on a cluster that exists.
-fn tls_switched(prior: &Value, config: &Value) -> Vec<Path> {
+/// What makes it another cluster. Peer URLs carry the scheme and are the members' identity, so TLS can't be switched on one that exists.
+/// Another token is a recovery's to give.
+fn another_cluster(prior: &Value, planned: &Value, config: &Value, recovers: bool) -> Vec<Path> {
     let enabled = |block: &Value| block.at(&["tls", "enabled"]).as_bool().unwrap_or(true);
-    if prior.is_null() || enabled(prior) == enabled(config) {
-        return Vec::new();
+    let mut paths = Vec::new();
+    if prior.is_null() {
+        return paths;
     }
-    vec![Path::of("tls").attribute("enabled")]
+    if enabled(prior) != enabled(config) {
+        paths.push(Path::of("tls").attribute("enabled"));
+    }
+    if prior.get("token") != planned.get("token") && !recovers {
+        paths.push(Path::of("token"));
+    }
+    paths
 }

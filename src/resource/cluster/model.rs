@@ -50,6 +50,19 @@ pub struct ClusterModel {
     /// The service that ran its members before this provider did.
     #[serde(default)]
     pub adopted_from: Option<String>,
+    /// The snapshot that it is founded from.
+    #[serde(default)]
+    pub restore: Option<RestoreModel>,
+}
+
+/// The attribute `restore`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RestoreModel {
+    /// The snapshot, a file on this machine.
+    pub snapshot_file: String,
+    /// By how much the revision is raised.
+    #[serde(default)]
+    pub bump_revision: Option<u64>,
 }
 
 /// The attribute `tls`.
@@ -201,6 +214,25 @@ pub fn authority_attributes(write_only_keys: bool) -> Vec<Attribute> {
             "The authority for connections between members; it signs nothing else.",
         ),
         authority("client", "The authority for connections of clients."),
+    ]
+}
+
+/// What else a block takes from a cluster that it only looks at: no keys, which would get into its state.
+pub fn attributes_without_keys() -> Vec<Attribute> {
+    let authority = |name, description| {
+        let certificate = Attribute::string("certificate").describe("Its certificate in PEM.");
+        let trusted = Attribute::string("trusted").describe("What members and clients are to trust, in PEM.");
+        Attribute::object(name, vec![certificate, trusted]).describe(description)
+    };
+    let authorities = vec![
+        authority("peer", "The authority for connections between members."),
+        authority("client", "The authority for connections of clients."),
+    ];
+    vec![
+        Attribute::string("token").describe("Its token."),
+        Attribute::string("domain").describe("The domain of its members' names."),
+        Attribute::object("certificate_authorities", authorities)
+            .describe("Its certificate authorities, without their keys."),
     ]
 }
 

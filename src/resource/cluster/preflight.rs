@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use checks::{PreflightModel, attribute, fresh};
-use reading::{disk, only_dialled, probed};
+pub use reading::disk;
+use reading::{only_dialled, probed};
 
 use super::model::ClusterModel;
 use super::servers::{Each, Observation, on_each};
@@ -60,25 +61,37 @@ impl<'a> Preflight<'a> {
         !self.fresh.is_empty()
     }
 
-    /// Appends to the observation of a server that it listens, if it is to.
-    pub fn listen(&self, script: Script, server: &str) -> Script {
-        let place = self.topology.find(server).ok().map(|(_, place)| place.peer_listener());
-        let Some(place) =
-            place.filter(|_| self.checks.dials() && self.fresh.contains(server) && self.topology.servers().len() > 1)
-        else {
+    /// Appends to the observation of a server that its disk is measured, and that it listens, both at the same time and if it is to.
+    pub fn begin(&self, script: Script, server: &str) -> Script {
+        let Some((_, place)) = self.topology.find(server).ok().filter(|_| self.fresh.contains(server)) else {
             return script;
         };
-        let answer = format!(
-            "nonce={} name={server}\n{}",
-            self.nonce,
-            include_str!("preflight/answer.sh")
-        );
-        script
-            .set("preflight_unit", unit(self.topology.cluster()))
-            .set("listen", place.to_string())
-            .set("port", place.port().to_string())
-            .set("answer", answer)
-            .line(include_str!("preflight/listen.sh"))
+        let mut script = script.line(include_str!("preflight/is_free.sh"));
+        if self.checks.disk.unwrap_or(true) {
+            let data = self.checks.data_dir.clone();
+            script = script
+                .set(
+                    "disk_of",
+                    data.unwrap_or_else(|| format!("/var/lib/etcd/{}", self.topology.cluster())),
+                )
+                .line(include_str!("preflight/disk.sh"))
+                .line("if is_free; then measure_disk & fi");
+        }
+        if self.checks.dials() && self.topology.servers().len() > 1 {
+            let place = place.peer_listener();
+            let answer = format!(
+                "nonce={} name={server}\n{}",
+                self.nonce,
+                include_str!("preflight/answer.sh")
+            );
+            script = script
+                .set("preflight_unit", unit(self.topology.cluster()))
+                .set("listen", place.to_string())
+                .set("port", place.port().to_string())
+                .set("answer", answer)
+                .line(include_str!("preflight/listen.sh"));
+        }
+        script.line("wait")
     }
 
     /// Leaves out of what was observed what is not to be looked at.
@@ -98,7 +111,7 @@ impl<'a> Preflight<'a> {
         });
     }
 
-    /// Dials all pairs that a new server is part of, and measures the disks of the new servers.
+    /// Dials all pairs that a new server is part of.
     pub async fn run(&self, observed: &Each<Observation>, within: Duration) -> Findings {
         let mut findings = Findings::default();
         let mut scripts = BTreeMap::new();
@@ -120,16 +133,15 @@ impl<'a> Preflight<'a> {
                 } else {
                     Vec::new()
                 },
-                disk: None,
+                disk: observation.disk.clone().filter(|_| is_fresh),
             };
             findings.servers.insert(name.clone(), server);
             let (mut plain, mut probes) = (Vec::new(), Vec::new());
             for (target, listens) in self.targets(name, observed, &mut findings.pairs) {
                 if listens { &mut probes } else { &mut plain }.push(target);
             }
-            let disk = is_fresh && self.checks.disk.unwrap_or(true);
-            if disk || !plain.is_empty() || !probes.is_empty() {
-                scripts.insert(name.clone(), self.script(disk, &probes, &plain));
+            if !plain.is_empty() || !probes.is_empty() {
+                scripts.insert(name.clone(), self.script(&probes, &plain));
             }
         }
         let servers = self
@@ -216,17 +228,9 @@ impl<'a> Preflight<'a> {
         all.iter().map(IpAddr::to_canonical).collect()
     }
 
-    fn script(&self, disk: bool, probes: &[Target], plain: &[Target]) -> Script {
-        let cluster = self.topology.cluster();
-        let mut script = Script::new("trying the network and the disk").timeout(ON_ONE);
-        if disk {
-            let data = self.checks.data_dir.clone();
-            script = script
-                .set("data", data.unwrap_or_else(|| format!("/var/lib/etcd/{cluster}")))
-                .line(include_str!("preflight/disk.sh"))
-                .line("measure_disk &");
-        }
-        script = script
+    fn script(&self, probes: &[Target], plain: &[Target]) -> Script {
+        let script = Script::new("trying the network")
+            .timeout(ON_ONE)
             .set("probes", dialling::words(probes))
             .set("nonce", &self.nonce)
             .set("seconds", DIALLING.to_string())
@@ -235,9 +239,6 @@ impl<'a> Preflight<'a> {
     }
 
     fn read(&self, name: &str, output: &Output, observed: &Each<Observation>, findings: &mut Findings) {
-        if let Some(server) = findings.servers.get_mut(name) {
-            server.disk = disk(output);
-        }
         let dialled = dialling::outcomes(output, DIALLING);
         let mtu = self.checks.mtu.unwrap_or(true);
         let times = self.checks.times();

@@ -57,6 +57,7 @@ fn is_issued(output: &Output, authorities: &Authorities) -> bool {
         ("peer", &authorities.peer),
         ("peer-client", &authorities.peer),
         ("server", &authorities.client),
+        ("operator", &authorities.client),
     ]
     .into_iter()
     .all(|(name, authority)| {

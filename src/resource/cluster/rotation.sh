@@ -2,4 +2,4 @@
 etc=/etc/etcd/$cluster
 if systemctl --quiet is-active "etcd-$cluster.service"; then echo running=yes; fi
 if [ -f "$etc/restart-pending" ]; then echo restart-pending=yes; fi
-for name in peer peer-client server peer-ca client-ca; do report_text "$name" "$etc/pki/$name.crt"; done
+for name in peer peer-client server operator peer-ca client-ca; do report_text "$name" "$etc/pki/$name.crt"; done

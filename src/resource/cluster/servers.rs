@@ -9,8 +9,10 @@ use futures::future::join_all;
 
 use super::model::ClusterModel;
 use super::preflight::Preflight;
+use crate::etcd::restoring::Order;
 use crate::host::{ClockOffset, FileSpec, Host, Output, Placement, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
+use crate::membership::preflight::Disk;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
 use crate::topology::{ServerName, Topology, hosts_block};
@@ -62,6 +64,8 @@ pub struct Observation {
     pub clock: Option<ClockOffset>,
     /// Whether it answers a preflight: what kind of machine it is, or why it does not. `None` where it was not to.
     pub listening: Option<Result<String, String>>,
+    /// How its disk is, if that was measured.
+    pub disk: Option<Disk>,
     /// The addresses that the names of the servers have on this one. What else is in its block is under the name that it
     /// has there.
     pub addresses: BTreeMap<String, String>,
@@ -96,7 +100,7 @@ pub async fn observe(
         .line(include_str!("../await_start.sh"))
         .line(include_str!("observe.sh"));
     if let Some(preflight) = preflight {
-        script = preflight.listen(script, server);
+        script = preflight.begin(script, server);
     }
     let output = host
         .run_checked(&script.line("echo \"date_last=$(date +%s.%N)\""))
@@ -145,6 +149,7 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
         runs,
         clock: ClockOffset::of(output, received),
         listening: listening.or(silent),
+        disk: super::preflight::disk(output),
         addresses,
     }
 }
@@ -163,6 +168,13 @@ pub fn seen(observations: &Each<Observation>) -> BTreeMap<String, Seen> {
         .collect()
 }
 
+/// The right to found.
+#[derive(Clone, Copy)]
+pub struct Permit<'a> {
+    /// The snapshot to found from, if it is one.
+    pub order: Option<&'a Order>,
+}
+
 /// Writes one server's view into its hosts file and, where it is to found, leaves the permit.
 ///
 /// # Errors
@@ -172,7 +184,7 @@ pub async fn prepare(
     topology: &Topology,
     server: &str,
     token: &str,
-    permit: bool,
+    permit: Option<Permit<'_>>,
     preflight: Option<&Preflight<'_>>,
 ) -> Result<(), RunError> {
     let cluster = topology.cluster();
@@ -192,14 +204,19 @@ pub async fn prepare(
     if let Some(preflight) = preflight {
         script = preflight.ending(script);
     }
-    if permit {
+    if let Some(Permit { order }) = permit {
         // The token first: a permit never stands without it.
         script = script
             .line(include_str!("not_founded.sh"))
             .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             // A configuration of an earlier founding may name other servers. The member's create writes the one for this permit.
-            .line("rm -f \"$directory/founding.yaml\"; sync \"$directory\"")
+            .line("rm -f \"$directory/founding.yaml\" \"$directory/restore\"; sync \"$directory\"");
+        if let Some(order) = order {
+            // Before the permit: whoever is to start with a snapshot's data must never found without.
+            script = script.write_file(&root_file(format!("{directory}/restore"), &order.render()));
+        }
+        script = script
             .write_file(&root_file(format!("{directory}/founding-permit"), token))
             .line("sync \"$directory\"");
     }

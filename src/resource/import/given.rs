@@ -99,6 +99,33 @@ pub fn member(request: &ImportRequest) -> Result<Given, Diagnostics> {
     Ok(given)
 }
 
+/// What is given for something in a cluster: with a name, where a cluster has several.
+///
+/// # Errors
+/// If ID or identity is none.
+pub fn in_cluster(
+    request: &ImportRequest,
+    what: &'static str,
+    named: bool,
+) -> Result<(Given, Option<String>), Diagnostics> {
+    let (example, texts): (_, &[_]) = if named {
+        let example = r#"jsonencode({ cluster = "main", name = "app", servers = local.servers })"#;
+        (example, &[("cluster", Type::String), ("name", Type::String)])
+    } else {
+        let example = r#"jsonencode({ cluster = "main", servers = local.servers })"#;
+        (example, &[("cluster", Type::String)])
+    };
+    let given = whole(request, texts, what, example)?;
+    let name = named.then(|| text(&given, "name", what, example)).transpose()?;
+    let given = Given {
+        cluster: text(&given, "cluster", what, example)?,
+        server: String::new(),
+        servers: servers(given.get("servers"), what, example)?,
+        adopted_from: service(&given, what)?,
+    };
+    Ok((given, name))
+}
+
 /// The ID, or the identity with its servers decoded.
 fn whole(request: &ImportRequest, texts: &[(&str, Type)], what: &str, example: &str) -> Result<Value, Diagnostics> {
     let of_servers = Type::Map(Box::new(attributes_type(&server::element_attributes())));

@@ -77,6 +77,7 @@ impl K3sClusterModel {
             certificate_authorities: None,
             preflight: None,
             source_addresses: None,
+            restore: None,
             adopted_from: Some(self.service().to_owned()),
         }
     }

@@ -19,7 +19,7 @@ use crate::resource::k3s::{observe, talk};
 use crate::resource::member::hand_over::hand_over;
 use crate::resource::member::leave::peers;
 use crate::resource::member::membership_changes::{Unlisted, until_listed};
-use crate::resource::member::survey::survey_for;
+use crate::resource::member::survey::survey_as;
 use crate::resource::member::turn::Turn;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::talk::Talk;
@@ -167,7 +167,7 @@ impl Leave<'_> {
             _ => None,
         };
         let look = async || match &talk {
-            Some(talk) => survey_for(talk, name, None, self.topology).await,
+            Some(talk) => survey_as(talk, name, None, self.topology).await,
             None => None,
         };
         let mut survey = look().await;

@@ -13,7 +13,7 @@ use crate::membership::k3s::{Listed, Others};
 use crate::resource::cluster::servers::stamp;
 use crate::resource::k3s::{DATA, directory, talk};
 use crate::resource::member::membership_changes::{Unlisted, until_listed};
-use crate::resource::member::survey::{Survey, survey_for};
+use crate::resource::member::survey::{Survey, survey_as};
 use crate::resource::road::RoadError;
 use crate::resource::talk::{Talk, TalkError};
 
@@ -31,7 +31,7 @@ impl<'a> BringUp<'a> {
 
     /// The cluster as its etcd members see it; `None` if none of them answers as one that has a leader.
     pub(super) async fn survey(&self, tls: Option<&TlsMaterial>) -> Option<Survey> {
-        survey_for(&self.talk(tls)?, &self.server.server, None, self.topology).await
+        survey_as(&self.talk(tls)?, &self.server.server, None, self.topology).await
     }
 
     /// How this server stands in the cluster, and how the others do.

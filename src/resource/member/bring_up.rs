@@ -171,6 +171,7 @@ impl BringUp<'_> {
                 token: course.seen.token.clone(),
                 bare: course.seen.is_nothing(),
                 data: course.seen.data,
+                restored: course.seen.restored.as_deref() == Some(self.member.cluster.token()),
                 service: course.seen.service,
                 installed: plan.installed,
                 restart_needed: plan.restart_needed,
@@ -421,7 +422,7 @@ impl BringUp<'_> {
         };
         let seen = observe::observe(host, self.member, self.layout, look).await?;
         let (road, cluster) = (self.road, &self.member.cluster);
-        if let Some(talk) = Talk::borrow(road, cluster, self.topology, seen.certificates.get("server"), seen.key) {
+        if let Some(talk) = Talk::borrow(road, cluster, self.topology, seen.lent) {
             self.talk.get_or_init(|| talk);
         }
         Ok(())

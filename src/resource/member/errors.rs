@@ -94,6 +94,19 @@ pub enum BringUpError {
         /// The server of the member that failed.
         failed: String,
     },
+    /// The snapshot that it is to start with is of a newer etcd.
+    #[error(
+        "the member of server {server} is to start with a snapshot of etcd 3.{needs}, which etcd {version} can't read. Use etcd 3.{needs} or \
+         later. Nothing was changed on this server"
+    )]
+    OldForSnapshot {
+        /// Its server.
+        server: String,
+        /// The version that is wanted.
+        version: String,
+        /// The minor version that it takes.
+        needs: u64,
+    },
     /// It can't be taken over from the service that runs it.
     #[error(
         "the member can't be taken over from {service} on server {server}: {why}. Nothing was changed on this server"

@@ -11,6 +11,7 @@ use super::observe::{self, Look, Seen};
 use super::survey::Survey;
 use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
 use crate::etcd::layout::Layout;
+use crate::etcd::restoring::{self, Order, snapshot_folder};
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::{Minor, Version};
 use crate::host::{Host, RunError, Script};
@@ -100,7 +101,7 @@ impl BringUp<'_> {
             self.version,
             seen,
         )?);
-        if seen.permit.is_some() {
+        if seen.permit.is_some() && seen.restore.is_none() {
             files.push(WantedFile {
                 path: self.layout.founding_file().to_string(),
                 mode: 0o640,
@@ -235,6 +236,13 @@ impl BringUp<'_> {
                 script = script.write_file(&root_file(path, token));
             }
         }
+        let restores = match &seen.restore {
+            Some(order) if start == Start::Found => Some(order),
+            _ => None,
+        };
+        if let Some(order) = restores {
+            script = self.restoring(script, order, seen)?.timeout(self.remaining());
+        }
         // Enabling has systemd read its units anew as well.
         script = script.line("systemctl --quiet enable \"$unit\" 2>/dev/null");
         if start == Start::Found {
@@ -249,6 +257,11 @@ impl BringUp<'_> {
         if start == Start::Restart {
             script = script.line("remove_unused \"$before\"");
         }
+        if restores.is_some() || start == Start::Join {
+            script = script
+                .set("folder", snapshot_folder(self.topology.cluster()))
+                .line("rm -rf \"$folder\"; rmdir /var/lib/etcd-restore 2>/dev/null || true");
+        }
         // The ports are the member's own now, and the binary is what it was.
         let look = Look {
             files: &wanted::compared_files(self.layout),
@@ -256,6 +269,31 @@ impl BringUp<'_> {
         };
         let script = observe::append(script, self.member, self.layout, look);
         Ok(observe::seen(&host.run_checked(&script).await?).after(seen))
+    }
+
+    /// Makes the member's data of the snapshot that lies on its server, unless an earlier run did.
+    fn restoring(&self, script: Script, order: &Order, seen: &Seen) -> Result<Script, BringUpError> {
+        if let Some(needs) = order.minor.filter(|needs| self.version.number().1 < *needs) {
+            return Err(BringUpError::OldForSnapshot {
+                server: self.member.server.clone(),
+                version: self.version.to_string(),
+                needs,
+            });
+        }
+        let executable = binary::executable(self.member, self.version, seen)?;
+        let folder = executable.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+        let bump = order.bump_revision.map(|bump| bump.to_string());
+        Ok(script
+            .set("cluster", &self.member.cluster.name)
+            .set("tool", format!("{folder}/{}", restoring::tool(self.version)))
+            .set("snapshot", &order.snapshot)
+            .set("bump", bump.unwrap_or_default())
+            .set("name", &self.member.server)
+            .set("peer_url", self.own_peer_url()?)
+            .set("initial_cluster", self.topology.name_form())
+            .set("token", &order.token)
+            .line(restoring::script())
+            .line(include_str!("restore.sh")))
     }
 
     /// How long this founder lets the first one start before it. etcd asks every founder, one after the other, whether the cluster is there

@@ -10,6 +10,8 @@ pub enum Word {
     Created,
     /// Its cluster stays, as far as this run's plan of it was seen.
     ClusterStays,
+    /// Its cluster is to be recovered without its server, as this run's plan of it says.
+    Lost,
     /// Its server could not be reached when its view of the others changed.
     Unreached,
 }
@@ -20,6 +22,7 @@ impl Word {
             Word::Unverified => "unverified",
             Word::Created => "created",
             Word::ClusterStays => "cluster-stays",
+            Word::Lost => "lost",
             Word::Unreached => "unreached",
         }
     }

@@ -13,11 +13,11 @@ use super::membership_changes::{Unlisted, until_listed};
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
 use super::survey::{Survey, survey};
-use super::talk::Talk;
+use super::talk::{Lent, Talk};
 use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
-use crate::host::{Host, RunError, Script, Secret};
+use crate::host::{Host, RunError, Script};
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
 use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -191,24 +191,18 @@ impl Leave<'_> {
     }
 
     async fn alone(&self, host: Option<&Host>, turn: &mut Turn) -> Result<Leaving, String> {
-        let (certificate, key) = match host {
+        let lent = match host {
             Some(host) => {
                 let seen = self.observe(host, true).await.map_err(|error| error.to_string())?;
-                (seen.certificates.get("server").cloned(), seen.key)
+                seen.lent
             }
-            None => (None, None),
+            None => None,
         };
-        let (certificate, key) = match key {
-            Some(key) => (certificate, Some(key)),
+        let lent = match lent {
+            Some(lent) => Some(lent),
             None => self.borrowed().await,
         };
-        let talk = Talk::borrow(
-            self.road,
-            &self.member.cluster,
-            self.topology,
-            certificate.as_ref(),
-            key,
-        );
+        let talk = Talk::borrow(self.road, &self.member.cluster, self.topology, lent);
         let look = async || match &talk {
             Some(talk) => survey(talk, self.member, self.topology).await,
             None => None,
@@ -282,7 +276,7 @@ impl Leave<'_> {
     }
 
     /// Another member's certificate to talk with, where this one's server has none or can't be reached.
-    async fn borrowed(&self) -> (Option<String>, Option<Secret>) {
+    async fn borrowed(&self) -> Option<Lent> {
         let others = self
             .member
             .cluster
@@ -292,16 +286,15 @@ impl Leave<'_> {
         let mut asked: FuturesUnordered<_> = others
             .map(|(_, server)| async move {
                 let host = self.road.connect(server, QUESTION * 3, false).await.ok()?;
-                let seen = self.observe(&host, true).await.ok()?;
-                Some((seen.certificates.get("server")?.clone(), seen.key?))
+                self.observe(&host, true).await.ok()?.lent
             })
             .collect();
         while let Some(found) = asked.next().await {
-            if let Some((certificate, key)) = found {
-                return (Some(certificate), Some(key));
+            if found.is_some() {
+                return found;
             }
         }
-        (None, None)
+        None
     }
 
     /// The other servers that hold no member, or one that rests, of those whose members nobody said are to leave.

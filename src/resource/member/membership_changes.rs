@@ -143,13 +143,15 @@ impl BringUp<'_> {
         }
     }
 
-    /// Makes a voter of a learner, when it has caught up.
+    /// Makes a voter of a learner, when it has caught up. The leader knows whether it has; a follower asks it in nobody's name, and
+    /// is refused where access control is on (before 3.5.28 and 3.6.6).
     async fn vote(&self, what: &'static str, survey: &Survey, id: u64) -> Result<(), BringUpError> {
+        let leader = survey.leading.as_ref().unwrap_or(&survey.api);
         self.until_listed(
             what,
             &survey.api,
             |members| members.iter().any(|one| one.id == id && !one.is_learner),
-            || survey.api.member_promote(id, QUESTION),
+            || leader.member_promote(id, QUESTION),
         )
         .await
     }

@@ -6,7 +6,7 @@ mod bring_up;
 mod diagnostics;
 mod drift;
 mod errors;
-pub(super) mod hand_over;
+pub mod hand_over;
 mod hang_up;
 mod import;
 mod install;
@@ -18,10 +18,10 @@ mod observe;
 mod plan;
 mod redial;
 mod state;
-pub(super) mod survey;
-pub(super) mod turn;
+pub mod survey;
+pub mod turn;
 mod verify;
-pub(super) mod wanted;
+pub mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -154,6 +154,35 @@ impl MemberResource {
         }
     }
 
+    /// A member whose server is gone for good: there is no quorum to take it out of the cluster, and the one that its cluster becomes
+    /// does not have it.
+    async fn forget(&self, member: &MemberModel) -> Diagnostics {
+        let Some(server) = member.server() else {
+            return Diagnostics::new();
+        };
+        let (name, cluster) = (&member.server, &member.cluster.name);
+        match self.road.connect(server, READ, false).await {
+            Ok(_) => {
+                let detail = format!(
+                    "Server {name} answers, and the cluster's `recovery` says that it is lost. If only its data is gone, take it out of \
+                     `lost` and leave it in the configuration. Nothing was changed."
+                );
+                Diagnostic::error(format!("Member {name} is not lost"), detail)
+                    .at(Path::of("server"))
+                    .into()
+            }
+            Err(error) => {
+                let detail = format!(
+                    "Its server is gone for good, as `recovery` says, so it was only forgotten. Should the machine come back, its \
+                     member finds nobody of the cluster {cluster} as it was: run `systemctl disable --now etcd-{cluster}` there. {error}"
+                );
+                Diagnostic::warning(format!("Member {name} was forgotten"), detail)
+                    .at(Path::of("server"))
+                    .into()
+            }
+        }
+    }
+
     /// The keys of the authorities: the member's own, the cluster's, or the provider's.
     fn keys(&self, config: &Value, member: &MemberModel) -> Keys {
         let given = self.road.authority_keys(&member.cluster.name);
@@ -245,14 +274,7 @@ impl MemberResource {
         }
         let drift = drift::drift(whole, &seen);
         state.set("drift", as_map(drift.clone()));
-        let key = seen.key.take();
-        let talk = Talk::borrow(
-            &self.road,
-            &whole.member.cluster,
-            &whole.topology,
-            seen.certificates.get("server"),
-            key,
-        );
+        let talk = Talk::borrow(&self.road, &whole.member.cluster, &whole.topology, seen.lent.take());
         let Some(talk) = talk else { return state };
         if seen.service != Service::Running {
             // A member that was taken out of the cluster ends by itself, and can't come back with its data.
@@ -375,6 +397,11 @@ impl Resource for MemberResource {
         } else {
             private
         };
+        let server = prior.get("server").as_str();
+        let lost = token
+            .zip(server)
+            .is_some_and(|(token, server)| self.road.is_lost(token, server));
+        let private = if lost { Word::Lost.with(private) } else { private };
         (private, Diagnostics::new())
     }
 
@@ -405,6 +432,7 @@ impl Resource for MemberResource {
         let replaced = Word::Created.is_in(&private);
         let diagnostics = match whole(&request.prior) {
             Ok(whole) if drift::is_to_be_adopted(&request.prior) => not_ours(&whole.member).into(),
+            Ok(whole) if Word::Lost.is_in(&request.private) => self.forget(&whole.member).await,
             Ok(whole) => {
                 let leave = Leave {
                     road: &self.road,

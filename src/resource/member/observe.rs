@@ -7,15 +7,21 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::model::MemberModel;
 use crate::etcd::layout::Layout;
+use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
-use crate::host::{Host, Output, RunError, Script, Secret};
+use crate::host::{Host, Output, RunError, Script};
 use crate::membership::member::{Data, Service};
+use crate::resource::talk::Lent;
 
 /// What was seen on the server.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The token of the founding permit.
     pub permit: Option<String>,
+    /// The snapshot that it is to start with.
+    pub restore: Option<Order>,
+    /// The token of the cluster that its data was made for from a snapshot.
+    pub restored: Option<String>,
     /// The token that is written down.
     pub token: Option<String>,
     /// The data directory.
@@ -54,8 +60,8 @@ pub struct Seen {
     pub configuration: Option<String>,
     /// Certificates in PEM, by file name without ending.
     pub certificates: BTreeMap<String, String>,
-    /// The key of the member's certificate for clients, where it was asked for.
-    pub key: Option<Secret>,
+    /// A certificate to talk to etcd with, where it was asked for.
+    pub lent: Option<Lent>,
 }
 
 /// The service that ran the member before this provider did.
@@ -108,7 +114,7 @@ pub struct Look<'a> {
     pub files: &'a [String],
     /// Whether other processes have the member's ports.
     pub ports: bool,
-    /// The key of the member's certificate for clients.
+    /// A certificate to talk to etcd with, and its key.
     pub key: bool,
 }
 
@@ -141,6 +147,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .line(include_str!("../ports.sh"))
         .line(include_str!("../await_start.sh"))
         .line(include_str!("../report_text.sh"))
+        .line(include_str!("../lend.sh"))
         .line(include_str!("observe.sh"))
 }
 
@@ -153,9 +160,11 @@ pub fn seen(output: &Output) -> Seen {
         (Some("failed"), _) => Service::Failed,
         _ => Service::Stopped,
     };
-    let names = ["peer", "peer-client", "server", "peer-ca", "client-ca"];
+    let names = ["peer", "peer-client", "server", "operator", "peer-ca", "client-ca"];
     Seen {
         permit: text("permit"),
+        restore: Order::read(|key| output.value(&format!("restore.{key}")).map(str::to_owned)),
+        restored: text("restored"),
         token: text("token"),
         data: match output.value("data") {
             Some("member") => Data::Member,
@@ -191,7 +200,7 @@ pub fn seen(output: &Output) -> Seen {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), decoded(&format!("certificate.{name}"))?)))
             .collect(),
-        key: decoded("key").map(Secret::new),
+        lent: Lent::of(output),
     }
 }
 

@@ -5,6 +5,8 @@ etc=/etc/etcd/$cluster
 await_start "$unit" "$etc" "$data"
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; printf 'token=%s\n' "$line"; fi
 if [ -f "$etc/founding-permit" ]; then read -r line <"$etc/founding-permit" || true; printf 'permit=%s\n' "$line"; fi
+if [ -f "$etc/restore" ]; then sed 's/^/restore./' "$etc/restore"; fi
+if [ -f "$data/member/restored" ]; then read -r line <"$data/member/restored" || true; printf 'restored=%s\n' "$line"; fi
 if [ -f "$etc/restart-pending" ]; then echo restart-pending=yes; fi
 if [ -e "$etc/adopting" ]; then echo adopting=yes; fi
 if [ -n "$former" ]; then
@@ -17,7 +19,7 @@ if [ -f "$etc/resting" ]; then echo resting=yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.
 content=empty
-if [ -n "$(ls -A "$data" 2>/dev/null | grep -v -x -e member -e 'member\.incomplete\..*')" ]; then content=other; fi
+if [ -n "$(ls -A "$data" 2>/dev/null | grep -v -x -e member -e restoring -e 'member\.incomplete\..*' -e 'member\.before-.*')" ]; then content=other; fi
 for segment in "$data"/member/wal/*.wal; do
   if [ -e "$segment" ]; then content=member; break; fi
 done
@@ -54,7 +56,7 @@ if [ -n "$binary" ]; then
   fi
 fi
 report_text config "$etc/etcd.yaml"
-for name in peer peer-client server peer-ca client-ca; do
+for name in peer peer-client server operator peer-ca client-ca; do
   report_text "certificate.$name" "$etc/pki/$name.crt"
 done
-if [ "$with_key" = yes ]; then report_text key "$etc/pki/server.key"; fi
+if [ "$with_key" = yes ]; then lend "$etc/pki"; fi

@@ -32,6 +32,9 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     if let Some(Ok(version)) = planned.get("version").as_str().map(Version::parse) {
         planned.set("running_version", version.to_string());
     }
+    if planned.get("version").is_unknown() {
+        planned.set("running_version", Value::Unknown);
+    }
     planned.set("service", "running");
     planned.set("drift", BTreeMap::new());
     // What is wrong with the servers is the cluster's to say, once.
@@ -64,6 +67,11 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
         if elsewhere || drift::joins_anew(prior) {
             planned.set("member_id", Value::Unknown);
         }
+        // A cluster that is recovered is another one, with other members.
+        if prior.at(&["cluster", "token"]) != planned.at(&["cluster", "token"]) {
+            planned.set("member_id", Value::Unknown);
+            planned.set("cluster_id", Value::Unknown);
+        }
     }
     (planned, diagnostics)
 }
@@ -92,11 +100,10 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
         "initial_cluster",
         topology.view(&name).ok().map(|view| view.initial_cluster),
     );
-    // What is measured when servers come is not known before.
-    if ["heartbeat_interval", "election_timeout"]
-        .iter()
-        .any(|name| planned.at(&["cluster", name]).is_unknown())
-    {
+    // What is measured when servers come is not known before, nor may be what the user writes.
+    let measured = ["heartbeat_interval", "election_timeout"].map(|name| planned.at(&["cluster", name]));
+    let written = ["version", "config", "data_dir"].map(|name| planned.get(name));
+    if { measured.iter().chain(&written) }.any(|value| !value.is_wholly_known()) {
         planned.set("configuration", Value::Unknown);
         return;
     }

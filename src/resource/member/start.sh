@@ -14,16 +14,16 @@ if [ "$verb" = start ]; then ran=$(systemctl show -p MainPID --value "$unit"); f
 systemctl "$verb" "$unit" 2>/dev/null || true
 tries=0
 while :; do
-  if has_log || [ $((tries % 10)) = 9 ]; then
+  if has_log || [ $((tries % 25)) = 24 ]; then
     active=$(systemctl show -p ActiveState --value "$unit")
     if [ "$active" = active ] && has_log; then break; fi
-    if [ "$active" = failed ] || [ $tries -gt 800 ]; then
+    if [ "$active" = failed ] || [ $tries -gt 2000 ]; then
       journalctl -u "$unit" -n 12 -o cat --no-pager >&2 || true
       echo "the service $unit did not start (it is $active)" >&2
       exit 3
     fi
   fi
   tries=$((tries + 1))
-  sleep 0.05
+  sleep 0.02
 done
 if [ "${ran:-0}" = 0 ]; then rm -f "$pending"; fi

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use super::model::MemberModel;
 use super::talk::Talk;
 use crate::etcd::api::{Api, Member, Status};
+use crate::etcd::lock::Servers;
 use crate::etcd::version::Version;
 use crate::topology::Topology;
 
@@ -26,10 +27,14 @@ pub struct Survey {
     pub own: Option<u64>,
     /// The ID of the leader.
     pub leader: u64,
+    /// The leader, if it answers.
+    pub leading: Option<Api>,
     /// The members that answer and know a leader, by their IDs.
     pub healthy: BTreeMap<u64, Status>,
     /// The voters among them, this member's own as the last.
     pub voters: Vec<Api>,
+    /// The servers of the voters, as far as they are reached.
+    pub servers: Servers,
 }
 
 impl Survey {
@@ -69,11 +74,11 @@ impl Survey {
 
 /// Asks all members of the cluster; `None` if none of them answers as one that has a leader.
 pub async fn survey(talk: &Talk<'_>, member: &MemberModel, topology: &Topology) -> Option<Survey> {
-    survey_for(talk, &member.server, member.id(), topology).await
+    survey_as(talk, &member.server, member.id(), topology).await
 }
 
-/// The same for the member on this server, whose ID may be known.
-pub async fn survey_for(talk: &Talk<'_>, server: &str, id: Option<u64>, topology: &Topology) -> Option<Survey> {
+/// The same, for the member on this server, or with an empty name for none of them.
+pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology: &Topology) -> Option<Survey> {
     let servers: Vec<String> = topology.servers().keys().map(ToString::to_string).collect();
     let asked = servers.iter().map(|name| async move {
         let api = talk.to(name, QUESTION).await.ok()?;
@@ -88,6 +93,8 @@ pub async fn survey_for(talk: &Talk<'_>, server: &str, id: Option<u64>, topology
     let answers: Vec<_> = answers.collect();
     talk.know(answers.iter().map(|(name, _, status)| (status.member_id, name)));
     let leader = answers.first().map(|(_, _, status)| status.leader)?;
+    let leading = answers.iter().find(|(_, _, status)| status.is_leader());
+    let leading = leading.map(|(_, api, _)| api.clone());
     let healthy = answers
         .iter()
         .map(|(_, _, status)| (status.member_id, status.clone()))
@@ -112,13 +119,26 @@ pub async fn survey_for(talk: &Talk<'_>, server: &str, id: Option<u64>, topology
             // One that was not taken over yet, and is down, is known by its ID alone.
             .or_else(|| members.iter().map(|one| one.id).find(|one| Some(*one) == id))
             // A member that was made by hand may be listed by another URL.
-            .or_else(|| members.iter().find(|one| one.name == server).map(|one| one.id));
+            .or_else(|| {
+                let named = members.iter().find(|one| !server.is_empty() && one.name == server);
+                named.map(|one| one.id)
+            });
+        let listed = members.iter().filter(|one| !one.is_learner);
+        let hosts = listed.clone().filter_map(|one| names.get(&one.id));
+        let hosts = join_all(hosts.map(|name| talk.host(name, QUESTION))).await;
+        let servers = Servers {
+            hosts: hosts.into_iter().filter_map(Result::ok).collect(),
+            voters: listed.count(),
+            cluster: topology.cluster().to_string(),
+        };
         return Some(Survey {
             api,
+            servers,
             members,
             names,
             own,
             leader,
+            leading,
             healthy,
             voters: all,
         });

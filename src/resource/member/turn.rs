@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use super::survey::Survey;
+use super::survey::{QUESTION, Survey};
+use crate::etcd::api::Alarm;
 use crate::etcd::lock::{Lock, LockError};
+use crate::membership::upkeep::differing;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::road::{Road, RoadError};
 
@@ -19,6 +21,12 @@ pub enum TurnError {
     /// Another process has the cluster's lock, or it can't be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The data of members differ, and one of them would be disturbed that may have the right ones.
+    #[error(
+        "the alarm CORRUPT is raised: the data of the members on {0} differ from the others'. Replace those first \
+         (terraform apply -replace), then take the alarm back (the action etcd_disarm_alarms); until then no other member is disturbed"
+    )]
+    Corrupt(String),
     /// The provider is not configured.
     #[error(transparent)]
     Road(#[from] RoadError),
@@ -68,7 +76,14 @@ impl Turn {
             return Ok(false);
         }
         let key = format!("terraform-provider-etcd/{}/lock", self.cluster);
-        self.lock = Some(Lock::take(&survey.voters, &key, &HOLDER, deadline).await?);
+        let lock = Lock::take(&survey.voters, &survey.servers, &key, &HOLDER, deadline).await?;
+        if lock.is_under_alarm()
+            && let Err(error) = may_disturb(survey).await
+        {
+            lock.release().await;
+            return Err(error);
+        }
+        self.lock = Some(lock);
         Ok(true)
     }
 
@@ -78,4 +93,20 @@ impl Turn {
             lock.release().await;
         }
     }
+}
+
+/// Which data are right nobody can say: those of the members that raised no alarm are not touched.
+async fn may_disturb(survey: &Survey) -> Result<(), TurnError> {
+    let alarms = survey.api.alarms(QUESTION).await.map_err(LockError::from)?;
+    let corrupt = alarms.iter().filter(|(_, alarm)| *alarm == Alarm::Corrupt);
+    let corrupt: Vec<u64> = corrupt.map(|(id, _)| *id).collect();
+    let listed: Vec<u64> = survey.members.iter().map(|one| one.id).collect();
+    let differing = differing(&corrupt, &listed, survey.own);
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let name = |id: &u64| survey.names.get(id).cloned().unwrap_or_else(|| format!("{id:x}"));
+    Err(TurnError::Corrupt(
+        differing.iter().map(name).collect::<Vec<_>>().join(", "),
+    ))
 }

@@ -10,7 +10,7 @@ use super::model::MemberModel;
 use super::observe::Seen;
 use super::survey::Survey;
 use crate::etcd::api::TlsMaterial;
-use crate::etcd::certificates::{Ca, CertificateError, LeafRequest, PrivateKeyPem, needs_renewal, parse};
+use crate::etcd::certificates::{Ca, CertificateError, Leaf, LeafRequest, PrivateKeyPem, ROOT, needs_renewal, parse};
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
@@ -172,15 +172,21 @@ impl Keys {
     /// # Errors
     /// If the key is missing or not the certificate's.
     pub fn for_this_run(&self, authorities: &Authorities) -> Result<TlsMaterial, WantedError> {
-        let request = LeafRequest::operator("terraform").with_lifetime(Duration::hours(24));
-        let leaf = self
-            .client_ca(&authorities.client.certificate)?
-            .issue(&request, OffsetDateTime::now_utc())?;
+        let request = LeafRequest::operator(ROOT).with_lifetime(Duration::hours(24));
+        let leaf = self.issue(&authorities.client.certificate, &request)?;
         Ok(TlsMaterial {
             ca_pem: authorities.client.trusted().to_owned(),
             cert_pem: leaf.cert_pem,
             key_pem: Secret::new(leaf.key_pem.expose()),
         })
+    }
+
+    /// A certificate of the authority for clients.
+    ///
+    /// # Errors
+    /// If the key is missing or not the certificate's.
+    pub fn issue(&self, certificate: &str, request: &LeafRequest) -> Result<Leaf, WantedError> {
+        Ok(self.client_ca(certificate)?.issue(request, OffsetDateTime::now_utc())?)
     }
 
     fn peer_ca(&self, certificate: &str) -> Result<Ca, WantedError> {
@@ -216,7 +222,7 @@ fn authority(certificate: &str, keys: &PrivateKeyPem) -> Result<Ca, WantedError>
 pub struct Certificates {
     /// Files to write.
     pub files: Vec<WantedFile>,
-    /// When each of the three ends.
+    /// When each of them ends.
     pub expiry: BTreeMap<&'static str, OffsetDateTime>,
     /// Whether an authority's certificate changes, which etcd reads only when it starts.
     pub restart_needed: bool,
@@ -253,7 +259,7 @@ pub fn certificates(
             certificates.expiry.insert(kind, end);
             continue;
         }
-        let ca = if kind == "client" {
+        let ca = if leaf.is_for_clients() {
             keys.client_ca(&authority.certificate)?
         } else {
             keys.peer_ca(&authority.certificate)?
@@ -262,12 +268,12 @@ pub fn certificates(
         certificates.expiry.insert(kind, parse(&issued.cert_pem)?.not_after);
         // The key first: between the two renames etcd would show a certificate with another's key, and a handshake
         // in that moment is tried again.
-        certificates
-            .files
-            .push(secret(layout, &format!("{file}.key"), issued.key_pem.expose()));
-        certificates
-            .files
-            .push(secret(layout, &format!("{file}.crt"), &issued.cert_pem));
+        for (ending, contents) in [("key", issued.key_pem.expose()), ("crt", &issued.cert_pem)] {
+            certificates.files.push(WantedFile {
+                mode: leaf.mode,
+                ..secret(layout, &format!("{file}.{ending}"), contents)
+            });
+        }
     }
     Ok(certificates)
 }
@@ -318,6 +324,7 @@ struct WantedLeaf {
     kind: &'static str,
     /// Its file, without ending.
     file: &'static str,
+    mode: u32,
     request: LeafRequest,
 }
 
@@ -326,10 +333,15 @@ fn leaves(
     topology: &Topology,
     version: &Version,
     hosts: &[String],
-) -> Result<[WantedLeaf; 3], ViewError> {
+) -> Result<[WantedLeaf; 4], ViewError> {
     let (name, server) = topology.find(&member.server)?;
     let domain: &Domain = topology.domain();
-    let leaf = |kind, file, request| WantedLeaf { kind, file, request };
+    let leaf = |kind, file, request| WantedLeaf {
+        kind,
+        file,
+        mode: 0o640,
+        request,
+    };
     Ok([
         leaf(
             "peer",
@@ -338,12 +350,21 @@ fn leaves(
         ),
         leaf("peer_client", "peer-client", LeafRequest::peer_client(name)),
         leaf("client", "server", LeafRequest::client_server(server, domain)),
+        // Lent to whoever is root on the server, and to nobody else: a refresh and a delete have no keys of authorities.
+        WantedLeaf {
+            mode: 0o600,
+            ..leaf("operator", "operator", LeafRequest::operator(ROOT))
+        },
     ])
 }
 
 impl WantedLeaf {
+    fn is_for_clients(&self) -> bool {
+        ["client", "operator"].contains(&self.kind)
+    }
+
     fn authority<'a>(&self, authorities: &'a Authorities) -> &'a Authority {
-        if self.kind == "client" {
+        if self.is_for_clients() {
             &authorities.client
         } else {
             &authorities.peer
@@ -400,12 +421,12 @@ pub fn compared_files(layout: &Layout) -> Vec<String> {
         layout.unit_file().to_string(),
     ];
     files.push(layout.founding_file().to_string());
-    let certificates = ["peer", "peer-client", "server", "peer-ca", "client-ca"];
+    let certificates = ["peer", "peer-client", "server", "operator", "peer-ca", "client-ca"];
     files.extend(certificates.iter().map(|name| pki(layout, &format!("{name}.crt"))));
     files.extend(
         certificates
             .iter()
-            .take(3)
+            .take(4)
             .map(|name| pki(layout, &format!("{name}.key"))),
     );
     files

@@ -57,14 +57,16 @@ impl Client {
     /// Writes a key. A connection on which something failed is not used again.
     pub async fn put(&mut self, key: &str, patience: Duration) -> Result<()> {
         let mut client = self.client(patience).await?;
-        let put = timeout(patience, client.put(key, key, None)).await;
-        let outcome = put.context("no answer").and_then(|answer| Ok(answer?));
-        self.connected = outcome.is_ok().then_some(client);
-        if outcome.is_err() {
+        let Ok(put) = timeout(patience, client.put(key, key, None)).await else {
+            self.connected = None;
+            bail!("no answer in {patience:?}");
+        };
+        self.connected = put.is_ok().then_some(client);
+        if put.is_err() {
             // The certificates may be others by now.
             self.way = None;
         }
-        outcome.map(drop)
+        Ok(put.map(drop)?)
     }
 
     /// The numbers of all keys that begin with `keys`, read from a quorum.
@@ -103,7 +105,10 @@ impl Client {
         };
         let client = match timeout(patience, connecting).await {
             Ok(client) => client,
-            Err(_) => bail!("no connection in {patience:?}"),
+            Err(_) => {
+                self.way = None;
+                bail!("no connection in {patience:?}")
+            }
         };
         if client.is_err() {
             self.way = None;

@@ -224,6 +224,7 @@ fn any_world() -> impl Strategy<Value = World> {
             permit,
             token,
             data,
+            restored: false,
             service,
             installed,
             restart_needed: restart_needed && !installed,

@@ -1,7 +1,7 @@
-# How quick the disk of the data is, and how much of it is free. Given: data. The file has no name while it is written, so that nothing is
+# How quick the disk of the data is, and how much of it is free. Given: disk_of (a directory that need not be there). The file has no name while it is written, so that nothing is
 # left whenever this ends. Prints `disk=DIRECTORY`, `disk_free_kib=N` and `write=SECONDS` for each synchronous write.
 measure_disk() {
-  place=$data
+  place=$disk_of
   while [ ! -d "$place" ]; do
     place=${place%/*}
     place=${place:-/}
@@ -17,7 +17,8 @@ measure_disk() {
   dd if=/dev/zero of=/proc/self/fd/9 bs=65536 count=1 conv=notrunc,fsync 2>/dev/null || return 0
   block=0 slow=0
   while [ $block -lt 20 ] && [ $slow -lt 5 ]; do
-    took=$(dd if=/dev/zero of=/proc/self/fd/9 bs=2300 count=1 seek=$block conv=notrunc oflag=dsync 2>&1 | sed -n 's/.*copied, \([^ ]*\) .*/\1/p')
+    took=$(dd if=/dev/zero of=/proc/self/fd/9 bs=2300 count=1 seek=$block conv=notrunc oflag=dsync 2>&1)
+    case $took in *'copied, '*) took=${took##*copied, } took=${took%% *} ;; *) took= ;; esac
     case $took in
       '') return 0 ;;
       0 | 0.0* | *e-*) ;;

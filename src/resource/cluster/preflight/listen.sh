@@ -1,5 +1,5 @@
 # Listens where the member will, until it is ended or three quarters of a minute have passed; leaves no file. Only where nothing of a member is and
-# the port is free. Given: preflight_unit, listen (ADDRESS:PORT), port, answer (a script), and what the observation knows: main, held.
+# the port is free. Given: preflight_unit, listen (ADDRESS:PORT), port, answer (a script), is_free.
 is_listening() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$1 0*:0000 0A "; }
 start_preflight() {
   if ! command -v systemd-socket-activate >/dev/null 2>&1 || ! command -v systemd-run >/dev/null 2>&1; then
@@ -22,4 +22,4 @@ start_preflight() {
   done
   printf 'listening=%s\n' "$(uname -m)"
 }
-if [ "${main:-0}" = 0 ] && [ -z "$held" ] && ! is_listening "$(printf %04X "$port")"; then start_preflight; fi
+if is_free && ! is_listening "$(printf %04X "$port")"; then start_preflight; fi

@@ -61,7 +61,7 @@ fn disks_are_measured_in_every_shell_and_nothing_is_left() {
         if Command::new(shell[0]).arg("--help").output().is_err() {
             continue;
         }
-        let text = format!("data='{}'\n{}measure_disk", data.display(), include_str!("disk.sh"));
+        let text = format!("disk_of='{}'\n{}measure_disk", data.display(), include_str!("disk.sh"));
         let ran = Command::new(shell[0])
             .args(&shell[1..])
             .arg("-euc")

@@ -253,8 +253,9 @@ async fn listed(answers: &BTreeMap<String, Answer>) -> Result<Vec<Member>, Strin
     })
 }
 
-const AUTHENTICATION: &str = "Authentication is switched on in it (etcdctl auth enable). This provider has no user there, and can't \
-                              change its members: such a cluster can't be taken over.";
+const AUTHENTICATION: &str = "Access control is on in it (etcdctl auth enable), and the certificate that was shown is not that of its user \
+                              root. Give the private key of its authority for clients to the provider (certificate_authorities): with that \
+                              one is issued.";
 
 /// Whether etcd refuses for want of a user: from 3.6 on it does not even say how it is without one.
 fn wants_user(error: &str) -> bool {

@@ -1,0 +1,7 @@
+terraform {
+  required_providers {
+    etcd = {
+      source = "crossnet/etcd"
+    }
+  }
+}

@@ -1,0 +1,109 @@
+//! `etcd_disarm_alarms`: an alarm is taken back when its reason is gone.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::site::{self, Site, name_of};
+use crate::etcd::api::Alarm;
+use crate::membership::upkeep::has_room;
+use crate::plugin::block::{Action, Context, Progress};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::{Attribute, Schema};
+use crate::plugin::value::Value;
+use crate::resource::member::survey::QUESTION;
+use crate::resource::road::Road;
+use crate::resource::talk::Talk;
+
+/// The block.
+pub struct DisarmAlarms {
+    road: Arc<Road>,
+}
+
+impl DisarmAlarms {
+    /// The block, with the provider's road to the servers.
+    pub fn new(road: Arc<Road>) -> Self {
+        Self { road }
+    }
+
+    async fn perform(&self, config: &Value, progress: &Progress) -> Result<(), Diagnostics> {
+        let site = Site::of(&self.road, config)?;
+        let talk = site.talk().await?;
+        let seen = site.survey(&talk, "").await?;
+        let asked = |error: &dyn std::fmt::Display| site.trouble("can't be asked", format!("{error}."));
+        let alarms = seen.api.alarms(QUESTION).await.map_err(|error| asked(&error))?;
+        if alarms.is_empty() {
+            progress.say("no alarm is raised");
+        }
+        let corrupt = config.get("corrupt").as_bool() == Some(true);
+        let mut refused = Diagnostics::new();
+        for (id, alarm) in &alarms {
+            let name = name_of(&seen, *id);
+            let fit = match alarm {
+                Alarm::NoSpace => room(&talk, &name).await,
+                Alarm::Corrupt if corrupt => Ok(()),
+                Alarm::Corrupt => Err(format!(
+                    "the data of the member on {name} differ from the others'. Replace that member (destroy and create it again, which fetches \
+                     the data anew), and set `corrupt = true` once it is sound"
+                )),
+            };
+            match fit {
+                Err(why) => {
+                    let at = if *alarm == Alarm::Corrupt { "corrupt" } else { "cluster" };
+                    let summary = format!("The alarm of {name} stays");
+                    refused.push(Diagnostic::error(summary, format!("{why}.")).at(Path::of(at)));
+                }
+                Ok(()) => {
+                    let disarmed = seen.api.disarm(*id, *alarm, QUESTION).await;
+                    disarmed.map_err(|error| site.trouble("has its alarm still", format!("{error}.")))?;
+                    progress.say(format!("{name}: {} is taken back", word(*alarm)));
+                }
+            }
+        }
+        if refused.has_errors() { Err(refused) } else { Ok(()) }
+    }
+}
+
+fn word(alarm: Alarm) -> &'static str {
+    match alarm {
+        Alarm::NoSpace => "NOSPACE",
+        Alarm::Corrupt => "CORRUPT",
+    }
+}
+
+async fn room(talk: &Talk<'_>, name: &str) -> Result<(), String> {
+    let metrics = talk.metrics(name, QUESTION).await;
+    let metrics =
+        metrics.map_err(|error| format!("the member on {name} does not say how large its database is: {error}"))?;
+    has_room(name, metrics.db_size, metrics.quota)
+}
+
+#[async_trait]
+impl Action for DisarmAlarms {
+    fn name(&self) -> &'static str {
+        "etcd_disarm_alarms"
+    }
+
+    fn schema(&self) -> Schema {
+        Schema {
+            version: 0,
+            description: "Takes alarms back whose reason is gone, so that the cluster takes writes again.",
+            attributes: vec![
+                site::cluster_attribute(),
+                Attribute::bool("corrupt").describe(
+                    "Whether `CORRUPT` is taken back too. Only when the member whose data differed was replaced. Default: false.",
+                ),
+                site::timeout_attribute(),
+            ],
+        }
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        site::validate(config)
+    }
+
+    async fn invoke(&self, _context: &Context, config: Value, progress: &Progress) -> Diagnostics {
+        self.perform(&config, progress).await.err().unwrap_or_default()
+    }
+}

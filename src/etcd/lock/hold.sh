@@ -1,0 +1,22 @@
+# Takes, keeps or gives back the lock of a cluster on this server. Given: cluster, holder (one word), who (a sentence), seconds (how long
+# it is held; 0 gives it back). Prints `held=yes`, or who has it. It ends by itself by the server's own clock, and with a reboot.
+lock=/run/etcd-$cluster.lock
+exec 9</run
+flock 9
+read -r now _ </proc/uptime
+now=${now%%.*}
+until=0
+by=
+words=
+if [ -f "$lock" ]; then read -r until by words <"$lock" || true; fi
+if [ "$by" = "$holder" ] || [ "$until" -le "$now" ]; then
+  if [ "$seconds" = 0 ]; then
+    rm -f "$lock"
+  else
+    printf '%s %s %s\n' $((now + seconds)) "$holder" "$who" >"$lock"
+    echo held=yes
+  fi
+else
+  printf 'held_by=%s\n' "$words"
+fi
+exec 9<&-

@@ -1,0 +1,43 @@
+# alone CLUSTER: waits until no other run makes data on this server, as one does that was cut off from whoever began it. `exec 9>&-` lets
+# the next one.
+alone() {
+  exec 9>"/run/etcd-$1.restoring"
+  if command -v flock >/dev/null 2>&1; then flock 9; fi
+}
+# restore_data SNAPSHOT OPTION...: makes the data of a member of a new cluster in "$data/restoring/member", as durably as the disk can;
+# nothing takes that for data before it is renamed. Given: data, user, tool (etcdutl or etcdctl), name, peer_url, initial_cluster, token,
+# bump (by how much the revision is raised, or empty). What it made says for which cluster: `restored` in it holds the token.
+restore_data() {
+  if [ ! -x "$tool" ]; then
+    echo "there is no $tool, which restores snapshots: have etcdutl (for etcd 3.4: etcdctl) beside the etcd that the member runs, in binary.upload or binary.host_path" >&2
+    exit 4
+  fi
+  if [ ! -f "$1" ]; then
+    echo "$1 is not there: the snapshot that the member is to start with is gone. Destroy the cluster, and apply again" >&2
+    exit 4
+  fi
+  work=$data/restoring
+  rm -rf "$work"
+  if [ -n "$bump" ]; then
+    if ! "$tool" snapshot restore --help 2>&1 | grep -q -e --bump-revision; then
+      echo "$tool can't raise revisions: take bump_revision away, or use etcd 3.6 or later, or the latest 3.5" >&2
+      exit 4
+    fi
+    set -- "$@" --bump-revision "$bump" --mark-compacted
+  fi
+  if ! said=$(ETCDCTL_API=3 "$tool" snapshot restore "$@" --data-dir "$work" --name "$name" --initial-cluster "$initial_cluster" \
+    --initial-cluster-token "$token" --initial-advertise-peer-urls "$peer_url" 2>&1); then
+    rm -rf "$work"
+    printf '%s\n' "$said" | tail -n 5 | cut -c 1-500 >&2
+    exit 4
+  fi
+  printf '%s\n' "$token" >"$work/member/restored"
+  chown -R "$user:$user" "$work"
+  sync -f "$work/member" 2>/dev/null || sync
+}
+# put_restored: puts what restore_data made in the place of data that there is none of.
+put_restored() {
+  mv "$data/restoring/member" "$data/member"
+  rmdir "$data/restoring"
+  sync -f "$data" 2>/dev/null || sync
+}

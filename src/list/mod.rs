@@ -1,0 +1,3 @@
+//! The list resources, one file each: what could be imported.
+
+pub mod cluster;

@@ -1,0 +1,274 @@
+//! What `etcd_role`, `etcd_user` and `etcd_auth` share: their cluster, the way to it as its root, and how calls are performed.
+
+pub mod import;
+
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use crate::access::{Call, Refusal};
+use crate::etcd::api::{Api, ApiError};
+use crate::etcd::certificates::{ROOT, parse};
+use crate::host::Secret;
+use crate::plugin::block::{ApplyResponse, PlanRequest, PlanResponse, ReadResponse};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::path::Path;
+use crate::plugin::schema::Attribute;
+use crate::plugin::value::{Value, from_value};
+use crate::resource::borrowing::{borrow, lent};
+use crate::resource::cluster::model::{self, ClusterModel};
+use crate::resource::road::Road;
+use crate::topology::Topology;
+
+/// How long a refresh waits for an answer.
+pub const READ: Duration = Duration::from_secs(20);
+/// How long a cluster that is only just being founded is waited for.
+pub const CHANGE: Duration = Duration::from_secs(60);
+const QUESTION: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(500);
+/// What is kept of a plan for the delete: that the cluster stays.
+const STAYS: &[u8] = b"cluster-stays";
+
+/// Why there is no way in, or a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The configuration of the cluster can't be used.
+    #[error("{0}")]
+    Cluster(String),
+    /// Nobody answers.
+    #[error(
+        "none of its members answered as one of a quorum ({0}). Users and roles are kept by the cluster itself, so its members have to run \
+         first: depends_on = [etcd_member.<name>]"
+    )]
+    Nobody(String),
+    /// What is wanted must not be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// etcd refused.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Terraform asked to stop.
+    #[error("stopped on request; apply again")]
+    Stopped,
+}
+
+/// The attribute `cluster`.
+pub fn cluster_attribute() -> Attribute {
+    let mut attributes = model::shared_attributes();
+    attributes.extend(model::attributes_without_keys());
+    attributes.push(Attribute::string("adopted_from").describe("The service that ran its members before."));
+    Attribute::object("cluster", attributes)
+        .required()
+        .describe("The cluster: `etcd_cluster.<name>`. Private keys are left out: they get into no state here.")
+}
+
+/// A cluster whose users and roles are looked at or changed.
+pub struct Cluster<'a> {
+    road: &'a Road,
+    model: ClusterModel,
+    topology: Topology,
+}
+
+impl<'a> Cluster<'a> {
+    /// That of a block.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn of(road: &'a Road, block: &Value) -> Result<Self, AccessError> {
+        let mut diagnostics = Diagnostics::new();
+        let cluster = block.get("cluster");
+        let topology = model::topology(cluster, &Path::of("cluster"), &mut diagnostics);
+        let unusable = |text: String| AccessError::Cluster(format!("the cluster can't be read: {text}"));
+        let model: ClusterModel = from_value(cluster).map_err(|error| unusable(error.to_string()))?;
+        let said = || {
+            diagnostics
+                .iter()
+                .map(|one| one.detail.clone())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let topology = topology.ok_or_else(|| unusable(said()))?;
+        Ok(Self { road, model, topology })
+    }
+
+    /// The first member that answers as one of a quorum; it is waited for until the deadline.
+    ///
+    /// # Errors
+    /// [`AccessError::Nobody`].
+    pub async fn enter(&self, deadline: Instant) -> Result<Api, AccessError> {
+        loop {
+            let why = match timeout_at(deadline, self.try_to_enter()).await {
+                Ok(Ok(api)) => return Ok(api),
+                Ok(Err(why)) => why,
+                Err(_) => "no answer in time".to_owned(),
+            };
+            if self.road.stopped() {
+                return Err(AccessError::Stopped);
+            }
+            if Instant::now() + AGAIN >= deadline {
+                return Err(AccessError::Nobody(why));
+            }
+            self.road.pause(AGAIN).await.map_err(|_| AccessError::Stopped)?;
+        }
+    }
+
+    async fn try_to_enter(&self) -> Result<Api, String> {
+        let mut why = "there is no server".to_owned();
+        let talk = borrow(self.road, &self.model, &self.topology, QUESTION * 3).await?;
+        let talk = &talk;
+        let asked = self.model.servers.keys().map(|name| async move {
+            let api = talk.to(name, QUESTION).await.map_err(|error| error.to_string())?;
+            // A learner refuses this.
+            let quorum = api.confirm_quorum(QUESTION).await;
+            quorum.map(|()| api).map_err(|error| error.to_string())
+        });
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        while let Some(outcome) = asked.next().await {
+            match outcome {
+                Ok(api) => return Ok(api),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    /// The servers that have a certificate to lend, and not root's: nobody could look at their members with it.
+    pub async fn without_root(&self) -> Vec<String> {
+        let asked = self.model.servers.keys().map(|name| async move {
+            let lent = lent(self.road, &self.model, name, QUESTION * 3).await.ok()?;
+            let root = parse(&lent.certificate).is_ok_and(|certificate| certificate.common_name == ROOT);
+            (!root).then(|| name.clone())
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+}
+
+/// Looks, decides and performs until nothing is left to do: others may change users and roles at the same time, and then etcd has it asked
+/// again.
+///
+/// # Errors
+/// [`AccessError`].
+pub async fn settle<F: Future<Output = Result<Vec<Call>, AccessError>>>(
+    api: &Api,
+    deadline: Instant,
+    password: Option<&Secret>,
+    decide: impl Fn() -> F,
+) -> Result<(), AccessError> {
+    'again: loop {
+        let decided = match decide().await {
+            Err(AccessError::Api(error)) if error.is_of_another_revision() && Instant::now() < deadline => {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            decided => decided?,
+        };
+        for call in decided {
+            match api.perform(&call, password, QUESTION).await {
+                Ok(()) => {}
+                Err(error) if error.is_of_another_revision() && Instant::now() < deadline => {
+                    tokio::time::sleep(AGAIN).await;
+                    continue 'again;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        return Ok(());
+    }
+}
+
+/// Whether access control is on.
+///
+/// # Errors
+/// [`AccessError`].
+pub async fn is_enabled(api: &Api) -> Result<bool, AccessError> {
+    Ok(api.auth_enabled(QUESTION).await?)
+}
+
+/// What the plan of each of the blocks says: its ID, and that another cluster needs another one.
+pub fn plan(request: PlanRequest, name: Option<&str>) -> PlanResponse {
+    let mut planned = request.planned;
+    if let Some(cluster) = planned.at(&["cluster", "name"]).as_str() {
+        let id = name.map_or_else(|| cluster.to_owned(), |name| format!("{cluster}/{name}"));
+        planned.set("id", id);
+    }
+    let token = |block: &Value| block.at(&["cluster", "token"]).clone();
+    let other =
+        !request.prior.is_null() && !token(&request.prior).is_null() && token(&request.prior) != token(&planned);
+    PlanResponse {
+        planned,
+        requires_replace: other.then(|| Path::of("cluster")).into_iter().collect(),
+        private: request.private,
+        diagnostics: Diagnostics::new(),
+    }
+}
+
+/// What the plan of a delete keeps for it.
+pub fn plan_destroy(road: &Road, prior: &Value) -> (Vec<u8>, Diagnostics) {
+    let token = prior.at(&["cluster", "token"]).as_str();
+    let stays = token.is_some_and(|token| road.cluster_stays(token));
+    (if stays { STAYS.to_vec() } else { Vec::new() }, Diagnostics::new())
+}
+
+/// What a refresh found.
+pub fn looked(what: &str, before: Value, private: Vec<u8>, found: Result<Option<Value>, AccessError>) -> ReadResponse {
+    let (state, diagnostics) = match found {
+        Ok(found) => (found.unwrap_or(Value::Null), Diagnostics::new()),
+        Err(error) => {
+            let detail = format!("Its state is taken to be as it was. {}", sentence(&error));
+            let warning = Diagnostic::warning(format!("{what} could not be looked at"), detail);
+            (before, warning.at(Path::of("cluster")).into())
+        }
+    };
+    ReadResponse {
+        state,
+        private,
+        diagnostics,
+    }
+}
+
+/// What a change came to. `state`: what there is now.
+pub fn changed(what: &str, state: Value, outcome: Result<(), (Path, AccessError)>) -> ApplyResponse {
+    let diagnostics = match outcome {
+        Ok(()) => Diagnostics::new(),
+        Err((path, error)) => {
+            let of_cluster = matches!(error, AccessError::Nobody(_) | AccessError::Cluster(_));
+            let path = if of_cluster { Path::of("cluster") } else { path };
+            let summary = format!("{what} can't be made as it is wanted");
+            Diagnostic::error(summary, sentence(&error)).at(path).into()
+        }
+    };
+    ApplyResponse {
+        state,
+        private: Vec::new(),
+        diagnostics,
+    }
+}
+
+/// What a delete came to. Where the cluster goes too, it takes its users and roles with it, whether it answers or not.
+pub fn deleted(what: &str, prior: Value, private: &[u8], outcome: Result<(), AccessError>) -> ApplyResponse {
+    let (state, diagnostics) = match outcome {
+        Ok(()) => (Value::Null, Diagnostics::new()),
+        Err(error @ AccessError::Nobody(_)) if private != STAYS => {
+            let detail = format!("It goes with the cluster. {}", sentence(&error));
+            let warning = Diagnostic::warning(format!("{what} was left in the cluster's data"), detail);
+            (Value::Null, warning.at(Path::of("cluster")).into())
+        }
+        Err(error) => {
+            let error = Diagnostic::error(format!("{what} can't be taken away"), sentence(&error));
+            (prior, error.at(Path::of("cluster")).into())
+        }
+    };
+    ApplyResponse {
+        state,
+        private: Vec::new(),
+        diagnostics,
+    }
+}
+
+fn sentence(error: &AccessError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+}

@@ -1,0 +1,16 @@
+# Stops the member of a cluster that lost its quorum, for good: nothing starts it with this data again. The data is renamed. Given:
+# cluster, stamp.
+etc=/etc/etcd/$cluster
+unit=etcd-$cluster.service
+data=
+if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
+data=${data:-/var/lib/etcd/$cluster}
+if [ -f "/etc/systemd/system/$unit" ]; then
+  systemctl --quiet disable "$unit" 2>/dev/null || true
+  systemctl stop "$unit"
+  systemctl reset-failed "$unit" 2>/dev/null || true
+fi
+rm -f "$etc/founding-permit" "$etc/joining-permit" "$etc/restore"
+if [ -e "$data/member" ]; then mv "$data/member" "$data/member.before-$stamp"; fi
+(umask 077; mkdir -p "$etc")
+sync
