@@ -64,8 +64,9 @@ fn every_example_is_formatted_and_valid() -> Result<()> {
             aside.path(),
             &["fmt", "-recursive", "-check", "-diff"],
         )?;
-        // Identities came with Terraform 1.12.
-        let known = |folder: &&PathBuf| minor != "1.11" || !folder.join("import-by-identity.tf").exists();
+        // Identities came with Terraform 1.12, actions with 1.14.
+        let later = ["import-by-identity.tf", "action.tf"];
+        let known = |folder: &&PathBuf| minor != "1.11" || !later.iter().any(|file| folder.join(file).exists());
         for folder in folders.iter().filter(known) {
             let aside = tempfile::tempdir()?;
             run(minor, folder, aside.path(), &["get", "-no-color"])?;
