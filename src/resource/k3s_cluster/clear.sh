@@ -1,14 +1,23 @@
 # Takes the cluster's translation off the server, and a k3s that rests there or that no state knows of. Needs remove.sh. Given: cluster, id, table,
-# stamp, running (`refuse`: one that runs is left).
+# stamp, data (`refuse`: a server that holds data of etcd's is left as it is, `aside`: it is kept aside). One that runs is left in any case.
 etc=/etc/etcd-k3s/$cluster
 if [ -f "$etc/id" ] && [ "$(cat "$etc/id")" != "$id" ]; then
   printf 'other=%s\n' "$(cat "$etc/id")"
   exit 0
 fi
 [ -d "$etc" ] || exit 0
-if [ "$running" = refuse ] && [ -f "$etc/binary" ] && systemctl is-active --quiet k3s.service 2>/dev/null; then
+if [ -f "$etc/binary" ] && systemctl is-active --quiet k3s.service 2>/dev/null; then
   echo runs=yes
   exit 0
+fi
+# One that rests may be the last of a cluster that stays.
+if [ "$data" = refuse ]; then
+  for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do
+    if [ -f "$file" ]; then
+      echo holds=yes
+      exit 0
+    fi
+  done
 fi
 mode=keep_data
 if [ -f "$etc/resting" ]; then mode=$(cat "$etc/resting"); fi

@@ -198,10 +198,10 @@ impl K3sClusterResource {
             return Diagnostics::new();
         };
         before.servers.retain(|name, _| !now.servers.contains_key(name));
-        self.clear(&before, within).await
+        self.clear(&before, within, "refuse").await
     }
 
-    async fn clear(&self, cluster: &K3sClusterModel, within: Duration) -> Diagnostics {
+    async fn clear(&self, cluster: &K3sClusterModel, within: Duration, data: &str) -> Diagnostics {
         let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
             let table = ClusterName::parse(&cluster.name).map(|name| translation::table_name(&name));
             let script = Script::new("taking the cluster off the server")
@@ -209,7 +209,7 @@ impl K3sClusterResource {
                 .set("id", cluster.id())
                 .set("table", table.unwrap_or_default())
                 .set("stamp", stamp())
-                .set("running", "refuse")
+                .set("data", data)
                 .line(include_str!("../k3s/remove.sh"))
                 .line(include_str!("clear.sh"));
             host.run_checked(&script).await
@@ -224,6 +224,13 @@ impl K3sClusterResource {
                         let detail = "k3s runs there, and would not reach the others any more. Destroy its etcd_k3s_server first; one that no \
                                       state knows of is taken over by `terraform apply`.";
                         let summary = format!("The cluster is still in use on server {name}");
+                        diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
+                    }
+                    if output.value("holds").is_some() {
+                        let detail = "It did not leave the cluster, and may be the last that has its data. Bring its etcd_k3s_server back, \
+                                      apply, and take it out when others have joined. If the data is not needed, move \
+                                      /var/lib/rancher/k3s away there.";
+                        let summary = format!("The cluster has data on server {name}");
                         diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
                     }
                     if let Some(path) = output.value("kept") {
@@ -493,7 +500,7 @@ impl Resource for K3sClusterResource {
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.prior, "delete", READ);
         let diagnostics = match to_model(&request.prior) {
-            Ok(cluster) => self.clear(&cluster, within).await,
+            Ok(cluster) => self.clear(&cluster, within, "aside").await,
             Err(error) => Diagnostic::error("The state of the cluster can't be read", error.to_string()).into(),
         };
         let state = if diagnostics.has_errors() {

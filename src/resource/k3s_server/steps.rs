@@ -213,12 +213,13 @@ impl<'a> BringUp<'a> {
         Ok(())
     }
 
-    /// What a server has that lost its data goes too: the name of a member that is no more, and certificates of a cluster that it will get anew.
+    /// What a server still has that lost its data is kept aside: the name of a member that is no more, and whatever else lies there.
     pub(super) async fn forget(&self, host: &Host) -> Result<(), BringUpError> {
         let script = Script::new("clearing what the old member left")
-            .set("server", format!("{DATA}/server"))
+            .set("etcd", format!("{DATA}/server/db/etcd"))
+            .set("aside", format!("{DATA}/server/db/etcd.removed-{}", stamp()))
             .line("systemctl stop k3s.service 2>/dev/null || true")
-            .line("rm -rf \"$server/db/etcd\"");
+            .line("if [ -d \"$etcd\" ]; then mv \"$etcd\" \"$aside\"; fi");
         host.run_checked(&script).await?;
         Ok(())
     }
