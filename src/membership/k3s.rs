@@ -102,7 +102,7 @@ pub fn found(id: &str, servers: &BTreeMap<String, Seen>) -> Result<String, BTree
     for (name, seen) in servers {
         let refusal = match seen {
             Seen::Unreached(why) => Some(Refusal::Unreached(why.clone())),
-            Seen::Reached(holding) => misfit(id, holding).or_else(|| match &holding.data {
+            Seen::Reached(holding) => misfit(id, holding).or(match &holding.data {
                 Data::Etcd => Some(Refusal::Data),
                 _ => None,
             }),

@@ -170,7 +170,7 @@ fn serve() -> Result<()> {
         }
         rounds += 1;
         // k3s looks after learners every 15 seconds, on the leader.
-        if ready && rounds % 60 == 0 {
+        if ready && rounds.is_multiple_of(60) {
             etcd.promote_learners();
         }
         std::thread::sleep(Duration::from_millis(250));
