@@ -96,6 +96,19 @@ pub fn status(lab: &Lab, host: &str) -> Result<Status> {
 /// Checks that all these hosts run members of one cluster, that they agree on a leader, and that what is written at each is
 /// read at every other. Returns the cluster's ID.
 pub fn one_cluster(lab: &Lab, hosts: &[&str]) -> Result<u64> {
+    agree(lab, hosts).with_context(|| journals(lab, hosts))
+}
+
+/// What etcd said last on each host, and who is connected to whom.
+pub fn journals(lab: &Lab, hosts: &[&str]) -> String {
+    hosts.iter().fold(String::new(), |text, host| {
+        let look = "journalctl -u etcd-main -o cat --no-pager -n 8 | cut -c1-300; ss -Htno '( sport = :2380 or dport = :2380 )'";
+        let seen = lab.exec(host, look);
+        text + "--- " + host + "\n" + &seen.map(|output| output.stdout).unwrap_or_default()
+    })
+}
+
+fn agree(lab: &Lab, hosts: &[&str]) -> Result<u64> {
     let all: Vec<Status> = hosts.iter().map(|host| status(lab, host)).collect::<Result<_>>()?;
     let first = all.first().context("no hosts")?;
     for (host, status) in hosts.iter().zip(&all) {

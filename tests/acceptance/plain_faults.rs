@@ -89,7 +89,13 @@ fn what_can_t_be_taken_over_is_refused_and_left_alone() -> Result<()> {
     ctl(&lab, "a1", "user add root:secret")?;
     ctl(&lab, "a1", "user grant-role root root")?;
     ctl(&lab, "a1", "auth enable")?;
-    refused(&terraform, &whole, &["Authentication is switched on in it"])?;
+    refused(
+        &terraform,
+        &whole,
+        &[
+            "Access control is on in it (etcdctl auth enable), and the certificate that was shown is not that of its user root",
+        ],
+    )?;
     ctl(&lab, "a1", "--user root:secret auth disable")?;
 
     let added = ctl(

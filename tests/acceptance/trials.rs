@@ -12,7 +12,7 @@ use etcd_lab::{Builder, Lab, Output};
 
 use crate::chance::Chance;
 use crate::configuration::Configuration;
-use crate::outside::{ctl, eventually, one_cluster, status};
+use crate::outside::{ctl, eventually, journals, one_cluster, status};
 use crate::prefix;
 use crate::scaling::Scene;
 use crate::terraform::Terraform;
@@ -335,14 +335,6 @@ fn kill_after(terraform: &Terraform, after: Duration) -> Result<(Output, bool)> 
     let said = running.wait()?;
     let killed = !said.success();
     Ok((said, killed))
-}
-
-/// What etcd said last on each host.
-fn journals(lab: &Lab, hosts: &[&str]) -> String {
-    hosts.iter().fold(String::new(), |text, host| {
-        let log = lab.exec(host, "journalctl -u etcd-main -o cat --no-pager -n 8 | cut -c1-300");
-        text + "--- " + host + "\n" + &log.map(|output| output.stdout).unwrap_or_default()
-    })
 }
 
 #[test]
