@@ -23,8 +23,8 @@ use client::Client;
 pub use report::Written;
 use report::{Acknowledged, report};
 
-/// How long a stream waits between two writes: what the measured pauses are exact to.
-const PACE: Duration = Duration::from_millis(20);
+/// How long a stream waits between two writes: what the measured pauses are exact to, at most. More of them keep the machine busy.
+const PACE: Duration = Duration::from_millis(50);
 /// How long a write may take before another one is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a member may take to give a page of keys.
