@@ -126,7 +126,10 @@ fn agree(lab: &Lab, hosts: &[&str]) -> Result<u64> {
     // Under a name of its own each time: what was there before proves nothing.
     let seen = format!("seen/{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
     for writer in hosts {
-        ctl(lab, writer, &format!("put {seen}/{writer} {writer}"))?;
+        // etcd does not repeat what a member passed on to the leader over a connection that ended in this moment: clients do.
+        eventually("a write is acknowledged", Duration::from_secs(15), || {
+            ctl(lab, writer, &format!("put {seen}/{writer} {writer}")).map(|_| true)
+        })?;
     }
     for reader in hosts {
         let read = ctl(lab, reader, &format!("get --prefix --print-value-only {seen}/"))?;
