@@ -320,6 +320,7 @@ impl Leave<'_> {
             .set("mode", mode)
             .line(include_str!("../binaries.sh"))
             .line(include_str!("../tcp_retries.sh"))
+            .line(include_str!("../scheduled_snapshots.sh"))
             .line(include_str!("../remove_member.sh"));
         if *how != Leaving::Rest {
             let script = script.line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");
