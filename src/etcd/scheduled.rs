@@ -153,6 +153,7 @@ Description=Snapshot of the etcd cluster {cluster}, from this server's member
 Documentation=https://etcd.io/docs/
 After={member}
 RequiresMountsFor={directory}
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
