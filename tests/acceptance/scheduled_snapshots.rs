@@ -232,7 +232,7 @@ fn a_lost_cluster_comes_back_from_what_its_servers_took() -> Result<()> {
 /// What the guide says, from a machine that has nothing but the configuration and the key.
 fn comes_back(lab: &Lab, newest: &str, before: &str, wanted: &dyn Fn(&str) -> Result<String>) -> Result<()> {
     let terraform = Terraform::new(lab, "1.11")?;
-    let ssh = |host: &str, command: &str| {
+    let ssh = |host: &str, command: &str| -> Result<Vec<u8>> {
         let address = lab.public_address(host)?.context("no public address")?;
         let known = format!("UserKnownHostsFile={}", lab.known_hosts_file().display());
         let output = lab

@@ -294,10 +294,13 @@ mod tests {
     use super::*;
 
     fn complaints(snapshots: &[(&'static str, Value)], data_dir: Value) -> Vec<String> {
+        let snapshots = { snapshots.iter() }
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
         let config = Value::object([
             ("cluster", Value::object([("name", "main".into())])),
             ("data_dir", data_dir),
-            ("snapshots", Value::object(snapshots.iter().cloned())),
+            ("snapshots", Value::Map(snapshots)),
         ]);
         let mut diagnostics = Diagnostics::new();
         validate(&config, &mut diagnostics);
