@@ -35,6 +35,9 @@ pub fn check(text: &str) -> Result<(), String> {
     if let Some(other) = text.chars().find(|c| !known(*c)) {
         return Err(format!("{other:?} is in no calendar expression"));
     }
+    if text.trim() != text {
+        return Err("a space is before or behind it".to_owned());
+    }
     let mut words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
     if words.is_empty() {
         return Err("it is empty".to_owned());
@@ -201,9 +204,11 @@ mod tests {
         "*-05~07/1",
         "4:5",
         "*-*~*",
-        "  *-*-*   03:30  ",
+        "*-*-*   03:30",
     ];
-    const BAD: [&str; 26] = [
+    const BAD: [&str; 28] = [
+        " hourly",
+        "*-*-* 03:30 UTC ",
         "",
         " ",
         "*",
