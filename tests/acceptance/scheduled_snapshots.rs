@@ -136,7 +136,7 @@ fn a_lost_cluster_comes_back_from_what_its_servers_took() -> Result<()> {
     let took: Vec<String> = (0..3).map(|_| take(&lab, "a1", READER)).collect::<Result<_>>()?;
     ensure!(files(&lab, "a1")? == took[1..], "{:?} of {took:?}", files(&lab, "a1")?);
     let modes = on(&lab, "a1", &format!("stat -c '%a %u' {FOLDER} {FOLDER}/*"))?;
-    ensure!(modes == "700 0\n600 0\n600 0\n", "{modes}");
+    ensure!(modes.trim() == "700 0\n600 0\n600 0", "{modes}");
     terraform.nothing_to_do()?;
 
     // Another schedule is no reason for a restart.
@@ -309,16 +309,23 @@ fn the_oldest_etcd_takes_snapshots_and_is_imported_with_them() -> Result<()> {
         )
     };
     // What the configuration alone tells is said in the plan.
-    for (wrong, words) in [
-        ("{ schedule = \"every hour\" }", "no calendar expression"),
-        ("{ schedule = \"hourly\", keep = 0 }", "1 at least"),
+    // Only the plan knows the cluster's name, and so its members' data directory.
+    let one = "etcd_member.this[\"a1\"]";
+    for (wrong, address, words) in [
+        (
+            "{ schedule = \"every hour\" }",
+            "etcd_member.this",
+            "no calendar expression",
+        ),
+        ("{ schedule = \"hourly\", keep = 0 }", "etcd_member.this", "1 at least"),
         (
             "{ schedule = \"hourly\", directory = \"/var/lib/etcd/main/snapshots\" }",
+            one,
             "is renamed as a whole",
         ),
     ] {
         terraform.configure(&with(wrong)?)?;
-        Complaint::expect(&terraform.complaints()?, "etcd_member.this", "snapshots", &[words])?;
+        Complaint::expect(&terraform.complaints()?, address, "snapshots", &[words])?;
     }
     terraform.write(
         "main.tf",
