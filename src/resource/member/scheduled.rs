@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn what_can_be_seen_to_be_wrong_is_said_on_its_attribute() {
         let good = ("schedule", Value::from("hourly"));
-        assert!(complaints(&[good.clone()], Value::Null).is_empty());
+        assert!(complaints(std::slice::from_ref(&good), Value::Null).is_empty());
         assert!(
             complaints(
                 &[good.clone(), ("keep", Value::Unknown), ("directory", Value::Unknown)],
