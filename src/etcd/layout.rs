@@ -66,8 +66,19 @@ impl ServerPath {
         Self(format!("{}/{name}", self.0))
     }
 
-    fn is_within(&self, folder: &str) -> bool {
+    /// Whether it is this folder, or in it.
+    pub(super) fn is_within(&self, folder: &str) -> bool {
         Path::new(&self.0).starts_with(folder)
+    }
+
+    /// Whether the system as a whole uses it.
+    pub(super) fn is_shared(&self) -> bool {
+        SHARED.contains(&self.as_str())
+    }
+
+    /// Whether services of ours see it.
+    pub(super) fn usable_by_service(&self) -> Result<(), PathError> {
+        visible(self)
     }
 }
 
@@ -133,7 +144,7 @@ impl Layout {
             Some(text) => {
                 let path = ServerPath::parse(text)?;
                 visible(&path)?;
-                if SHARED.contains(&path.as_str()) {
+                if path.is_shared() {
                     return Err(PathError {
                         path: text.to_owned(),
                         why: "the system uses this folder; etcd needs one of its own",

@@ -9,6 +9,7 @@ pub mod lock;
 pub mod metrics;
 pub mod release;
 pub mod restoring;
+pub mod scheduled;
 pub mod snapshot;
 pub mod unit;
 pub mod version;

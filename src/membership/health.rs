@@ -35,6 +35,8 @@ pub struct Look {
     pub clock: Option<(i64, i64)>,
     /// The days until each certificate ends, by kind; negative after that.
     pub certificate_days: BTreeMap<String, i64>,
+    /// Why its server takes no snapshots by itself, where it is to.
+    pub snapshots: Option<String>,
 }
 
 /// What a member is to its cluster.
@@ -125,6 +127,8 @@ pub enum Problem {
     NearlyFull(String, u64),
     /// A certificate ends soon, or has: kind and days.
     Certificate(String, String, i64),
+    /// A server takes no snapshots by itself, where it is to.
+    Snapshots(String, String),
     /// Two servers whose clocks differ most.
     Clocks(String, String, i64),
     /// A server has another address for a peer than it should.
@@ -218,6 +222,7 @@ fn problems_of(name: &str, look: &Look) -> Vec<Problem> {
         .iter()
         .filter(|(_, days)| **days < CERTIFICATE_DAYS);
     problems.extend(ending.map(|(kind, days)| Problem::Certificate(name(), kind.clone(), *days)));
+    problems.extend(look.snapshots.iter().map(|why| Problem::Snapshots(name(), why.clone())));
     problems
 }
 
@@ -278,6 +283,7 @@ impl fmt::Display for Problem {
                 f,
                 "{name}: its certificate for {kind} expires in {days} days; `terraform apply` issues a new one"
             ),
+            Self::Snapshots(name, why) => write!(f, "{name}: it takes no snapshots as it should: {why}"),
             Self::Clocks(one, other, apart) => write!(
                 f,
                 "the clocks of {one} and {other} differ by {}.{:01} s or more; let a time service (chrony, systemd-timesyncd) keep them",
@@ -421,8 +427,10 @@ mod tests {
         look.alarms.insert("NOSPACE".to_owned());
         look.size = Some((90, 100));
         look.certificate_days = BTreeMap::from([("peers".to_owned(), -1), ("clients".to_owned(), 300)]);
+        look.snapshots = Some("its timer does not run".to_owned());
         let said = said(&judge(&looks, &[], &[]));
-        assert_eq!(said.len(), 3, "{said:?}");
+        assert_eq!(said.len(), 4, "{said:?}");
+        assert!(said[3].ends_with("its timer does not run"));
         assert!(said[2].contains("peers has expired"));
     }
 }

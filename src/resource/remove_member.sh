@@ -1,4 +1,4 @@
-# Needs binaries.sh and tcp_retries.sh.
+# Needs binaries.sh, tcp_retries.sh and scheduled_snapshots.sh.
 # rest_member CLUSTER MODE: stops the member of this cluster on this server, and leaves everything of it where it is; whoever takes the
 # cluster away does to its data as MODE says. Prints `rests=yes` if there is data. A leader that looks for a successor is not waited for
 # long: every member of the cluster is being stopped.
@@ -6,6 +6,7 @@ rest_member() {
   etc=/etc/etcd/$1
   unit=etcd-$1.service
   [ -d "$etc" ] || return 0
+  rest_snapshots "$1"
   if [ -f "/etc/systemd/system/$unit" ]; then
     systemctl --quiet disable "$unit" 2>/dev/null || true
     systemctl stop --no-block "$unit"
@@ -29,8 +30,8 @@ data_of() {
   if [ -n "$data" ] && [ -n "$(ls -A "$data" 2>/dev/null)" ]; then printf '%s\n' "$data"; fi
 }
 # remove_member CLUSTER STAMP MODE: stops the member of this cluster on this server and takes away what was installed
-# for it: unit, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
-# (MODE keep_data) or deleted (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat.
+# for it: units, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
+# (MODE keep_data) or deleted with the snapshots that the server took (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat.
 remove_member() {
   etc=/etc/etcd/$1
   unit=etcd-$1.service
@@ -38,6 +39,7 @@ remove_member() {
   data=
   account=
   binaries=
+  remove_snapshots "$1" "$3"
   if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
   if [ -f "$unit_file" ]; then
     account=$(sed -n 's/^User=//p' "$unit_file" | head -n 1)

@@ -39,6 +39,7 @@ mod refusals;
 mod restore;
 mod rolling;
 mod scaling;
+mod scheduled_snapshots;
 mod secrets;
 mod server;
 mod snapshots;

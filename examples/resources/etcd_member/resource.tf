@@ -31,6 +31,12 @@ resource "etcd_member" "this" {
     "auto-compaction-mode"      = "periodic"
     "auto-compaction-retention" = "1h"
   }
+
+  # Each server takes one every six hours, and the newest 28 stay on it: a week.
+  snapshots = {
+    schedule = "*-*-* 0/6:00"
+    keep     = 28
+  }
 }
 
 # The same on every member: it is one cluster.

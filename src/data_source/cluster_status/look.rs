@@ -7,8 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
+use super::snapshots::ScheduledLook;
 use crate::etcd::api::{Alarm, Member, Status};
 use crate::etcd::metrics::Metrics;
+use crate::etcd::scheduled;
 use crate::host::{ClockOffset, Output, Script};
 use crate::membership::sockets::Socket;
 use crate::resource::cluster::model::ClusterModel;
@@ -69,6 +71,8 @@ pub struct ServerLook {
     pub round_trips: BTreeMap<String, f64>,
     /// Connections that etcd rejected at its port for peers: how many, from which address, and why.
     pub rejected: Vec<Rejected>,
+    /// Snapshots that it takes by itself.
+    pub snapshots: Option<ScheduledLook>,
 }
 
 /// Connections that etcd rejected.
@@ -206,6 +210,8 @@ fn script(topology: &Topology) -> Script {
         .set("ports", decimal.join(" "))
         .set("begin_mark", hosts_block::begin_mark(cluster))
         .set("end_mark", hosts_block::end_mark(cluster))
+        .set("timer", scheduled::timer_name(cluster))
+        .set("taker", scheduled::service_name(cluster))
         .set("seconds", REJECTED_WITHIN.as_secs().to_string())
         .line(include_str!("../../resource/report_text.sh"))
         .line(include_str!("../../resource/lend.sh"))
@@ -259,6 +265,7 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
             .collect(),
         round_trips: round_trips.collect(),
         rejected: rejected.collect(),
+        snapshots: ScheduledLook::of(output, topology.cluster()),
     }
 }
 
@@ -311,5 +318,6 @@ mod tests {
         };
         assert_eq!(look.rejected, [rejected]);
         assert!(look.clock.is_some());
+        assert_eq!(look.snapshots, None);
     }
 }

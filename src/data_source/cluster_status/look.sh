@@ -1,5 +1,5 @@
 # What this server shows of its member. Changes nothing. Given: cluster, unit, ports (of all peers), hex_ports (the same in four
-# hexadecimal digits, as /proc has them), begin_mark, end_mark, seconds.
+# hexadecimal digits, as /proc has them), begin_mark, end_mark, seconds, timer and taker (the units that take snapshots by themselves).
 set +e
 echo "date_first=$(date +%s.%N)"
 pki=/etc/etcd/$cluster/pki
@@ -27,5 +27,16 @@ journalctl -u "$unit" --since "-${seconds}s" -o cat --no-pager 2>/dev/null | gre
   sed -n -e 's/.*"remote-addr":"\([^"]*\):[0-9]*".*"error":"\(.*\)"}$/\1 \2/p' \
     -e 's/.*rejected connection from "\([^"]*\):[0-9]*" (error \\*"\(.*\)\\*", ServerName.*/\1 \2/p' |
   sed 's/ (lookup .*//' | sort | uniq -c | sort -rn | head -n 20 | sed 's/^ */rejected=/'
+# Snapshots that it takes by itself: all, and why the last run came to nothing.
+script=/etc/etcd/$cluster/scheduled-snapshot
+if [ -f "$script" ]; then
+  directory=$(sed -n 's/^directory=//p' "$script" | head -n 1)
+  printf 'snapshots.directory=%s\n' "$directory"
+  stat -c 'snapshot=%s %n' "$directory/$cluster"-[0-9]*T[0-9]*Z-r[0-9]*.db 2>/dev/null
+  printf 'snapshots.timer=%s\n' "$(systemctl show -p ActiveState --value "$timer" 2>/dev/null)"
+  if [ "$(systemctl show -p Result --value "$taker" 2>/dev/null)" != success ]; then
+    printf 'snapshots.failed=%s\n' "$(journalctl -u "$taker" -n 50 -o cat --no-pager 2>/dev/null | sed -n 's/^no snapshot was taken: //p' | tail -n 1)"
+  fi
+fi
 echo "date_last=$(date +%s.%N)"
 exit 0

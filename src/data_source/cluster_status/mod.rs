@@ -3,6 +3,7 @@
 mod look;
 mod report;
 mod schema;
+mod snapshots;
 
 use std::sync::Arc;
 use std::time::Duration;

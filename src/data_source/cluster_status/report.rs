@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::look::{Look, Rejected};
+use super::snapshots::ScheduledLook;
 use crate::etcd::api::{Alarm, Member, Status};
 use crate::etcd::certificates::parse;
 use crate::membership::health::{self, Pair, Standing, judge};
@@ -141,6 +142,7 @@ impl<'a> Seen<'a> {
             size: look.metrics.as_ref().map(|metrics| (metrics.db_size, metrics.quota)),
             clock: look.server.clock.map(|clock| (clock.ms, clock.uncertainty_ms)),
             certificate_days: certificates.collect(),
+            snapshots: look.server.snapshots.as_ref().and_then(|look| look.error.clone()),
         }
     }
 
@@ -264,6 +266,10 @@ impl<'a> Seen<'a> {
             ("clock_offset_ms", clock.map(|clock| clock.ms).into()),
             ("clock_uncertainty_ms", clock.map(|clock| clock.uncertainty_ms).into()),
             ("rejected", rejected.collect::<Vec<_>>().into()),
+            (
+                "snapshots",
+                look.server.snapshots.as_ref().map_or(Value::Null, ScheduledLook::value),
+            ),
         ])
     }
 

@@ -1,5 +1,6 @@
 //! The schema of `etcd_cluster_status`.
 
+use super::snapshots;
 use crate::plugin::schema::{Attribute, Schema, Type};
 use crate::resource::cluster::model as cluster;
 
@@ -127,6 +128,7 @@ fn member() -> Vec<Attribute> {
             "Connections that it rejected at its port for peers within the last 10 minutes, as its log says. On the \
              internet strangers knock at every open port.",
         ),
+        snapshots::attribute(),
     ]
 }
 

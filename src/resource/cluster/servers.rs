@@ -289,6 +289,7 @@ pub async fn clear(
         .set("members", members.word())
         .line(include_str!("../binaries.sh"))
         .line(include_str!("../tcp_retries.sh"))
+        .line(include_str!("../scheduled_snapshots.sh"))
         .line(include_str!("../remove_member.sh"))
         .line(include_str!("clear.sh"));
     let output = host.run_checked(&script).await?;

@@ -16,6 +16,7 @@ use crate::host::Script;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::servers::on_each;
+use crate::resource::member::scheduled;
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
 use crate::topology::timing;
@@ -60,6 +61,8 @@ pub struct FoundMember {
     /// What its old certificate for clients is valid for, and a new one will not be.
     pub lost_names: Vec<String>,
     adopted_from: Option<String>,
+    /// The member's `snapshots`.
+    pub snapshots: Value,
 }
 
 /// Looks at a cluster of this provider's, or at one that was made by other means.
@@ -98,6 +101,11 @@ async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found, Di
             executable: text("binary"),
             version: text("version"),
             adopted_from: text("adopted-from"),
+            snapshots: scheduled::of_import(
+                output.value("snapshots.schedule"),
+                output.value("snapshots.keep"),
+                output.value("snapshots.directory"),
+            ),
             ..FoundMember::default()
         })
     })

@@ -6,6 +6,11 @@ report_text config "$etc/etcd.yaml"
 report_text founding "$etc/founding.yaml"
 report_text peer-ca "$etc/pki/peer-ca.crt"
 report_text client-ca "$etc/pki/client-ca.crt"
+timer=/etc/systemd/system/etcd-snapshot@$cluster.timer
+if [ -f "$timer" ] && [ -f "$etc/scheduled-snapshot" ]; then
+  sed -n 's/^OnCalendar=/snapshots.schedule=/p' "$timer"
+  sed -n -e 's/^keep=/snapshots.keep=/p' -e 's/^directory=/snapshots.directory=/p' "$etc/scheduled-snapshot"
+fi
 unit=/etc/systemd/system/etcd-$cluster.service
 if [ -f "$unit" ]; then
   binary=$(sed -n 's/^ExecStart=.* run \(.*\)$/\1/p' "$unit" | head -n 1)

@@ -46,6 +46,8 @@ pub(super) fn not_dialled(member: &MemberModel, left: &[String]) -> Diagnostics 
 pub(super) fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
     let at = match error {
         BringUpError::Binary(_) => Path::of("binary"),
+        BringUpError::Scheduled { what: "tools", .. } => Path::of("snapshots"),
+        BringUpError::Scheduled { what, .. } => Path::of("snapshots").attribute(what),
         BringUpError::OldForSnapshot { .. } => Path::of("version"),
         BringUpError::Wanted(WantedError::Config(_)) => Path::of("config"),
         BringUpError::Wanted(_) => Path::of("cluster").attribute("certificate_authorities"),

@@ -131,6 +131,16 @@ pub enum BringUpError {
         /// Why.
         why: String,
     },
+    /// Something on the server is in the way of snapshots by a timer.
+    #[error("server {server} can't take snapshots by itself: {why}. Nothing was changed on this server")]
+    Scheduled {
+        /// Its server.
+        server: String,
+        /// The attribute of `snapshots`, or `tools`.
+        what: &'static str,
+        /// What it is.
+        why: String,
+    },
     /// No certificate to talk to the members with.
     #[error(transparent)]
     Talk(Box<TalkError>),

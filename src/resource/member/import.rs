@@ -155,5 +155,6 @@ fn member_state(server: &str, cluster: Value, found: &FoundMember) -> Result<Val
         ("binary", binary(executable, &version)),
         ("data_dir", data_dir.into()),
         ("config", options(extra_options(configuration, &version))),
+        ("snapshots", found.snapshots.clone()),
     ]))
 }

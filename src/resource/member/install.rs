@@ -8,6 +8,7 @@ use super::bring_up::BringUp;
 use super::errors::BringUpError;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
+use super::scheduled;
 use super::survey::Survey;
 use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
 use crate::etcd::layout::Layout;
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) files: Vec<WantedFile>,
     pub(super) certificates: Certificates,
     pub(super) configuration: String,
+    /// Snapshots by a timer.
+    scheduled: Option<scheduled::Wanted>,
     pub(super) installed: bool,
     pub(super) restart_needed: bool,
 }
@@ -74,6 +77,7 @@ impl BringUp<'_> {
             files: &wanted::compared_files(self.layout),
             ports: true,
             key: false,
+            obstacles: true,
         };
         observe::observe(host, self.member, self.layout, look).await
     }
@@ -109,9 +113,14 @@ impl BringUp<'_> {
             });
         }
         files.extend(certificates.files.iter().cloned());
+        let scheduled = scheduled::wanted(member, topology, layout, self.version, seen)?;
         let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
         let retries = seen.tcp_retries2 == self.member.tcp_retries2;
-        let installed = right_binary && seen.enabled && retries && files.iter().all(|file| file.is_there(seen));
+        let installed = right_binary
+            && seen.enabled
+            && retries
+            && files.iter().all(|file| file.is_there(seen))
+            && scheduled::in_place(scheduled.as_ref(), layout, seen);
         let other_version = seen
             .running
             .as_ref()
@@ -129,6 +138,7 @@ impl BringUp<'_> {
             files,
             certificates,
             configuration: texts.standing,
+            scheduled,
             installed,
             restart_needed,
         })
@@ -224,6 +234,11 @@ impl BringUp<'_> {
                     Some(number) => format!("set_retries \"$cluster\" {number}"),
                     None => "forget_retries \"$cluster\"".to_owned(),
                 });
+        }
+        if let Some(plan) = &plan
+            && !scheduled::in_place(plan.scheduled.as_ref(), self.layout, seen)
+        {
+            script = scheduled::put(script, plan.scheduled.as_ref(), self.layout);
         }
         if let (Start::Join, Some(survey)) = (start, survey) {
             let joining = wanted::joining(self.member, self.topology, self.layout, self.version, survey)?;

@@ -17,6 +17,7 @@ use super::talk::{Lent, Talk};
 use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
+use crate::etcd::scheduled;
 use crate::host::{Host, RunError, Script};
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
 use crate::membership::member::{Data, Service};
@@ -111,10 +112,13 @@ impl Leave<'_> {
             Leaving::Rest => "Nothing of its cluster stays, and if its etcd runs, it was not stopped.",
             _ => "It is in its cluster no longer. If its etcd runs, it stops when it hears of that from the others.",
         };
+        let timer =
+            { self.member.snapshots.iter() }.map(|_| format!(" {}", scheduled::timer_name(self.layout.cluster())));
         let detail = format!(
-            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}`, and remove {etc}, {unit_file} \
+            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer}`, and remove {etc}, {unit_file} \
              and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
             unit = self.layout.unit_name(),
+            timer = timer.collect::<String>(),
             unit_file = self.layout.unit_file(),
             etc = self.layout.etc_dir(),
             data = self.layout.data_dir(),
@@ -320,6 +324,7 @@ impl Leave<'_> {
             .set("mode", mode)
             .line(include_str!("../binaries.sh"))
             .line(include_str!("../tcp_retries.sh"))
+            .line(include_str!("../scheduled_snapshots.sh"))
             .line(include_str!("../remove_member.sh"));
         if *how != Leaving::Rest {
             let script = script.line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");

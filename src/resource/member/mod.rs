@@ -17,6 +17,7 @@ pub mod model;
 mod observe;
 mod plan;
 mod redial;
+pub(super) mod scheduled;
 mod state;
 pub mod survey;
 pub mod turn;
@@ -84,7 +85,8 @@ impl MemberResource {
         Self { road }
     }
 
-    async fn bring_up(&self, request: ApplyRequest, within: Duration) -> ApplyResponse {
+    async fn bring_up(&self, mut request: ApplyRequest, within: Duration) -> ApplyResponse {
+        scheduled::refine(&request.config, &mut request.planned);
         let deadline = Instant::now() + within;
         let prior = request.prior.clone();
         let keep = |diagnostics: Diagnostics| ApplyResponse {
@@ -372,6 +374,7 @@ impl Resource for MemberResource {
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
         let (mut planned, diagnostics) = plan::refine(&request.prior, request.planned);
+        scheduled::refine(&request.config, &mut planned);
         if Word::Unverified.is_in(&request.private) {
             // The last apply was stopped before it had seen the member at work: this one shall.
             planned.set("service", Value::Unknown);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::scheduled::{self, ScheduledModel};
 use crate::etcd::certificates::LEAF_LIFETIME;
 use crate::etcd::config::{OptionError, check_option, owned_option};
 use crate::etcd::version::Version;
@@ -39,6 +40,9 @@ pub struct MemberModel {
     /// How long before their end certificates are issued anew.
     #[serde(default)]
     pub renew_before: Option<String>,
+    /// Snapshots that its server takes by itself.
+    #[serde(default)]
+    pub snapshots: Option<ScheduledModel>,
     /// What `net.ipv4.tcp_retries2` of its server is to be.
     #[serde(default)]
     pub tcp_retries2: Option<i64>,
@@ -178,7 +182,7 @@ pub fn schema() -> Schema {
             ),
             Attribute::string("on_destroy").default("keep_data").describe(
                 "What becomes of the data when the member is destroyed: `keep_data` (the default) renames the directory, \
-                 `delete_data` deletes it.",
+                 `delete_data` deletes it, and the `snapshots` on the server.",
             ),
             Attribute::string("renew_before").default("60d").describe(
                 "How long before they end certificates are issued anew, by the next apply and without a restart: a duration such as \
@@ -189,6 +193,7 @@ pub fn schema() -> Schema {
                  gives the connection up. With `5` that takes some 15 seconds instead of 15 minutes, after which members whose connections \
                  fell silent dial each other anew. It is the whole server's, for all its connections. Default: as it is.",
             ),
+            scheduled::attribute(),
             Attribute::string("peer_ca_private_key_wo").sensitive().write_only().describe(
                 "The private key of your own authority for peers, in PEM. Never stored.",
             ),
@@ -244,6 +249,7 @@ pub fn validate(config: &Value) -> Diagnostics {
     };
     validate_options(config, version.as_ref(), &mut diagnostics);
     validate_binary(config.get("binary"), &mut diagnostics);
+    scheduled::validate(config, &mut diagnostics);
     if let Some(directory) = config.get("data_dir").as_str().filter(|path| !is_plain_absolute(path)) {
         diagnostics.push(
             Diagnostic::error(

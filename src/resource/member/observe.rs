@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::model::MemberModel;
+use super::scheduled::{self, SeenScheduled};
 use crate::etcd::layout::Layout;
 use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
@@ -32,6 +33,8 @@ pub struct Seen {
     pub restart_pending: bool,
     /// `net.ipv4.tcp_retries2`, where an apply has set it.
     pub tcp_retries2: Option<i64>,
+    /// What it has for snapshots by a timer.
+    pub scheduled: SeenScheduled,
     /// Whether it was to be taken over from its former service, and that has not come to its end yet.
     pub adopting: bool,
     /// What its former service is to it, if there is one of that name.
@@ -116,6 +119,8 @@ pub struct Look<'a> {
     pub ports: bool,
     /// A certificate to talk to etcd with, and its key.
     pub key: bool,
+    /// Whether something on the server is in the way of what is wanted of it.
+    pub obstacles: bool,
 }
 
 /// Observes. Changes nothing.
@@ -135,7 +140,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .filter(|_| look.ports)
         .map(|server| format!("{} {}", server.peer_port, server.client_port))
         .unwrap_or_default();
-    script
+    scheduled::given(script, member, layout, look)
         .set("cluster", &member.cluster.name)
         .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
@@ -174,6 +179,7 @@ pub fn seen(output: &Output) -> Seen {
         service,
         restart_pending: output.value("restart-pending").is_some(),
         tcp_retries2: output.value("tcp-retries2").and_then(|number| number.parse().ok()),
+        scheduled: SeenScheduled::of(output),
         adopting: output.value("adopting").is_some(),
         former: (output.value("former.LoadState") == Some("loaded")).then(|| FormerService {
             runs: output.value("former.MainPID").is_some_and(|pid| pid != "0"),

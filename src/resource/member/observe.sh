@@ -1,5 +1,6 @@
 # What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key,
-# former (the service that ran the member before this provider, or empty).
+# former (the service that ran the member before this provider, or empty), timer, snapshot_directory (or empty), schedule (where it is to be
+# seen whether something is in the way of it), reader.
 # Forks are dear on a small server, so loops do without them where they can.
 etc=/etc/etcd/$cluster
 await_start "$unit" "$etc" "$data"
@@ -25,11 +26,12 @@ for segment in "$data"/member/wal/*.wal; do
 done
 echo "data=$content"
 main=0
+shown=unit
 while IFS= read -r line; do
-  case $line in '') continue ;; MainPID=*) main=${line#MainPID=} ;; esac
-  printf 'unit.%s\n' "$line"
+  case $line in '') shown=timer; continue ;; MainPID=*) main=${line#MainPID=} ;; esac
+  printf '%s.%s\n' $shown "$line"
 done <<END
-$(systemctl show -p MainPID -p ActiveState -p SubState -p Result -p UnitFileState "$unit" 2>/dev/null)
+$(systemctl show -p MainPID -p ActiveState -p SubState -p Result -p UnitFileState "$unit" "$timer" 2>/dev/null)
 END
 started=
 case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) && printf 'executable=%s\n' "$started" ;; esac
@@ -53,6 +55,26 @@ if [ -n "$binary" ]; then
   if [ -f "$binary" ]; then
     printf 'binary-path=%s\n' "$binary"
     printf 'binary=%s\n' "$("$binary" --version 2>/dev/null | sed -n 's/^etcd Version: *//p')"
+  fi
+fi
+if [ -n "$snapshot_directory" ] && [ -d "$snapshot_directory" ]; then echo snapshots=there; fi
+if [ -n "$schedule" ]; then
+  if ! grep -qsxF "OnCalendar=$schedule" "/etc/systemd/system/$timer" && command -v systemd-analyze >/dev/null 2>&1; then
+    said=$(systemd-analyze calendar "$schedule" 2>&1) || printf 'snapshots.schedule=%s\n' "its systemd says: $(printf '%s\n' "$said" | tail -n 1)"
+    case $said in *'elapse: never'*) echo "snapshots.schedule=its systemd says that $schedule never comes" ;; esac
+  fi
+  if [ ! -d "$snapshot_directory" ]; then
+    if [ -e "$snapshot_directory" ]; then echo "snapshots.directory=$snapshot_directory is no folder"; fi
+  elif [ -n "$(find -H "$snapshot_directory" -maxdepth 0 '(' ! -user 0 -o -perm -020 -o -perm -002 ')')" ]; then
+    echo "snapshots.directory=others than root can write to $snapshot_directory, or it is not root's (\`chown root\`, \`chmod go-w\`)"
+  fi
+  if [ -f "$binary" ]; then
+    for tool in etcdctl "$reader"; do
+      if [ ! -x "$(dirname "$binary")/$tool" ]; then
+        echo "snapshots.tools=$(dirname "$binary") has no $tool, which takes and checks them: put it beside etcd"
+        break
+      fi
+    done
   fi
 fi
 report_text config "$etc/etcd.yaml"

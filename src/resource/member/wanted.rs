@@ -421,6 +421,7 @@ pub fn compared_files(layout: &Layout) -> Vec<String> {
         layout.unit_file().to_string(),
     ];
     files.push(layout.founding_file().to_string());
+    files.extend(super::scheduled::paths(layout));
     let certificates = ["peer", "peer-client", "server", "operator", "peer-ca", "client-ca"];
     files.extend(certificates.iter().map(|name| pki(layout, &format!("{name}.crt"))));
     files.extend(
