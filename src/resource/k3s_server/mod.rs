@@ -1,5 +1,6 @@
 //! `etcd_k3s_server`: k3s on one server, with the etcd in it or with one outside of it.
 
+mod alike;
 mod bring_up;
 mod errors;
 mod install;
@@ -312,7 +313,15 @@ impl Resource for K3sServerResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let (planned, diagnostics) = refine(&request.prior, request.planned);
+        let (planned, mut diagnostics) = refine(&request.prior, request.planned);
+        let known = |block: &Value| {
+            let known = { ["server", "install", "config"].iter() }.all(|name| block.get(name).is_wholly_known());
+            known.then(|| whole(block, &mut Diagnostics::new())).flatten()
+        };
+        if let Some(now) = known(&planned) {
+            let before = known(&request.prior).filter(|before| before.server.cluster.id() == now.server.cluster.id());
+            diagnostics.append(alike::check(&self.road, before.as_ref(), &now));
+        }
         let private = if request.prior.is_null() {
             Word::Created.alone()
         } else {
