@@ -83,6 +83,14 @@ const OWNED: &[(&str, &str)] = &[
     ("token-file", "the token comes from the cluster"),
     ("agent-token", "agents join with the cluster's token"),
     ("agent-token-file", "agents join with the cluster's token"),
+    (
+        "etcd-s3-secret-key",
+        "plans and state show options; k3s takes it from a Secret (etcd-s3-config-secret), or from a file of yours in /etc/rancher/k3s/config.yaml.d",
+    ),
+    (
+        "etcd-s3-session-token",
+        "plans and state show options; k3s takes it from a Secret (etcd-s3-config-secret), or from a file of yours in /etc/rancher/k3s/config.yaml.d",
+    ),
     ("server", "servers join through whichever server is up"),
     (
         "cluster-init",
@@ -417,7 +425,15 @@ mod tests {
             ])
         };
         assert!(validate(&config("disable")).is_empty());
-        for option in ["server", "cluster-init", "node-ip", "token", "server+", "No Option"] {
+        for option in [
+            "server",
+            "cluster-init",
+            "node-ip",
+            "token",
+            "agent-token",
+            "server+",
+            "No Option",
+        ] {
             assert!(validate(&config(option)).has_errors(), "{option}");
         }
         let both = Value::object([(
