@@ -55,7 +55,11 @@ impl K3sKubeconfig {
         let text = output
             .value("kubeconfig")
             .and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok());
-        let text = text.ok_or_else(|| failed("/etc/rancher/k3s/k3s.yaml is not there: k3s has not run.".to_owned()))?;
+        let text = text.ok_or_else(|| failed(
+                "/etc/rancher/k3s/k3s.yaml is not there: k3s has not run. If this very run brings it there, this block has to wait for it: \
+                 depends_on = [etcd_k3s_server.<name>]."
+                    .to_owned(),
+            ))?;
         let address = server.ssh_address();
         let url = match address.parse() {
             Ok(address) => format!("https://{}", std::net::SocketAddr::new(address, API_PORT)),
@@ -84,7 +88,7 @@ impl Ephemeral for K3sKubeconfig {
             attributes: vec![
                 Attribute::object("cluster", cluster).required().describe("Its cluster: `etcd_k3s_cluster.<name>`."),
                 Attribute::string("server").required().describe(
-                    "The server that it is read from, and through which it leads: `etcd_k3s_server.<name>.server`, so that k3s is there before.",
+                    "The server that it is read from, and through which it leads. With `depends_on` the `etcd_k3s_server`s are there before.",
                 ),
                 Attribute::string("url").computed().describe("Where it leads."),
                 Attribute::string("kubeconfig").computed().sensitive().describe("The whole of it, in YAML."),

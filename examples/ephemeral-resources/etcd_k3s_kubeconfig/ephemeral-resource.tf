@@ -28,8 +28,9 @@ resource "etcd_k3s_server" "this" {
 }
 
 ephemeral "etcd_k3s_kubeconfig" "admin" {
-  cluster = etcd_k3s_cluster.main
-  server  = etcd_k3s_server.this["a1"].server
+  cluster    = etcd_k3s_cluster.main
+  server     = "a1"
+  depends_on = [etcd_k3s_server.this] # what this very run creates
 }
 
 # For the configuration of another provider, such as `kubernetes`.

@@ -45,7 +45,7 @@ pub enum BringUpError {
     /// k3s would not have it join.
     #[error(
         "server {server} did not join: there {}, as on server {other}, and k3s has no server join that differs from those that are in. If \
-         the others are to get the same, apply again: they were not restarted before this server's time was up", said(.differences)
+         the others are to get the same, apply again: they were not restarted in time", said(.differences)
     )]
     Differs {
         /// The server.

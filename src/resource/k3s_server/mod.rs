@@ -174,7 +174,10 @@ fn observed(state: &mut Value, whole: &Whole, seen: &Installed) {
         let here = format!("https://127.0.0.1:{API_PORT}");
         state.set("kubeconfig", kubeconfig.expose().replace(&here, &whole.url));
     }
-    if let Some(token) = &seen.join_token {
+    // Where the token is never stored this, which has it, isn't either.
+    if let Some(token) = &seen.join_token
+        && !state.get("join_token").is_null()
+    {
         state.set("join_token", token.expose());
     }
 }
@@ -313,7 +316,10 @@ impl Resource for K3sServerResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let (planned, mut diagnostics) = refine(&request.prior, request.planned);
+        let (mut planned, mut diagnostics) = refine(&request.prior, request.planned);
+        if !request.config.get("token_wo").is_null() {
+            planned.set("join_token", Value::Null);
+        }
         let known = |block: &Value| {
             let known = { ["server", "install", "config"].iter() }.all(|name| block.get(name).is_wholly_known());
             known.then(|| whole(block, &mut Diagnostics::new())).flatten()

@@ -304,7 +304,7 @@ pub fn schema() -> Schema {
             computed("running_version").describe("The version that runs."),
             computed("kubeconfig").use_state().sensitive().describe("What `kubectl` needs to reach the cluster as its administrator, through this server."),
             computed("join_token").use_state().sensitive().describe(
-                "The token for agents, which also tells them the cluster's certificate authority.",
+                "The token for agents, which also tells them the cluster's certificate authority. Null with `token_wo`.",
             ),
             timeouts::attribute(&[
                 ("create", "How long it may take to start and become a voter. Default: `10m`."),
