@@ -317,7 +317,9 @@ impl Resource for K3sServerResource {
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
         let (mut planned, mut diagnostics) = refine(&request.prior, request.planned);
-        if !request.config.get("token_wo").is_null() {
+        let (config, cluster) = (&request.config, request.config.get("cluster"));
+        let kept_nowhere = cluster.as_map().is_some() && cluster.get("token").is_null();
+        if kept_nowhere || !config.get("token_wo").is_null() {
             planned.set("join_token", Value::Null);
         }
         let known = |block: &Value| {
