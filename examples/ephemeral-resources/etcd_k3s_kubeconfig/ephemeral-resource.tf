@@ -28,9 +28,8 @@ resource "etcd_k3s_server" "this" {
 }
 
 ephemeral "etcd_k3s_kubeconfig" "admin" {
-  cluster    = etcd_k3s_cluster.main
-  server     = "a1"
-  depends_on = [etcd_k3s_server.this] # what this very run creates
+  cluster = etcd_k3s_cluster.main
+  server  = etcd_k3s_server.this["a1"].id
 }
 
 # For the configuration of another provider, such as `kubernetes`.

@@ -193,6 +193,8 @@ fn state_of(planned: Value, whole: &Whole, up: &Up) -> Value {
             state.set(name, before);
         }
     }
+    let (server, cluster) = (&whole.server.server, &whole.server.cluster.name);
+    state.set("id", format!("{cluster}/{server}"));
     state.set("service", "running");
     state.set("binary", up.binary.as_str());
     state.set("running_version", up.version.as_str());
@@ -274,7 +276,11 @@ fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     match whole {
         Some(whole) => {
             let (server, cluster) = (&whole.server.server, &whole.server.cluster.name);
-            planned.set("id", format!("{cluster}/{server}"));
+            // What it is known by is there when it is: whoever uses the ID waits for k3s.
+            match prior.is_null() {
+                true => planned.set("id", Value::Unknown),
+                false => planned.set("id", format!("{cluster}/{server}")),
+            }
             let address = { whole.translation.iter().flat_map(|all| all.members()) }
                 .find(|(name, _)| name.as_str() == server)
                 .map(|(_, address)| address.to_string());

@@ -295,7 +295,7 @@ pub fn schema() -> Schema {
             Attribute::string("token_wo").write_only().sensitive().describe(
                 "The cluster's token, where that does not keep it (`token_wo` there). Never stored.",
             ),
-            computed("id").use_state().describe("Cluster and server: `<cluster>/<server>`."),
+            computed("id").use_state().describe("Cluster and server: `<cluster>/<server>`. Not known before k3s is there."),
             computed("binary").describe("The program on the server."),
             computed("configuration").describe("Its options, as they are on the server; the token is in a file of its own."),
             computed("member_address").use_state().describe("The address of its etcd member. Null with a `datastore`."),

@@ -136,9 +136,8 @@ fn kubeconfig_for_a_run(terraform: &Terraform) -> String {
     format!(
         r#"
 ephemeral "etcd_k3s_kubeconfig" "main" {{
-  cluster    = etcd_k3s_cluster.main
-  server     = "c1"
-  depends_on = [etcd_k3s_server.this]
+  cluster = etcd_k3s_cluster.main
+  server  = etcd_k3s_server.this["c1"].id
 }}
 resource "terraform_data" "kubectl" {{
   provisioner "local-exec" {{
