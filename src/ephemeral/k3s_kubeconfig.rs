@@ -34,7 +34,8 @@ impl K3sKubeconfig {
     async fn look(&self, config: &Value) -> Result<(String, String), Diagnostic> {
         let cluster: K3sClusterModel = from_value(config.get("cluster"))
             .map_err(|error| Diagnostic::error("The cluster can't be read", error.to_string()))?;
-        let name = config.get("server").as_str().unwrap_or_default();
+        let given = config.get("server").as_str().unwrap_or_default();
+        let name = given.rsplit('/').next().unwrap_or(given);
         let failed = |detail: String| {
             Diagnostic::error(format!("There is no kubeconfig from server {name}"), detail).at(Path::of("server"))
         };
@@ -55,7 +56,11 @@ impl K3sKubeconfig {
         let text = output
             .value("kubeconfig")
             .and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok());
-        let text = text.ok_or_else(|| failed("/etc/rancher/k3s/k3s.yaml is not there: k3s has not run.".to_owned()))?;
+        let text = text.ok_or_else(|| failed(
+                "/etc/rancher/k3s/k3s.yaml is not there: k3s has not run. If this very run brings it there, this block has to wait for it: \
+                 server = etcd_k3s_server.<name>.id."
+                    .to_owned(),
+            ))?;
         let address = server.ssh_address();
         let url = match address.parse() {
             Ok(address) => format!("https://{}", std::net::SocketAddr::new(address, API_PORT)),
@@ -84,7 +89,8 @@ impl Ephemeral for K3sKubeconfig {
             attributes: vec![
                 Attribute::object("cluster", cluster).required().describe("Its cluster: `etcd_k3s_cluster.<name>`."),
                 Attribute::string("server").required().describe(
-                    "The server that it is read from, and through which it leads: `etcd_k3s_server.<name>.server`, so that k3s is there before.",
+                    "The server that it is read from, and through which it leads: `etcd_k3s_server.<name>.id`, which is not known before k3s is there, or a \
+                     key of the cluster's `servers`.",
                 ),
                 Attribute::string("url").computed().describe("Where it leads."),
                 Attribute::string("kubeconfig").computed().sensitive().describe("The whole of it, in YAML."),

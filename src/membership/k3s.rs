@@ -6,6 +6,8 @@ use std::fmt;
 
 use super::quorum;
 
+pub mod shared;
+
 /// What a server has of etcd's data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Data {

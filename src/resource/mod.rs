@@ -1,6 +1,7 @@
 //! The managed resources, one file or folder each, and what they share.
 
 pub mod access;
+pub mod alike;
 pub mod auth;
 pub mod borrowing;
 pub mod client_certificate;

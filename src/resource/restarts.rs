@@ -56,6 +56,14 @@ impl Restarting {
     }
 }
 
+impl Restarts {
+    /// Whether any member of a cluster waits.
+    pub fn wait(&self, token: &str) -> bool {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.get(token).is_some_and(|all| !all.waiting.is_empty())
+    }
+}
+
 impl Drop for Restarting {
     fn drop(&mut self) {
         self.with(|all| all.waiting.remove(&self.member));
@@ -74,6 +82,7 @@ mod tests {
         let b1 = Restarting::new(&restarts, "t", "b1");
         let other = Restarting::new(&restarts, "other", "c1");
         assert!(a1.others_wait() && b1.others_wait() && !other.others_wait());
+        assert!(restarts.wait("t") && !restarts.wait("nobody's"));
         b1.fail();
         drop(b1);
         assert!(!a1.others_wait());

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::alike::Alike;
 use super::connection::{ConfigError, SshConfig};
 use super::departures::Departures;
 use super::restarts::{Restarting, Restarts};
 use super::server::model::ServerModel;
 use super::unreached::Unreached;
 use crate::host::{ConnectError, ConnectOptions, Host, HostKeyPolicy, Hosts, Target};
+use crate::membership::k3s::shared::Shared;
 
 /// What the provider was configured with, shared by its blocks. Empty until then.
 #[derive(Default)]
@@ -33,6 +35,7 @@ struct Configured {
     unreached: Unreached,
     departures: Departures,
     restarts: Arc<Restarts>,
+    alike: Alike,
     /// The longest round trip between servers of a cluster, where this process saw it measured.
     round_trips: Mutex<HashMap<String, Duration>>,
 }
@@ -83,6 +86,7 @@ impl Road {
             unreached: Unreached::default(),
             departures: Departures::default(),
             restarts: Arc::default(),
+            alike: Alike::default(),
             round_trips: Mutex::default(),
         };
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
@@ -200,6 +204,19 @@ impl Road {
     /// If the provider is not configured.
     pub fn restarting(&self, token: &str, member: &str) -> Result<Restarting, RoadError> {
         Ok(Restarting::new(&self.configured()?.restarts, token, member))
+    }
+
+    /// Whether any member of a cluster waits to be restarted.
+    pub fn restarts_wait(&self, token: &str) -> bool {
+        self.configured()
+            .is_ok_and(|configured| configured.restarts.wait(token))
+    }
+
+    /// Notes what a plan gives to a server that all of its cluster must have alike, and says what plans of this process give to the others.
+    pub fn alike(&self, cluster: &str, server: &str, own: &Shared) -> BTreeMap<String, Shared> {
+        self.configured()
+            .map(|configured| configured.alike.note(cluster, server, own))
+            .unwrap_or_default()
     }
 
     /// Notes that a member is to leave its cluster for good.

@@ -20,8 +20,10 @@ mod servers;
 mod translation;
 
 const ETCD: &str = "3.6.16";
-/// Where the tests put the program on hosts.
+/// Where the tests put the program on hosts, and a later version of it.
 const PROGRAM: &str = "/opt/k3s-bin/k3s";
+const NEXT: &str = "/opt/k3s-bin/next/k3s";
+const NEXT_VERSION: &str = "v1.36.4+stand-in";
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The real program, where there is one.
@@ -51,7 +53,24 @@ fn give_program(lab: &Lab, host: &str) -> Result<()> {
     let program = program();
     let bytes = std::fs::read(&program).with_context(|| format!("reading {}", program.display()))?;
     lab.write_file(host, PROGRAM, &bytes)?;
-    lab.exec(host, &format!("chmod 755 {PROGRAM}"))?.ok().map(drop)
+    let script = format!(
+        "chmod 755 {PROGRAM}; mkdir -p $(dirname {NEXT}); ln {PROGRAM} {NEXT}; echo {NEXT_VERSION} >{NEXT}.version"
+    );
+    lab.exec(host, &script)?.ok().map(drop)
+}
+
+/// How long each step of a test took.
+struct Steps(std::time::Instant);
+
+impl Steps {
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn done(&mut self, what: &str) {
+        eprintln!("{:6.1} s  {what}", self.0.elapsed().as_secs_f64());
+        self.0 = std::time::Instant::now();
+    }
 }
 
 /// A k3s cluster `main` of these hosts as a user writes it, with places where a test can put something else.

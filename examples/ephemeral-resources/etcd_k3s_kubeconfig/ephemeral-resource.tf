@@ -29,7 +29,7 @@ resource "etcd_k3s_server" "this" {
 
 ephemeral "etcd_k3s_kubeconfig" "admin" {
   cluster = etcd_k3s_cluster.main
-  server  = etcd_k3s_server.this["a1"].server
+  server  = etcd_k3s_server.this["a1"].id
 }
 
 # For the configuration of another provider, such as `kubernetes`.

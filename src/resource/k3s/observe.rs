@@ -18,6 +18,8 @@ pub struct Observation {
     pub holding: Holding,
     /// Its rules, if it has any and they are in force.
     pub rules: Option<String>,
+    /// Its options, as this provider wrote them.
+    pub options: Option<String>,
 }
 
 /// The script that observes.
@@ -58,8 +60,13 @@ pub fn observation(output: &Output, cluster: &K3sClusterModel) -> Observation {
                 .filter(|_| cluster.datastore.is_none())
                 .map(lacking),
         },
-        rules: rules.and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok()),
+        rules: rules.and_then(decoded),
+        options: output.value("options").and_then(decoded),
     }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    String::from_utf8(STANDARD.decode(text).ok()?).ok()
 }
 
 fn lacking(what: &str) -> String {

@@ -4,6 +4,7 @@ for file in /etc/etcd-k3s/*/id; do
   [ -f "$file" ] || continue
   if [ "$file" = "$etc/id" ] || [ ! -f "$etc/id" ]; then echo "id=$(cat "$file")"; fi
 done
+if [ -f /etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml ]; then echo "options=$(base64 -w 0 </etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml)"; fi
 if [ -f "$etc/founding-permit" ]; then echo permit=yes; fi
 for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do if [ -f "$file" ]; then echo data=etcd; break; fi; done
 if [ -f /var/lib/rancher/k3s/server/db/state.db ]; then echo data=/var/lib/rancher/k3s/server/db/state.db; fi

@@ -458,6 +458,15 @@ impl Resource for K3sClusterResource {
                 Some(known) => known.into(),
             },
         );
+        for name in ["name", "datastore"] {
+            let (before, after) = (prior.get(name), planned.get(name));
+            if founded && after.is_wholly_known() && before != after {
+                let detail = "It would be another cluster, on servers that hold the data of this one. Destroy this one and its etcd_k3s_servers \
+                              first; their data is kept aside unless on_destroy says otherwise.";
+                let summary = format!("The {name} of a running k3s cluster can't be changed");
+                diagnostics.push(Diagnostic::error(summary, detail).at(Path::of(name)));
+            }
+        }
         let (before, after) = (prior.get("token").as_str(), planned.get("token").as_str());
         if founded && before.is_some() && after.is_some() && before != after {
             let detail = "k3s encrypts what servers share with the token, and this provider does not rotate it (`k3s token rotate` does, on a \

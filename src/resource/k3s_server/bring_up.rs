@@ -1,15 +1,18 @@
 //! A k3s server is brought up: it founds, joins or goes on, one server of the cluster at a time.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::alike::place;
 use super::errors::BringUpError;
 use super::install::{self, Installed, Permit};
-use super::model::K3sServerModel;
+use super::model::{K3sServerModel, shared};
 use crate::etcd::api::Member;
 use crate::host::{Host, Secret};
+use crate::membership::k3s::shared::{Entry, Shared, entry};
 use crate::membership::k3s::{Join, Refusal, Restart, Start, join, restart, start};
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::cluster::servers::on_each;
@@ -167,17 +170,29 @@ impl BringUp<'_> {
                 self.until_ready(host).await?;
                 self.until_voter(host, None).await
             }
-            Start::Join(through) => self.join(host, binary, turn, &through).await,
+            Start::Join(through) => {
+                let options = observed.iter().filter_map(|(name, outcome)| {
+                    let options = outcome.as_ref().ok()?.options.as_deref().unwrap_or_default();
+                    through.contains(name).then(|| (name.clone(), shared(options)))
+                });
+                self.join(host, binary, turn, &options.collect()).await
+            }
         }
     }
 
-    /// Starts it, and has it become a voter.
-    async fn join(&self, host: &Host, binary: &str, turn: &mut Turn, through: &[String]) -> Result<Next, BringUpError> {
+    /// Starts it, and has it become a voter, through one of these servers with these options.
+    async fn join(
+        &self,
+        host: &Host,
+        binary: &str,
+        turn: &mut Turn,
+        through: &BTreeMap<String, Shared>,
+    ) -> Result<Next, BringUpError> {
         let name = &self.server.server;
         let tls = talk::borrowed(
             self.road,
             &self.server.cluster,
-            through.first().map_or("", String::as_str),
+            through.keys().next().map_or("", String::as_str),
         )
         .await;
         let Some(mut survey) = self.survey(tls.as_ref()).await else {
@@ -219,6 +234,9 @@ impl BringUp<'_> {
             }
             Join::Refuse(why) => return self.yield_or(&why),
         }
+        if !self.fits_in(&survey, through)? {
+            return Ok(Next::Yield);
+        }
         let (url, token) = self.way_in(&survey, through).await?;
         self.begin(host, binary, Some(&token), &Permit::Join(url)).await?;
         tracing::debug!(server = name, "joining");
@@ -227,15 +245,42 @@ impl BringUp<'_> {
         Ok(outcome)
     }
 
+    /// Whether the servers that run have the options that it is to have, or have it wait.
+    fn fits_in(&self, survey: &Survey, through: &BTreeMap<String, Shared>) -> Result<bool, BringUpError> {
+        let mut running = through.clone();
+        let answering = survey.answering();
+        running.retain(|name, _| answering.contains(name));
+        let restarts_wait = self.road.restarts_wait(self.server.cluster.id());
+        let (patience, (other, differences)) = match entry(&shared(self.configuration), &running, restarts_wait) {
+            Entry::Open => return Ok(true),
+            Entry::Await(other, differences) => (self.remaining().saturating_sub(AGAIN * 2), (other, differences)),
+            Entry::Differs(other, differences) => (self.patience(), (other, differences)),
+        };
+        if !patience.is_zero() {
+            return Ok(false);
+        }
+        let at = differences.first().map_or("", |one| one.option);
+        Err(BringUpError::Differs {
+            server: self.server.server.clone(),
+            at: place(self.server.config.as_ref(), at),
+            other,
+            differences,
+        })
+    }
+
     /// Through whom it joins, one of its own network by preference, and the token that says whose authority to trust.
-    async fn way_in(&self, survey: &Survey, through: &[String]) -> Result<(String, Secret), BringUpError> {
+    async fn way_in(
+        &self,
+        survey: &Survey,
+        through: &BTreeMap<String, Shared>,
+    ) -> Result<(String, Secret), BringUpError> {
         let own = self.topology.find(&self.server.server).ok();
         let near = |name: &String| {
             let other = self.topology.find(name).ok();
             other.map(|(_, other)| &other.network) != own.map(|(_, own)| &own.network)
         };
         let mut ways: Vec<String> = { survey.answering().into_iter() }
-            .filter(|name| through.contains(name))
+            .filter(|name| through.contains_key(name))
             .collect();
         ways.sort_by_key(near);
         for name in ways {
@@ -348,10 +393,15 @@ impl BringUp<'_> {
 
     /// What may pass within half a minute is waited for.
     fn yield_or(&self, why: &str) -> Result<Next, BringUpError> {
-        let patience = Duration::from_secs(30).min(self.remaining());
-        if self.refused.get_or_init(Instant::now).elapsed() < patience {
-            return Ok(Next::Yield);
+        match self.patience().is_zero() {
+            false => Ok(Next::Yield),
+            true => Err(self.not_now(why.to_owned())),
         }
-        Err(self.not_now(why.to_owned()))
+    }
+
+    /// What is left of that time; it begins with the first question.
+    fn patience(&self) -> Duration {
+        let whole = Duration::from_secs(30).min(self.remaining());
+        whole.saturating_sub(self.refused.get_or_init(Instant::now).elapsed())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::host::RunError;
 use crate::membership::k3s::Refusal;
+use crate::membership::k3s::shared::Difference;
 use crate::plugin::diagnostics::Diagnostic;
 use crate::plugin::path::Path;
 use crate::resource::member::turn::TurnError;
@@ -41,6 +42,21 @@ pub enum BringUpError {
         /// Why.
         why: String,
     },
+    /// k3s would not have it join.
+    #[error(
+        "server {server} did not join: there {}, as on server {other}, and k3s has no server join that differs from those that are in. If \
+         the others are to get the same, apply again: they were not restarted in time", said(.differences)
+    )]
+    Differs {
+        /// The server.
+        server: String,
+        /// One that is in.
+        other: String,
+        /// In what.
+        differences: Vec<Difference>,
+        /// Where the first of them is.
+        at: Path,
+    },
     /// It was not its turn.
     #[error("server {server} was not changed: {source}. Apply again, or raise timeouts")]
     Turn {
@@ -74,11 +90,17 @@ pub enum BringUpError {
     Links(Vec<String>),
 }
 
+fn said(differences: &[Difference]) -> String {
+    let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    all.join(", ")
+}
+
 impl BringUpError {
     /// For the user.
     pub fn diagnostic(&self, server: &str) -> Diagnostic {
         let path = match self {
             Self::Binary { .. } => Path::of("install"),
+            Self::Differs { at, .. } => at.clone(),
             _ => Path::of("server"),
         };
         Diagnostic::error(format!("k3s on server {server} is not up"), self.to_string()).at(path)

@@ -1,5 +1,6 @@
 //! `etcd_k3s_server`: k3s on one server, with the etcd in it or with one outside of it.
 
+mod alike;
 mod bring_up;
 mod errors;
 mod install;
@@ -173,7 +174,10 @@ fn observed(state: &mut Value, whole: &Whole, seen: &Installed) {
         let here = format!("https://127.0.0.1:{API_PORT}");
         state.set("kubeconfig", kubeconfig.expose().replace(&here, &whole.url));
     }
-    if let Some(token) = &seen.join_token {
+    // Where the token is never stored this, which has it, isn't either.
+    if let Some(token) = &seen.join_token
+        && !state.get("join_token").is_null()
+    {
         state.set("join_token", token.expose());
     }
 }
@@ -189,6 +193,8 @@ fn state_of(planned: Value, whole: &Whole, up: &Up) -> Value {
             state.set(name, before);
         }
     }
+    let (server, cluster) = (&whole.server.server, &whole.server.cluster.name);
+    state.set("id", format!("{cluster}/{server}"));
     state.set("service", "running");
     state.set("binary", up.binary.as_str());
     state.set("running_version", up.version.as_str());
@@ -270,7 +276,11 @@ fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     match whole {
         Some(whole) => {
             let (server, cluster) = (&whole.server.server, &whole.server.cluster.name);
-            planned.set("id", format!("{cluster}/{server}"));
+            // What it is known by is there when it is: whoever uses the ID waits for k3s.
+            match prior.is_null() {
+                true => planned.set("id", Value::Unknown),
+                false => planned.set("id", format!("{cluster}/{server}")),
+            }
             let address = { whole.translation.iter().flat_map(|all| all.members()) }
                 .find(|(name, _)| name.as_str() == server)
                 .map(|(_, address)| address.to_string());
@@ -312,7 +322,20 @@ impl Resource for K3sServerResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let (planned, diagnostics) = refine(&request.prior, request.planned);
+        let (mut planned, mut diagnostics) = refine(&request.prior, request.planned);
+        let (config, cluster) = (&request.config, request.config.get("cluster"));
+        let kept_nowhere = cluster.as_map().is_some() && cluster.get("token").is_null();
+        if kept_nowhere || !config.get("token_wo").is_null() {
+            planned.set("join_token", Value::Null);
+        }
+        let known = |block: &Value| {
+            let known = { ["server", "install", "config"].iter() }.all(|name| block.get(name).is_wholly_known());
+            known.then(|| whole(block, &mut Diagnostics::new())).flatten()
+        };
+        if let Some(now) = known(&planned) {
+            let before = known(&request.prior).filter(|before| before.server.cluster.id() == now.server.cluster.id());
+            diagnostics.append(alike::check(&self.road, before.as_ref(), &now));
+        }
         let private = if request.prior.is_null() {
             Word::Created.alone()
         } else {

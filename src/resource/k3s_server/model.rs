@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::membership::k3s::shared::Shared;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema, Type};
@@ -80,7 +81,16 @@ pub fn installed_at(sha256: &str) -> String {
 const OWNED: &[(&str, &str)] = &[
     ("token", "it comes from the cluster"),
     ("token-file", "the token comes from the cluster"),
-    ("agent-token-file", "give agents the cluster's token"),
+    ("agent-token", "agents join with the cluster's token"),
+    ("agent-token-file", "agents join with the cluster's token"),
+    (
+        "etcd-s3-secret-key",
+        "plans and state show options; k3s takes it from a Secret (etcd-s3-config-secret), or from a file of yours in /etc/rancher/k3s/config.yaml.d",
+    ),
+    (
+        "etcd-s3-session-token",
+        "plans and state show options; k3s takes it from a Secret (etcd-s3-config-secret), or from a file of yours in /etc/rancher/k3s/config.yaml.d",
+    ),
     ("server", "servers join through whichever server is up"),
     (
         "cluster-init",
@@ -134,14 +144,12 @@ pub fn configuration(
     set("node-name", server.node().to_owned());
     set("node-ip", own);
     set("token-file", TOKEN.to_owned());
-    let two_networks = topology.servers().values().any(|other| other.network != place.network);
     if let Some(public) = place.public_address {
         set("node-external-ip", public.to_string());
-        if two_networks {
-            set("flannel-external-ip", "true".to_owned());
-        }
     }
-    if two_networks {
+    // The same on all servers, whatever addresses they have: k3s has none join that differs.
+    if topology.servers().values().any(|other| other.network != place.network) {
+        set("flannel-external-ip", "true".to_owned());
         set("flannel-backend", "wireguard-native".to_owned());
     }
     if let Some(datastore) = &server.cluster.datastore {
@@ -201,6 +209,23 @@ pub fn configuration(
 pub const TOKEN: &str = "/etc/rancher/k3s/etcd-k3s.token";
 /// Where the options are.
 pub const CONFIGURATION: &str = "/etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml";
+
+/// What of a file of options all servers must have alike.
+pub fn shared(configuration: &str) -> Shared {
+    let read: BTreeMap<String, serde_yaml_ng::Value> = serde_yaml_ng::from_str(configuration).unwrap_or_default();
+    let text = |value: &serde_yaml_ng::Value| match value {
+        serde_yaml_ng::Value::String(text) => text.clone(),
+        other => serde_yaml_ng::to_string(other).unwrap_or_default().trim().to_owned(),
+    };
+    let options = read.iter().map(|(option, value)| {
+        let values = match value {
+            serde_yaml_ng::Value::Sequence(all) => all.iter().map(text).collect(),
+            one => vec![text(one)],
+        };
+        (option.clone(), values)
+    });
+    Shared::of(&options.collect())
+}
 
 /// The elements of a list in JSON, or the text itself.
 fn listed(value: &str) -> Vec<String> {
@@ -270,7 +295,7 @@ pub fn schema() -> Schema {
             Attribute::string("token_wo").write_only().sensitive().describe(
                 "The cluster's token, where that does not keep it (`token_wo` there). Never stored.",
             ),
-            computed("id").use_state().describe("Cluster and server: `<cluster>/<server>`."),
+            computed("id").use_state().describe("Cluster and server: `<cluster>/<server>`. Not known before k3s is there."),
             computed("binary").describe("The program on the server."),
             computed("configuration").describe("Its options, as they are on the server; the token is in a file of its own."),
             computed("member_address").use_state().describe("The address of its etcd member. Null with a `datastore`."),
@@ -279,7 +304,7 @@ pub fn schema() -> Schema {
             computed("running_version").describe("The version that runs."),
             computed("kubeconfig").use_state().sensitive().describe("What `kubectl` needs to reach the cluster as its administrator, through this server."),
             computed("join_token").use_state().sensitive().describe(
-                "The token for agents, which also tells them the cluster's certificate authority.",
+                "The token for agents, which also tells them the cluster's certificate authority. Null with `token_wo`.",
             ),
             timeouts::attribute(&[
                 ("create", "How long it may take to start and become a voter. Default: `10m`."),
@@ -400,7 +425,15 @@ mod tests {
             ])
         };
         assert!(validate(&config("disable")).is_empty());
-        for option in ["server", "cluster-init", "node-ip", "token", "server+", "No Option"] {
+        for option in [
+            "server",
+            "cluster-init",
+            "node-ip",
+            "token",
+            "agent-token",
+            "server+",
+            "No Option",
+        ] {
             assert!(validate(&config(option)).has_errors(), "{option}");
         }
         let both = Value::object([(

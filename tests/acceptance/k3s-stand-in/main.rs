@@ -82,6 +82,33 @@ impl Options {
     }
 }
 
+/// The options that k3s compares when a server joins, and whether `servicelb` is disabled.
+type Critical = BTreeMap<String, String>;
+
+fn critical(options: &Options) -> Critical {
+    let names = [
+        "cluster-cidr",
+        "cluster-dns",
+        "cluster-domain",
+        "disable-cloud-controller",
+        "disable-helm-controller",
+        "disable-network-policy",
+        "egress-selector-mode",
+        "embedded-registry",
+        "flannel-backend",
+        "flannel-external-ip",
+        "flannel-ipv6-masq",
+        "secrets-encryption",
+        "service-cidr",
+    ];
+    let mut all: Critical = { names.iter() }
+        .filter_map(|name| Some(((*name).to_owned(), options.one(name)?.to_owned())))
+        .collect();
+    let disabled = options.all("disable").iter().any(|one| one == "servicelb");
+    all.insert("disable=servicelb".to_owned(), disabled.to_string());
+    all
+}
+
 /// `K10<sum of the authority>::server:<password>`, or the password alone.
 fn password(token: &str) -> &str {
     token.rsplit(':').next().unwrap_or(token)
@@ -113,10 +140,14 @@ fn serve() -> Result<()> {
     let token = options.token()?;
     let node = options.one("node-name").context("no node-name")?;
     let has_log = fs::read_dir(format!("{SERVER}/db/etcd/member/wal")).is_ok_and(|mut files| files.next().is_some());
+    let critical = critical(&options);
     let mut initial = Initial::Existing(String::new());
     let (authorities, join) = match options.one("server") {
         _ if has_log => (Authorities::load()?, None),
-        Some(url) => (supervisor::bootstrap(url, &token)?, Some(url)),
+        Some(url) => {
+            supervisor::compare(url, &token, &critical)?;
+            (supervisor::bootstrap(url, &token)?, Some(url))
+        }
         None if options.one("cluster-init") == Some("true") => {
             initial = Initial::New;
             (Authorities::load().or_else(|_| Authorities::make())?, None)
@@ -144,7 +175,7 @@ fn serve() -> Result<()> {
     {
         let (etcd, password) = (Arc::clone(&etcd), password(&token).to_owned());
         std::thread::spawn(move || {
-            if let Err(error) = supervisor::listen(&etcd, &password) {
+            if let Err(error) = supervisor::listen(&etcd, &password, &critical) {
                 eprintln!("level=fatal {error:#}");
                 std::process::exit(1);
             }

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 
 use crate::certificates::{Authorities, sum};
 use crate::etcd::{Etcd, Member};
-use crate::{SERVER, password};
+use crate::{Critical, SERVER, password};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -23,7 +23,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 /// Serves for ever. `/cacerts` stands on a port of its own without TLS, since nobody can check it before it has it: the token does.
-pub fn listen(etcd: &Arc<Etcd>, password: &str) -> Result<()> {
+pub fn listen(etcd: &Arc<Etcd>, password: &str, critical: &Critical) -> Result<()> {
     let read = |name: &str| std::fs::read_to_string(format!("{SERVER}/tls/{name}"));
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(read("serving.crt")?.as_bytes()).collect::<Result<_, _>>()?;
@@ -36,8 +36,9 @@ pub fn listen(etcd: &Arc<Etcd>, password: &str) -> Result<()> {
     let listener = TcpListener::bind("0.0.0.0:6443").context("port 6443")?;
     for stream in listener.incoming().flatten() {
         let (configuration, etcd, password) = (Arc::clone(&configuration), Arc::clone(etcd), password.to_owned());
+        let critical = critical.clone();
         std::thread::spawn(move || {
-            if let Err(error) = answer(stream, configuration, &etcd, &password) {
+            if let Err(error) = answer(stream, configuration, &etcd, &password, &critical) {
                 eprintln!("level=info at 6443: {error:#}");
             }
         });
@@ -45,7 +46,13 @@ pub fn listen(etcd: &Arc<Etcd>, password: &str) -> Result<()> {
     Ok(())
 }
 
-fn answer(mut stream: TcpStream, configuration: Arc<ServerConfig>, etcd: &Etcd, password: &str) -> Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    configuration: Arc<ServerConfig>,
+    etcd: &Etcd,
+    password: &str,
+    critical: &Critical,
+) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut first = [0u8; 1];
     stream.peek(&mut first)?;
@@ -71,6 +78,7 @@ fn answer(mut stream: TcpStream, configuration: Arc<ServerConfig>, etcd: &Etcd, 
     let body = match request.split(' ').nth(1) {
         _ if !authorized => None,
         Some("/v1-k3s/server-bootstrap") => Some(serde_json::to_string(&Authorities::load()?)?),
+        Some("/v1-k3s/config") => Some(serde_json::to_string(critical)?),
         Some("/db/info") => Some(serde_json::to_string(&etcd.members()?)?),
         _ => None,
     };
@@ -136,6 +144,16 @@ pub fn bootstrap(url: &str, token: &str) -> Result<Authorities> {
     let authorities: Authorities = serde_json::from_str(&get(url, "/v1-k3s/server-bootstrap", token)?)?;
     authorities.store()?;
     Ok(authorities)
+}
+
+/// k3s has nobody join whose options are not those of the server that it joins through.
+pub fn compare(url: &str, token: &str, own: &Critical) -> Result<()> {
+    let other: Critical = serde_json::from_str(&get(url, "/v1-k3s/config", token)?)?;
+    ensure!(
+        *own == other,
+        "level=fatal failed to validate server configuration: critical configuration value mismatch between servers: {own:?} and {other:?}"
+    );
+    Ok(())
 }
 
 /// The members of the cluster to join.

@@ -1,6 +1,7 @@
 //! Three servers at three sites, two of them with the same private address: reboot, flush, a changed address, and no trace at the end.
 
 use super::*;
+use crate::complaint::Complaint;
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 
@@ -9,12 +10,32 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
     let lab = lab("k3s", &HOSTS)?;
     let before = Fingerprint::take(&lab)?;
     let terraform = Terraform::new(&lab, "1.15")?;
-    let k3s = K3s::new(&lab, &HOSTS)?;
+    let local = program();
+    let mut k3s = K3s::new(&lab, &HOSTS)?.server(
+        "install",
+        format!("{{ upload = {} }}", quoted(&local.display().to_string())),
+    );
+    k3s.more = kubeconfig_for_a_run(&terraform);
+    let mut steps = Steps::start();
+
+    // Who can't translate is named before anything is changed anywhere.
     terraform.configure(&k3s.render())?;
-    let started = std::time::Instant::now();
+    lab.exec("c1", "mv /usr/sbin/nft /usr/sbin/nft.away")?.ok()?;
+    let complaints = terraform.complaints()?;
+    let words = ["Server c1 has no program nft", "Nothing was changed on any server"];
+    Complaint::expect(&complaints, "etcd_k3s_cluster.main", "servers", &words)?;
+    ensure!(!lab.exec("a1", "test -e /etc/etcd-k3s")?.success(), "a1 was changed");
+    lab.exec("c1", "mv /usr/sbin/nft.away /usr/sbin/nft")?.ok()?;
+    steps.done("one without nft is refused");
+
     terraform.apply()?;
-    eprintln!("three servers: {:?}", started.elapsed());
+    steps.done("three servers");
     terraform.nothing_to_do()?;
+    let leads = std::fs::read_to_string(terraform.work().join("kubeconfig"))?;
+    ensure!(
+        leads.contains("https://203.0.113.30:6443"),
+        "the kubeconfig of the run leads elsewhere"
+    );
 
     // Who has no address of its own has a virtual one, and nobody dials another member's by itself.
     let all = one_cluster(&lab, &HOSTS)?;
@@ -44,6 +65,7 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
     }
     becomes_one_cluster(&lab, &HOSTS)?;
     terraform.nothing_to_do().context("after a reboot")?;
+    steps.done("one rebooted");
 
     // Somebody flushes all rules: they come back without Terraform.
     lab.exec("a1", "nft flush ruleset")?.ok()?;
@@ -68,8 +90,11 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
     terraform.apply()?;
     terraform.nothing_to_do()?;
     becomes_one_cluster(&lab, &HOSTS)?;
+    steps.done("rules flushed, and taken away");
 
-    // Another public address: the others dial it, and no member becomes another one.
+    // Another public address: the others dial it, no member becomes another one, and what is connected elsewhere stays so.
+    let between = || connections(&lab, "a1", &all["c1"]);
+    let connected = between()?;
     let new = std::net::Ipv4Addr::new(203, 0, 113, 77);
     let mut changed = Lab::attach(lab.prefix())?;
     changed.set_public("b1", new)?;
@@ -89,14 +114,49 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
         lab.read_file("a1", "/etc/etcd-k3s/main/rules.nft")?
             .contains("dnat to 203.0.113.77")
     );
+    let after = between()?;
+    ensure!(
+        connected.intersection(&after).count() > 0,
+        "new rules cut what was connected: {connected:?} and {after:?}"
+    );
+    steps.done("another public address");
 
     terraform.destroy()?;
+    steps.done("destroyed");
     lab.exec("a1", "nft delete table ip theirs")?.ok()?;
     for host in HOSTS {
         let left = leftovers(&lab, host)?;
         ensure!(left.is_empty(), "{host} has {left}");
     }
     before.unchanged(&lab)
+}
+
+/// The kubeconfig as an ephemeral resource, which a provisioner puts into a file.
+fn kubeconfig_for_a_run(terraform: &Terraform) -> String {
+    format!(
+        r#"
+ephemeral "etcd_k3s_kubeconfig" "main" {{
+  cluster = etcd_k3s_cluster.main
+  server  = etcd_k3s_server.this["c1"].id
+}}
+resource "terraform_data" "kubectl" {{
+  provisioner "local-exec" {{
+    environment = {{ KUBECONFIG_TEXT = ephemeral.etcd_k3s_kubeconfig.main.kubeconfig }}
+    command     = "printf %s \"$KUBECONFIG_TEXT\" >{}"
+  }}
+}}
+"#,
+        terraform.work().join("kubeconfig").display()
+    )
+}
+
+/// The host's own ends of its connections with another member's port for peers.
+fn connections(lab: &Lab, host: &str, member: &str) -> Result<BTreeSet<String>> {
+    let text = lab
+        .exec(host, &format!("ss -Htn state established dst {member} dport = :2380"))?
+        .ok()?;
+    let ends = text.lines().filter_map(|line| line.split_whitespace().nth(2));
+    Ok(ends.map(str::to_owned).collect())
 }
 
 /// The token is in one place of the state, which is marked, and in no argument list.
@@ -116,6 +176,9 @@ fn secrets_stay_where_they_are(lab: &Lab, terraform: &Terraform) -> Result<()> {
         kubeconfig.contains("https://203.0.113.21:6443"),
         "the kubeconfig leads elsewhere"
     );
+    let join = server["join_token"].as_str().unwrap_or_default();
+    ensure!(join.starts_with("K10") && join.ends_with(&token), "no token for agents");
+    ensure!(server["url"] == "https://203.0.113.21:6443", "{}", server["url"]);
     for host in HOSTS {
         let arguments = lab
             .exec(host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")?
