@@ -1,3 +1,5 @@
+//! Connections whose far end has gone silent are closed, so that etcd dials anew instead of believing in them for minutes.
+//!
 //! Before a dead member is taken out, the others hang up on it.
 //!
 //! A member that applies the removal of another one closes its streams to that one, in the loop that sends its heartbeats too
@@ -7,9 +9,10 @@
 use futures::future::join_all;
 
 use super::model::MemberModel;
-use super::survey::Survey;
+use super::survey::{QUESTION, Survey};
 use crate::etcd::layout::Layout;
 use crate::host::Script;
+use crate::resource::cluster::servers::on_each;
 use crate::resource::road::Road;
 use crate::topology::Topology;
 
@@ -25,17 +28,9 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
         .iter()
         .filter(|(name, _)| answering.contains(name) && **name != member.server);
     let each = servers.map(|(name, server)| async move {
-        let script = Script::new("closing connections that are dead")
-            .set("unit", layout.unit_name())
-            .set(
-                "dead",
-                topology
-                    .dials(name, &member.server)
-                    .map(|dead| dead.to_string())
-                    .unwrap_or_default(),
-            )
-            .line(include_str!("hang_up.sh"));
-        let outcome = match road.connect(server, super::survey::QUESTION, false).await {
+        let dead = topology.dials(name, &member.server).map(|dead| dead.to_string());
+        let script = script(layout, &dead.unwrap_or_default());
+        let outcome = match road.connect(server, QUESTION, false).await {
             Ok(host) => host.run_checked(&script).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -46,4 +41,28 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
         }
     });
     join_all(each).await;
+}
+
+/// Closes the connections of all members, this one included, on which the far end acknowledges nothing. A connection that carries anything
+/// stays, a snapshot on its way too.
+pub async fn hang_up_on_the_silent(road: &Road, member: &MemberModel, layout: &Layout) {
+    let script = &script(layout, "");
+    let closed = on_each(road, &member.cluster.servers, QUESTION, false, |_, host| async move {
+        let output = host.run_checked(script).await?;
+        Ok(output.values("closed").map(str::to_owned).collect::<Vec<_>>())
+    });
+    for (server, closed) in closed.await {
+        match closed {
+            Ok(closed) if closed.is_empty() => {}
+            Ok(closed) => tracing::info!(server, ?closed, "closed connections that had gone silent"),
+            Err(error) => tracing::debug!(server, %error, "could not hang up"),
+        }
+    }
+}
+
+fn script(layout: &Layout, dead: &str) -> Script {
+    Script::new("closing connections that are dead")
+        .set("unit", layout.unit_name())
+        .set("dead", dead)
+        .line(include_str!("hang_up.sh"))
 }

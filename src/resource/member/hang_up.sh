@@ -1,5 +1,5 @@
 # Closes the member's connections on which the far end acknowledges nothing, and those that it has dialled to the one that is dead.
-# Given: unit, dead (`address:port`, as dialled from here).
+# Given: unit, dead (`address:port`, as dialled from here; empty if nobody is).
 # A packet that was sent three times and more has been waited for for over a second (the kernel doubles its time-out of 200 ms and more
 # at each). If the far end is there after all, etcd dials it again at once.
 main=$(systemctl show -p MainPID --value "$unit")

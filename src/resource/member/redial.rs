@@ -83,6 +83,7 @@ impl BringUp<'_> {
             return Err(BringUpError::Stopped { runs: true });
         }
         let peers = dialled(&self.member.server, self.topology);
+        let own = self.member.server();
         let list = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join(" ");
         let mut ports: Vec<u16> = self
             .topology
@@ -98,6 +99,7 @@ impl BringUp<'_> {
             .set("addresses", list(&mut peers.values().map(ToString::to_string)))
             .set("moved", list(&mut self.moved.peers.values().map(ToString::to_string)))
             .set("all", if self.moved.itself { "yes" } else { "no" })
+            .set("port", own.map_or(String::new(), |server| server.peer_port.to_string()))
             .set("patience", PATIENCE.to_string())
             .line(include_str!("redial.sh"));
         let output = host.run_checked(&script).await?;

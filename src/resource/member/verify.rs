@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
+use super::hang_up::hang_up_on_the_silent;
 use super::observe::{self, Look};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
@@ -20,6 +21,9 @@ const VERIFY: Duration = Duration::from_secs(60);
 /// How long one look at the member's health may take: it does not answer before it has a quorum.
 const HEALTH: Duration = Duration::from_secs(5);
 
+/// How long a member that does not get well is left alone, before connections that fell silent are closed, and between two times. A leader
+/// is elected within two seconds.
+const SILENCE: Duration = Duration::from_secs(10);
 /// The longest pause between two looks at the directed pairs.
 const LOOKS: Duration = Duration::from_secs(1);
 
@@ -85,6 +89,7 @@ impl BringUp<'_> {
     /// With `caught_up`, a voter has to have applied all that the cluster has committed, too.
     pub(super) async fn await_health(&self, host: &Host, caught_up: bool) -> Result<Status, BringUpError> {
         let began = Instant::now();
+        let mut silent_since = began;
         let talk = self.talk()?;
         loop {
             let last = match self.well(talk, caught_up).await {
@@ -97,6 +102,11 @@ impl BringUp<'_> {
                     server: self.member.server.clone(),
                     log: self.log(host).await,
                 });
+            }
+            // etcd from 3.5 on waits on a connection that fell silent as long as the kernel does, and sends into it meanwhile.
+            if silent_since.elapsed() >= SILENCE {
+                hang_up_on_the_silent(self.road, self.member, self.layout).await;
+                silent_since = Instant::now();
             }
             if self.road.pause(Duration::from_millis(100)).await.is_err() {
                 return Err(BringUpError::Stopped { runs: true });
