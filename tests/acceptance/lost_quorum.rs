@@ -202,7 +202,7 @@ fn the_log_is_read(lab: &Lab, etcd: &str, tls: bool) -> Result<()> {
     for some in all.iter().collect::<Vec<_>>().chunks(100) {
         let puts: String = some
             .iter()
-            .map(|key| format!("put {key} {}\n", "x".repeat(2000)))
+            .map(|key| format!("put {key} {}\n", "x".repeat(500)))
             .collect();
         ctl(lab, "b1", &format!("txn <<'END'\n\n{puts}\n\nEND"))?;
     }

@@ -38,8 +38,8 @@ fn cluster() -> Value {
     let server = Value::object([
         ("name", "a1".into()),
         ("network", "A".into()),
-        ("private_address", "127.0.0.1".into()),
-        ("ssh", Value::object([("port", 1.into())])),
+        ("private_address", "10.0.0.11".into()),
+        ("ssh", Value::object([("host", "127.0.0.1".into()), ("port", 1.into())])),
     ]);
     Value::object([
         ("name", "main".into()),
@@ -135,8 +135,15 @@ async fn a_terraform_that_can_not_wait_is_answered_at_once() {
     let answer = status(&mut client, None).await;
     assert_eq!(answer.deferred, None);
     assert_eq!(read(&answer).get("healthy"), &Value::from(false));
-    let problems = format!("{:?}", read(&answer).get("problems"));
-    assert!(problems.contains("configuration is not known yet"), "{problems}");
+    let state = read(&answer);
+    let problems = state.get("problems").as_list().unwrap_or_default();
+    let problems: Vec<&str> = problems.iter().filter_map(Value::as_str).collect();
+    assert!(
+        problems
+            .iter()
+            .any(|one| one.contains("configuration is not known yet")),
+        "{problems:?}"
+    );
     let answer = tunnel(&mut client, None).await;
     assert_eq!(answer.deferred, None);
     assert_eq!(summaries(&answer.diagnostics), ["There is nobody to tunnel to now"]);
