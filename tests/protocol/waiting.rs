@@ -19,6 +19,8 @@ const WAITS: Option<pb::ClientCapabilities> = Some(pb::ClientCapabilities {
 const STATUS: &str = "etcd_cluster_status";
 const TUNNEL: &str = "etcd_tunnel";
 
+const IMPORTED: &str = r#"{"name":"main","servers":{"a1":{"network":"A","private_address":"10.0.0.11","ssh":{"host":"127.0.0.1","port":1}}}}"#;
+
 fn encoded<const N: usize>(schema: &Schema, given: [(&str, Value); N]) -> Option<pb::DynamicValue> {
     Some(encode(&Value::object(given), &attributes_type(&schema.attributes)).unwrap())
 }
@@ -94,7 +96,7 @@ async fn import(
 ) -> import_resource_state::Response {
     let request = import_resource_state::Request {
         type_name: "etcd_cluster".into(),
-        id: r#"{"cluster":"main","servers":{"a1":{"network":"A","private_address":"127.0.0.1"}}}"#.into(),
+        id: IMPORTED.into(),
         client_capabilities,
         ..Default::default()
     };
@@ -149,7 +151,8 @@ async fn a_terraform_that_can_not_wait_is_answered_at_once() {
     assert_eq!(summaries(&answer.diagnostics), ["There is nobody to tunnel to now"]);
     let answer = import(&mut client, None).await;
     assert_eq!((answer.deferred, answer.imported_resources), (None, Vec::new()));
-    assert!(answer.diagnostics[0].detail.contains("configuration is not known yet"));
+    let detail = &answer.diagnostics[0].detail;
+    assert!(detail.contains("configuration is not known yet"), "{detail}");
 }
 
 #[tokio::test]
