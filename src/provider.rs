@@ -17,7 +17,7 @@ use crate::ephemeral::k3s_kubeconfig::K3sKubeconfig;
 use crate::ephemeral::tunnel::Tunnel;
 use crate::function::{InitialCluster, PeerAddresses, TopologyDiagram};
 use crate::list::cluster::Clusters;
-use crate::plugin::block::{Action, Context, DataSource, Ephemeral, Function, List, Provider, Resource};
+use crate::plugin::block::{Action, Context, DataSource, Deferral, Ephemeral, Function, List, Provider, Resource};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
@@ -138,6 +138,10 @@ impl Provider for Etcd {
                 .at(Path::of("certificate_authorities"))
                 .into(),
         }
+    }
+
+    fn defers(&self) -> Option<Deferral> {
+        self.road.defers()
     }
 
     fn resources(&self) -> &[Box<dyn Resource>] {

@@ -158,6 +158,8 @@ pub struct User {
     pub password: bool,
     /// Whether that is another one than before.
     pub new_password: bool,
+    /// Whether it may have any other password, or none: it came back with the data of another time.
+    pub old_data: bool,
 }
 
 /// What leads to this user. `ours` as in [`role`].
@@ -191,10 +193,10 @@ pub fn user(
         return Err(Refusal::SomebodyElses("user", name()));
     }
     // etcd gives no password to a user that was made without one, and does not say so. Root can't be made anew while it is needed.
-    if !ours && wanted.password && !(wanted.name == ROOT && enabled) {
+    if (!ours || wanted.old_data) && wanted.password && !(wanted.name == ROOT && enabled) {
         return Ok([vec![Call::DeleteUser(name()), add], grants(&BTreeSet::new())].concat());
     }
-    let password = (wanted.new_password && wanted.password).then(|| Call::ChangePassword(name()));
+    let password = ((wanted.new_password || wanted.old_data) && wanted.password).then(|| Call::ChangePassword(name()));
     let taken = observed.difference(&wanted.roles);
     let taken = taken.map(|role| Call::RevokeRole(name(), role.clone())).collect();
     Ok([password.into_iter().collect(), grants(observed), taken].concat())

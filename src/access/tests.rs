@@ -56,6 +56,7 @@ fn what_is_made_by_others_is_left_alone() {
         roles: set(&["app"]),
         password: false,
         new_password: false,
+        old_data: false,
     };
     assert!(user(&wanted, Some(&set(&["other"])), false, true).is_err());
     assert_eq!(user(&wanted, Some(&set(&["app"])), false, true), Ok(Vec::new()));
@@ -68,16 +69,27 @@ fn a_user_gets_a_password_by_being_made_with_it() {
         roles: set(&["app"]),
         password: true,
         new_password: true,
+        old_data: false,
     };
     let calls = user(&wanted, Some(&set(&[])), false, true).unwrap();
     assert_eq!(calls[0], Call::DeleteUser("app".into()));
     let calls = user(&wanted, Some(&set(&["app"])), true, true).unwrap();
     assert_eq!(calls, [Call::ChangePassword("app".into())]);
+    // In data of another time it may have been made without one.
+    let wanted = User {
+        new_password: false,
+        old_data: true,
+        ..wanted
+    };
+    let calls = user(&wanted, Some(&set(&["old"])), true, true).unwrap();
+    assert_eq!(calls[0], Call::DeleteUser("app".into()));
     let root = User {
         name: ROOT.into(),
         roles: set(&[ROOT]),
         ..wanted
     };
+    let calls = user(&root, Some(&set(&[ROOT])), true, true).unwrap();
+    assert_eq!(calls, [Call::ChangePassword(ROOT.into())]);
     let calls = user(&root, Some(&set(&[ROOT])), false, true).unwrap();
     assert_eq!(calls, [Call::ChangePassword(ROOT.into())]);
 }
@@ -91,6 +103,7 @@ fn nobody_is_locked_out() {
         roles: set(&["app"]),
         password: false,
         new_password: false,
+        old_data: false,
     };
     assert!(user(&root, Some(&set(&[ROOT])), true, true).is_err());
     assert!(user(&root, Some(&set(&[ROOT])), true, false).is_ok());
@@ -174,7 +187,7 @@ proptest! {
         if let Some(before) = &before {
             etcd.users.insert("app".into(), before.clone());
         }
-        let wanted = User { name: "app".into(), roles, password, new_password: password };
+        let wanted = User { name: "app".into(), roles, password, new_password: password, old_data: false };
         let ours = before.is_some();
         for call in user(&wanted, etcd.users.get("app"), ours, on).unwrap().iter().take(cut) {
             etcd.perform(call);

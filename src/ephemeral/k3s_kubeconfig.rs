@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::host::Script;
-use crate::plugin::block::{Context, Ephemeral, Opened};
+use crate::plugin::block::{Context, Deferral, Ephemeral, Opened};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
@@ -96,6 +96,10 @@ impl Ephemeral for K3sKubeconfig {
                 Attribute::string("kubeconfig").computed().sensitive().describe("The whole of it, in YAML."),
             ],
         }
+    }
+
+    fn defers(&self, _config: &Value) -> Option<Deferral> {
+        self.road.defers()
     }
 
     async fn open(&self, _context: &Context, config: Value) -> Opened {

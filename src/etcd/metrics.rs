@@ -22,6 +22,8 @@ pub struct Metrics {
     pub is_learner: bool,
     /// `etcd_server_leader_changes_seen_total`.
     pub leader_changes: u64,
+    /// `etcd_server_proposals_applied_total`: the index up to which its log is applied, 0 before the first since it started.
+    pub applied: u64,
     /// `etcd_mvcc_db_total_size_in_bytes`.
     pub db_size: u64,
     /// `etcd_server_quota_backend_bytes`.
@@ -95,6 +97,7 @@ impl Metrics {
             "etcd_server_is_leader" => self.is_leader = sample.value > 0.0,
             "etcd_server_is_learner" => self.is_learner = sample.value > 0.0,
             "etcd_server_leader_changes_seen_total" => self.leader_changes = sample.count(),
+            "etcd_server_proposals_applied_total" => self.applied = sample.count(),
             "etcd_mvcc_db_total_size_in_bytes" => self.db_size = sample.count(),
             "etcd_server_quota_backend_bytes" => self.quota = sample.count(),
             "etcd_server_version" => self.version = sample.label("server_version"),
@@ -186,6 +189,7 @@ etcd_network_peer_round_trip_time_seconds_count{To="91bc3c398fb3c146"} 4
 etcd_server_has_leader 1
 etcd_server_is_leader 0
 etcd_server_leader_changes_seen_total 2
+etcd_server_proposals_applied_total 1.234567e+06
 etcd_mvcc_db_total_size_in_bytes 1.5994880e+07
 etcd_server_quota_backend_bytes 2.147483648e+09
 etcd_server_version{server_version="3.5.30"} 1
@@ -200,8 +204,8 @@ etcd_server_version{server_version="3.5.30"} 1
         assert_eq!(metrics.round_trips["91bc3c398fb3c146"].mean(), Some(0.05));
         assert!(metrics.has_leader && !metrics.is_leader && !metrics.is_learner);
         assert_eq!(
-            (metrics.leader_changes, metrics.db_size, metrics.quota),
-            (2, 15_994_880, 2_147_483_648)
+            (metrics.leader_changes, metrics.applied, metrics.db_size, metrics.quota),
+            (2, 1_234_567, 15_994_880, 2_147_483_648)
         );
         assert_eq!(metrics.version.as_deref(), Some("3.5.30"));
     }

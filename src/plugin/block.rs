@@ -29,6 +29,8 @@ pub struct Context {
 pub enum Deferral {
     /// Something in its configuration is not known yet.
     ConfigurationUnknown,
+    /// Something in the provider's configuration is not known yet.
+    ProviderUnknown,
     /// What it needs is not there yet.
     PrerequisiteAbsent,
 }
@@ -293,6 +295,12 @@ pub trait Provider: Send + Sync {
     /// Takes the configuration; called once, before any resource is planned, read or applied.
     /// Values may be unknown while planning.
     async fn configure(&self, context: &Context, config: &Value) -> Diagnostics;
+
+    /// Whether what it was configured with is not enough to look at anything yet. Where Terraform can wait, data are read and imports made later
+    /// then; elsewhere, and for everything else, the blocks are asked at once.
+    fn defers(&self) -> Option<Deferral> {
+        None
+    }
 
     /// Its managed resources.
     fn resources(&self) -> &[Box<dyn Resource>];

@@ -15,6 +15,7 @@ use super::server::model::ServerModel;
 use super::unreached::Unreached;
 use crate::host::{ConnectError, ConnectOptions, Host, HostKeyPolicy, Hosts, Target};
 use crate::membership::k3s::shared::Shared;
+use crate::plugin::block::Deferral;
 
 /// What the provider was configured with, shared by its blocks. Empty until then.
 #[derive(Default)]
@@ -90,6 +91,11 @@ impl Road {
             round_trips: Mutex::default(),
         };
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
+    }
+
+    /// That what needs a server has to wait, as long as the provider's configuration is not known.
+    pub fn defers(&self) -> Option<Deferral> {
+        self.configured().is_err().then_some(Deferral::ProviderUnknown)
     }
 
     fn configured(&self) -> Result<Arc<Configured>, RoadError> {

@@ -12,11 +12,13 @@ use crate::outside::{ctl, eventually, leftovers, member_list};
 use crate::prefix;
 use crate::rolling::started;
 use crate::scaling::Scene;
+use crate::terraform::Terraform;
 use crate::writer::Writer;
 
 const THREE: [&str; 3] = ["a1", "b1", "c1"];
 
-const ACCESS: &str = r#"
+/// Roles, users, access control, and a look at the cluster.
+pub const ACCESS: &str = r#"
 resource "etcd_role" "writer" {
   cluster     = etcd_cluster.main
   name        = "writer"
@@ -48,22 +50,20 @@ output "problems" { value = data.etcd_cluster_status.main.problems }
 "#;
 
 /// A certificate with the common name `writer`, for clients on these hosts.
-fn equip(scene: &Scene<'_>, hosts: &[&str]) -> Result<()> {
-    let cluster = scene.terraform.attributes("etcd_cluster.main")?;
+pub fn equip(lab: &Lab, terraform: &Terraform<'_>, hosts: &[&str]) -> Result<()> {
+    let cluster = terraform.attributes("etcd_cluster.main")?;
     let authority = &cluster["certificate_authorities"]["client"];
     let text = |name: &str| authority[name].as_str().map(str::to_owned).context("no authority");
     let ca = Ca::from_pem(&text("certificate")?, &PrivateKeyPem::new(text("private_key")?))?;
     let leaf = ca.issue(&LeafRequest::operator("writer"), OffsetDateTime::now_utc())?;
     for host in hosts {
-        scene.lab.exec(host, "mkdir -p /etc/plain-client")?.ok()?;
+        lab.exec(host, "mkdir -p /etc/plain-client")?.ok()?;
         for (file, contents) in [
             ("ca.crt", ca.cert_pem()),
             ("client.crt", &leaf.cert_pem),
             ("client.key", leaf.key_pem.expose()),
         ] {
-            scene
-                .lab
-                .write_file(host, &format!("/etc/plain-client/{file}"), contents.as_bytes())?;
+            lab.write_file(host, &format!("/etc/plain-client/{file}"), contents.as_bytes())?;
         }
     }
     Ok(())
@@ -77,6 +77,19 @@ fn as_client(lab: &Lab, host: &str, version: &str, pair: &str, arguments: &str) 
     );
     let said = lab.exec(host, &script)?;
     Ok((said.success(), said.stdout + &said.stderr))
+}
+
+/// Wants access control to be on, with the roles of [`ACCESS`] and their users, and the cluster to be well.
+pub fn is_on(lab: &Lab, terraform: &Terraform<'_>, host: &str, version: &str) -> Result<()> {
+    let (client, own) = ("/etc/plain-client/client", "/etc/etcd/main/pki/server");
+    ensure!(as_client(lab, host, version, client, "put written/x 1")?.0);
+    denied(&as_client(lab, host, version, client, "put motd bye")?)?;
+    denied(&as_client(lab, host, version, own, "get written/x")?)?;
+    let guest = as_client(lab, host, version, own, "--user 'guest:correct horse' put written/x 2")?;
+    ensure!(guest.0, "{guest:?}");
+    let outputs = terraform.state()?["values"]["outputs"].take();
+    ensure!(outputs["healthy"]["value"] == true, "{outputs:#}");
+    Ok(())
 }
 
 fn denied(said: &(bool, String)) -> Result<()> {
@@ -118,7 +131,7 @@ fn everything_goes_on(name: &str, version: &str) -> Result<()> {
         );
         scene.is_whole().with_context(|| what.to_owned())
     };
-    equip(&scene, &["a1", "a2", "b1", "b2", "c1"])?;
+    equip(&lab, &scene.terraform, &["a1", "a2", "b1", "b2", "c1"])?;
     ctl(&lab, "a1", "put motd hello")?;
     ctl(&lab, "a1", "put secret 42")?;
     apply(&scene, &of(&THREE)?, "roles, users and access control")?;
@@ -236,7 +249,7 @@ fn everything_goes_on(name: &str, version: &str) -> Result<()> {
 #[test]
 fn without_tls_there_is_no_access_control() -> Result<()> {
     let lab = Builder::standard(&prefix("access-plain")).only(&["a1"]).up()?;
-    let terraform = crate::terraform::Terraform::new(&lab, "1.11")?;
+    let terraform = Terraform::new(&lab, "1.11")?;
     let configuration = Configuration::new(&lab, &["a1"], "3.6.16")?.cluster("tls", "{ enabled = false }");
     terraform.configure(&(configuration.render() + ACCESS))?;
     let refused = terraform.apply_fails()?;

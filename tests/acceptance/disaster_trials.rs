@@ -13,7 +13,7 @@ use etcd_lab::{Builder, Lab, Output};
 
 use crate::chance::Chance;
 use crate::configuration::{Configuration, quoted};
-use crate::lost_quorum::recovery;
+use crate::lost_quorum::{FORGET, recovery};
 use crate::outside::{ctl, eventually, one_cluster};
 use crate::prefix;
 use crate::restore::{restore, with_snapshot};
@@ -43,7 +43,7 @@ type Killed = Option<(Output, Duration)>;
 impl<'a> Trials<'a> {
     fn new(lab: &'a Lab) -> Result<Self> {
         let terraform = Terraform::new(lab, "1.15")?;
-        let (file, _, keys, _) = with_snapshot(lab, &terraform, VERSION)?;
+        let (file, _, keys, _) = with_snapshot(lab, &terraform, VERSION, "")?;
         let kept = lab.known_hosts_file().with_file_name("kept.db");
         fs::copy(&file, &kept)?;
         let trials = Self {
@@ -180,9 +180,7 @@ impl<'a> Trials<'a> {
         let at = killed.as_ref().map(|(_, after)| *after);
         for host in ["b1", "c1"] {
             self.lab.power_on(host)?;
-            let wipe = "systemctl disable --now etcd-main; userdel etcd-main; rm -rf /var/lib/etcd /etc/etcd /etc/systemd/system/etcd-main.service
-                systemctl daemon-reload; sed -i '/etcd.internal/d; /terraform-provider-etcd/d' /etc/hosts";
-            self.lab.exec(host, wipe)?;
+            self.lab.exec(host, FORGET)?.ok()?;
         }
         self.clear()?;
         self.lab.exec("a2", "rm -rf /var/lib/etcd")?.ok()?;

@@ -1,11 +1,12 @@
 //! The majority of a cluster's servers is gone for good: it goes on from what one member has.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
 
+use crate::access::{ACCESS, equip, is_on};
 use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
 use crate::outside::{ctl, eventually, member_list, one_cluster, status};
@@ -15,7 +16,13 @@ use crate::writer::Writer;
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 const AFTER: [&str; 3] = ["a1", "a2", "b2"];
+/// Has etcd write nothing into its database before it has to.
+const LAZY: &str = "{ \"backend-batch-interval\" = \"600s\", \"backend-batch-limit\" = \"1000000\" }";
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Has a server forget that it was one of a cluster.
+pub const FORGET: &str = "systemctl disable --now etcd-main; userdel etcd-main; rm -rf /var/lib/etcd /etc/etcd /etc/systemd/system/etcd-main.service; \
+     systemctl daemon-reload; sed -i '/^# BEGIN etcd cluster/,/^# END etcd cluster/d' /etc/hosts";
 
 /// `recovery` from `survivor` without `lost`, in the words that it takes.
 pub fn recovery(survivor: &str, lost: &[&str]) -> String {
@@ -49,19 +56,46 @@ fn keys(lab: &Lab, host: &str) -> Result<BTreeSet<String>> {
         .collect())
 }
 
-fn goes_on(test: &str, terraform: &str, etcd: &str, crashed: bool) -> Result<()> {
+/// Whether anything that was written is in the member's database, or all of it in its log alone.
+fn is_in_database(lab: &Lab, host: &str) -> Result<bool> {
+    let look = "grep -qa written/1 /var/lib/etcd/main/member/snap/db";
+    Ok(lab.exec(host, look)?.success())
+}
+
+/// Crashes the member, so that what was written is in its log alone.
+fn crash(lab: &Lab, host: &str) -> Result<()> {
+    lab.exec(host, "systemctl kill --signal=KILL etcd-main; systemctl stop etcd-main")?
+        .ok()?;
+    ensure!(!is_in_database(lab, host)?, "the database was written in the meantime");
+    Ok(())
+}
+
+/// With `harder` access control is on, and the survivor crashes.
+fn goes_on(test: &str, terraform: &str, etcd: &str, harder: bool) -> Result<()> {
     let lab = Builder::standard(&prefix(test)).up()?;
     lab.wan_everywhere(Delay::ms(10.0))?;
     let terraform = Terraform::new(&lab, terraform)?;
-    terraform.configure(&Configuration::new(&lab, &HOSTS, etcd)?.render())?;
+    let of = |hosts: &[&str]| -> Result<Configuration> {
+        let configuration = Configuration::new(&lab, hosts, etcd)?;
+        Ok(if harder {
+            configuration.member("config", LAZY)
+        } else {
+            configuration
+        })
+    };
+    let also = if harder { ACCESS } else { "" };
+    terraform.configure(&(of(&HOSTS)?.render() + also))?;
     terraform.apply()?;
+    if harder {
+        equip(&lab, &terraform, &["a1", "a2", "b1", "b2", "c1"])?;
+    }
     let old = one_cluster(&lab, &HOSTS)?;
     let writer = Writer::start(&lab, &HOSTS)?;
     eventually("some of it is written", PATIENCE, || Ok(writer.acknowledged() > 100))?;
 
     // Nothing of it as long as there may be a quorum.
-    let wanted = Configuration::new(&lab, &AFTER, etcd)?.cluster("recovery", recovery("a1", &["b1", "c1"]));
-    terraform.write("main.tf", &wanted.render())?;
+    let wanted = of(&AFTER)?.cluster("recovery", recovery("a1", &["b1", "c1"]));
+    terraform.write("main.tf", &(wanted.render() + also))?;
     let complaints = terraform.complaints()?;
     ensure!(
         complaints
@@ -73,14 +107,18 @@ fn goes_on(test: &str, terraform: &str, etcd: &str, crashed: bool) -> Result<()>
     writer.stop()?.nothing_lost()?;
     let writer = Writer::start(&lab, &HOSTS)?;
     eventually("more of it is written", PATIENCE, || Ok(writer.acknowledged() > 100))?;
+    // That an entry is committed is on the disk with the next entry: a crash may take that of the last ones.
+    let before = keys(&lab, "a1")?;
+    eventually("some more is on a1", PATIENCE, || {
+        Ok(keys(&lab, "a1")?.len() > before.len() + 30)
+    })?;
     lab.power_off("b1")?;
     lab.power_off("c1")?;
     writer.stop().ok();
-    let before = keys(&lab, "a1")?;
+    let before = if harder { before } else { keys(&lab, "a1")? };
     ensure!(before.len() > 200, "{} keys", before.len());
-    if crashed {
-        lab.exec("a1", "systemctl kill --signal=KILL etcd-main; systemctl stop etcd-main")?
-            .ok()?;
+    if harder {
+        crash(&lab, "a1")?;
     }
 
     // In other words it is not done either.
@@ -88,11 +126,11 @@ fn goes_on(test: &str, terraform: &str, etcd: &str, crashed: bool) -> Result<()>
         "recovery",
         "{ survivor = \"a1\", lost = [\"b1\", \"c1\"], accept_data_loss = \"yes\" }",
     );
-    terraform.write("main.tf", &careless.render())?;
+    terraform.write("main.tf", &(careless.render() + also))?;
     let complaints = terraform.complaints()?;
     complains(&complaints, "main goes on from a1, and what only b1, c1 had is lost")?;
 
-    terraform.write("main.tf", &wanted.render())?;
+    terraform.write("main.tf", &(wanted.render() + also))?;
     let said = terraform.apply()?;
     ensure!(said.contains("Member b1 was forgotten"), "{said}");
     let new = one_cluster(&lab, &AFTER)?;
@@ -106,6 +144,9 @@ fn goes_on(test: &str, terraform: &str, etcd: &str, crashed: bool) -> Result<()>
         );
     }
     terraform.nothing_to_do()?;
+    if harder {
+        is_on(&lab, &terraform, "b2", etcd)?;
+    }
     let aside = lab.exec("a1", "ls -d /var/lib/etcd/main/member.before-*")?.ok()?;
     ensure!(aside.lines().count() == 1, "its old data is not aside: {aside}");
     for host in AFTER {
@@ -136,7 +177,7 @@ fn goes_on(test: &str, terraform: &str, etcd: &str, crashed: bool) -> Result<()>
     );
 
     // What was done stands in the state, and taking it out changes nothing.
-    terraform.write("main.tf", &Configuration::new(&lab, &AFTER, etcd)?.render())?;
+    terraform.write("main.tf", &(of(&AFTER)?.render() + also))?;
     terraform.apply()?;
     ensure!(one_cluster(&lab, &AFTER)? == new, "another cluster");
     terraform.nothing_to_do().context("after recovery was taken out")
@@ -148,8 +189,75 @@ fn a_lost_majority_is_survived() -> Result<()> {
 }
 
 #[test]
-fn a_survivor_that_crashed_goes_on_too() -> Result<()> {
+fn a_survivor_that_crashed_goes_on_with_its_access_control() -> Result<()> {
     goes_on("quorum-crash", "1.15", "3.5.30", true)
+}
+
+/// A survivor that crashed with all that was written in its log alone.
+fn the_log_is_read(lab: &Lab, etcd: &str, tls: bool) -> Result<()> {
+    let terraform = Terraform::new(lab, "1.15")?;
+    let of = |hosts: &[&str]| -> Result<Configuration> {
+        let configuration = Configuration::new(lab, hosts, etcd)?.member("config", LAZY);
+        let configuration = configuration.member("on_destroy", quoted("delete_data"));
+        Ok(configuration.cluster("tls", format!("{{ enabled = {tls} }}")))
+    };
+    terraform.configure(&of(&HOSTS)?.render())?;
+    terraform.apply()?;
+    let all: BTreeSet<String> = (0..2000).map(|number| format!("written/{number}")).collect();
+    for some in all.iter().collect::<Vec<_>>().chunks(100) {
+        let puts: String = some
+            .iter()
+            .map(|key| format!("put {key} {}\n", "x".repeat(500)))
+            .collect();
+        ctl(lab, "b1", &format!("txn <<'END'\n\n{puts}\n\nEND"))?;
+    }
+    eventually("all of it is on a1", PATIENCE, || Ok(keys(lab, "a1")? == all))?;
+    // That an entry is committed is on the disk with the next entry.
+    ctl(lab, "b1", "put next 1")?;
+    eventually("the next is on a1", PATIENCE, || {
+        Ok(!ctl(lab, "a1", "get --consistency=s next")?.is_empty())
+    })?;
+    lab.power_off("b1")?;
+    lab.power_off("c1")?;
+    crash(lab, "a1")?;
+    let wanted = of(&["a1"])?.cluster("recovery", recovery("a1", &["b1", "c1"]));
+    terraform.write("main.tf", &wanted.render())?;
+    let begun = Instant::now();
+    terraform.apply()?;
+    eprintln!(
+        "recovered from the log of etcd {etcd}, TLS {tls}, in {:.1?}",
+        begun.elapsed()
+    );
+    let after = keys(lab, "a1")?;
+    ensure!(after == all, "{} of {} are left", after.len(), all.len());
+    // What was for one start only is gone.
+    let once = lab.exec("a1", "ls /etc/etcd/main/snapshot.yaml; ss -Hltn sport = :23790")?;
+    ensure!(once.stdout.trim().is_empty(), "{}", once.stdout);
+    terraform.nothing_to_do()?;
+    terraform.destroy()?;
+    for host in ["b1", "c1"] {
+        lab.power_on(host)?;
+        lab.exec(host, FORGET)?.ok()?;
+    }
+    lab.exec("a1", "rm -rf /var/lib/etcd")?.ok().map(drop)
+}
+
+#[test]
+fn a_survivors_log_is_read_to_its_end() -> Result<()> {
+    let lab = Builder::standard(&prefix("quorum-log")).only(&HOSTS).up()?;
+    the_log_is_read(&lab, "3.4.23", false)?;
+    the_log_is_read(&lab, "3.7.3", false)
+}
+
+#[test]
+#[ignore = "takes minutes: run it by name with --ignored"]
+fn every_survivors_log_is_read_to_its_end() -> Result<()> {
+    let lab = Builder::standard(&prefix("quorum-logs")).only(&HOSTS).up()?;
+    for etcd in ["3.4.23", "3.5.30", "3.6.16", "3.7.3"] {
+        the_log_is_read(&lab, etcd, true)?;
+        the_log_is_read(&lab, etcd, false)?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod faults;
 mod fingerprint;
 mod forming;
 mod functions;
+mod guide;
 mod half_open;
 mod interruption;
 mod k3s;

@@ -8,10 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
 
+use crate::access::{ACCESS, equip, is_on};
 use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::{ctl, eventually, member_list, one_cluster, status};
 use crate::prefix;
+use crate::rolling::started;
 use crate::snapshots::{HOSTS, resource};
 use crate::terraform::Terraform;
 use crate::writer::Writer;
@@ -36,16 +38,20 @@ fn keys(lab: &Lab, host: &str, revision: Option<u64>) -> Result<BTreeSet<String>
 }
 
 /// Founds a cluster on these hosts, and takes a snapshot of it while a client writes. What it returns: the snapshot, its revision, the keys
-/// that were there at that revision, and the cluster's ID.
+/// that were there at that revision, and the cluster's ID. `more`: what else the configuration has, such as [`ACCESS`].
 pub fn with_snapshot(
     lab: &Lab,
     terraform: &Terraform<'_>,
     etcd: &str,
+    more: &str,
 ) -> Result<(PathBuf, u64, BTreeSet<String>, u64)> {
     let path = terraform.work().join("main.db");
-    let configuration = Configuration::new(lab, &HOSTS, etcd)?.render();
+    let configuration = Configuration::new(lab, &HOSTS, etcd)?.render() + more;
     terraform.configure(&configuration)?;
     terraform.apply()?;
+    if more == ACCESS {
+        equip(lab, terraform, &HOSTS)?;
+    }
     let writer = Writer::start(lab, &HOSTS)?;
     let arguments = format!("path = {}", quoted(&path.display().to_string()));
     terraform.write("main.tf", &(configuration + &resource(&arguments)))?;
@@ -66,11 +72,13 @@ pub fn with_snapshot(
     Ok((path, revision, before, status(lab, "a1")?.cluster_id))
 }
 
-fn comes_back_elsewhere(test: &str, terraform: &str, etcd: &str, bump: Option<u64>) -> Result<()> {
+/// With `access` control is on in the snapshot.
+fn comes_back_elsewhere(test: &str, terraform: &str, etcd: &str, bump: Option<u64>, access: bool) -> Result<()> {
     let lab = Builder::standard(&prefix(test)).up()?;
     lab.wan_everywhere(Delay::ms(10.0))?;
     let first = Terraform::new(&lab, terraform)?;
-    let (file, revision, before, old) = with_snapshot(&lab, &first, etcd)?;
+    let also = if access { ACCESS } else { "" };
+    let (file, revision, before, old) = with_snapshot(&lab, &first, etcd, also)?;
     // All of its servers are destroyed; a1 is only switched off, and comes back to life later.
     lab.power_off("a1")?;
     lab.power_off("b1")?;
@@ -80,7 +88,7 @@ fn comes_back_elsewhere(test: &str, terraform: &str, etcd: &str, bump: Option<u6
     let second = Terraform::new(&lab, terraform)?;
     let more = bump.map_or(String::new(), |bump| format!(", bump_revision = {bump}"));
     let configuration = Configuration::new(&lab, &OTHERS, etcd)?.cluster("restore", restore(&file, &more));
-    second.configure(&configuration.render())?;
+    second.configure(&(configuration.render() + also))?;
     let plan = second.run(&["plan", "-input=false", "-no-color"])?.ok()?;
     ensure!(
         plan.contains(&format!("revision = {revision}")),
@@ -111,6 +119,10 @@ fn comes_back_elsewhere(test: &str, terraform: &str, etcd: &str, bump: Option<u6
         ensure!(ids.contains(&id), "the state has {id:x}");
     }
     second.nothing_to_do()?;
+    if access {
+        equip(&lab, &second, &OTHERS)?;
+        is_on(&lab, &second, "b2", etcd)?;
+    }
     if let Some(bump) = bump {
         let text = ctl(&lab, "a2", "endpoint status -w json")?;
         let value: serde_json::Value = serde_json::from_str(&text)?;
@@ -142,32 +154,42 @@ fn comes_back_elsewhere(test: &str, terraform: &str, etcd: &str, bump: Option<u6
     // What it was founded from says nothing any more.
     fs::remove_file(&file)?;
     second.nothing_to_do()?;
-    second.write("main.tf", &Configuration::new(&lab, &OTHERS, etcd)?.render())?;
+    // And members are changed as ever.
+    let mut configuration = Configuration::new(&lab, &OTHERS, etcd)?;
+    if access {
+        configuration = configuration.member("config", "{ \"snapshot-count\" = \"20000\" }");
+    }
+    let before = started(&lab, &OTHERS)?;
+    second.write("main.tf", &(configuration.render() + also))?;
     second.apply()?;
+    ensure!((started(&lab, &OTHERS)? != before) == access, "{before:?}");
     ensure!(one_cluster(&lab, &OTHERS)? == new, "another cluster");
+    if access {
+        is_on(&lab, &second, "b2", etcd)?;
+    }
     second.nothing_to_do()
 }
 
 #[test]
 fn a_lost_cluster_comes_back_elsewhere() -> Result<()> {
-    comes_back_elsewhere("restore", "1.11", "3.6.16", Some(1_000_000))
+    comes_back_elsewhere("restore", "1.11", "3.6.16", Some(1_000_000), false)
 }
 
 #[test]
 fn a_lost_cluster_of_the_oldest_etcd_comes_back_elsewhere() -> Result<()> {
-    comes_back_elsewhere("restore-old", "1.15", "3.4.23", None)
+    comes_back_elsewhere("restore-old", "1.15", "3.4.23", None, true)
 }
 
 #[test]
 fn a_lost_cluster_of_the_newest_etcd_comes_back_elsewhere() -> Result<()> {
-    comes_back_elsewhere("restore-new", "1.15", "3.7.3", None)
+    comes_back_elsewhere("restore-new", "1.15", "3.7.3", None, true)
 }
 
 #[test]
 fn what_is_no_whole_snapshot_is_refused_before_anything_is_touched() -> Result<()> {
     let lab = Builder::standard(&prefix("restore-bad")).only(&HOSTS).up()?;
     let terraform = Terraform::new(&lab, "1.15")?;
-    let (file, ..) = with_snapshot(&lab, &terraform, "3.6.16")?;
+    let (file, ..) = with_snapshot(&lab, &terraform, "3.6.16", "")?;
     let kept = lab.known_hosts_file().with_file_name("kept.db");
     fs::copy(&file, &kept)?;
     terraform.destroy()?;

@@ -278,7 +278,7 @@ fn saved_through_ssh(lab: &Lab, folder: &Path) -> Result<Duration> {
 }
 
 #[test]
-#[ignore = "a measurement: run it by name with --ignored, and with a provider of the release profile in target/debug"]
+#[ignore = "a measurement: run it by name with --ignored, and with a provider of the release profile in ACCEPTANCE_PROVIDER"]
 fn how_long_a_gibibyte_takes() -> Result<()> {
     let lab = Builder::standard(&prefix("snapshot-large")).only(&["a1"]).up()?;
     let terraform = Terraform::new(&lab, "1.15")?;

@@ -56,8 +56,10 @@ impl<'a> Terraform<'a> {
         fs::create_dir_all(&package)?;
         // A file of its own: a build in the meantime must not change what `terraform init` has locked.
         let plugin = package.join(PLUGIN);
-        if fs::hard_link(PROVIDER, &plugin).is_err() {
-            fs::copy(PROVIDER, &plugin).context("copying the provider")?;
+        // Measurements are of one of the release profile.
+        let provider = std::env::var("ACCEPTANCE_PROVIDER").unwrap_or_else(|_| PROVIDER.to_owned());
+        if fs::hard_link(&provider, &plugin).is_err() {
+            fs::copy(&provider, &plugin).context("copying the provider")?;
         }
         let settings = format!(
             "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n",
@@ -177,9 +179,20 @@ impl<'a> Terraform<'a> {
             .with_context(|| format!("no {address} in the state"))
     }
 
+    /// Runs lines of a shell in the working directory, in which `terraform` is this one.
+    pub fn shell(&self, lines: &str) -> Result<Output> {
+        let folder = self.program.parent().context("Terraform is in no folder")?.display();
+        let script = format!("PATH={folder}:$PATH\n{lines}");
+        self.start_program("sh", &["-euc", &script])?.wait()
+    }
+
     /// Starts Terraform in the background.
     pub fn start(&self, arguments: &[&str]) -> Result<Running> {
-        let mut command: Command = self.lab.controller(&self.program.display().to_string());
+        self.start_program(&self.program.display().to_string(), arguments)
+    }
+
+    fn start_program(&self, program: &str, arguments: &[&str]) -> Result<Running> {
+        let mut command: Command = self.lab.controller(program);
         command
             .args(arguments)
             .current_dir(self.work())

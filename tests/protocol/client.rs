@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
+use terraform_provider_etcd::plugin::block::Provider;
 use terraform_provider_etcd::plugin::codec::{attributes_type, decode, encode};
 use terraform_provider_etcd::plugin::proto::tfplugin6::provider_client::ProviderClient;
 use terraform_provider_etcd::plugin::proto::tfplugin6::{self as pb, apply_resource_change, plan_resource_change};
@@ -19,8 +20,12 @@ use crate::things::{Things, schema};
 pub type Client = ProviderClient<Channel>;
 
 pub async fn client() -> Client {
+    client_of(Things::new()).await
+}
+
+pub async fn client_of(provider: impl Provider + 'static) -> Client {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
-    let service = Service::new(Arc::new(Things::new()));
+    let service = Service::new(Arc::new(provider));
     // The listener goes on listening: a stream of connections that ends would end the server.
     let connections = tokio_stream::once(Ok(theirs)).chain(tokio_stream::pending());
     tokio::spawn(server::run(service, connections, CancellationToken::new()));

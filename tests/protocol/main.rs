@@ -9,3 +9,4 @@ mod passing;
 mod process;
 mod terraform;
 mod things;
+mod waiting;

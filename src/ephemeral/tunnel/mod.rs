@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::plugin::block::{Context, Ephemeral, Opened};
+use crate::plugin::block::{Context, Deferral, Ephemeral, Opened};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
@@ -152,6 +152,10 @@ impl Ephemeral for Tunnel {
         model::topology(config.get("cluster"), &Path::of("cluster"), &mut diagnostics);
         diagnostics.append(timeout(config).err().into_iter().collect());
         diagnostics
+    }
+
+    fn defers(&self, _config: &Value) -> Option<Deferral> {
+        self.road.defers()
     }
 
     async fn open(&self, context: &Context, config: Value) -> Opened {

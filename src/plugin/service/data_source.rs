@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 
-use super::{Service, misfit};
+use super::{Service, deferred, misfit};
 use crate::plugin::block::Provider;
 use crate::plugin::codec::encode;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::plan;
 use crate::plugin::proto::tfplugin6::{read_data_source, validate_data_resource_config};
+use crate::plugin::value::Value;
 use crate::plugin::wire;
 
 impl Service {
@@ -31,6 +32,16 @@ impl Service {
     ) -> Result<read_data_source::Response, Diagnostics> {
         let entry = self.catalog.data_source(&request.type_name)?;
         let config = plan::with_defaults(&entry.schema, &entry.config(request.config.as_ref())?);
+        if let Some(deferred) = deferred(request.client_capabilities.as_ref(), self.provider.defers()) {
+            let unknown = plan::propose(&entry.schema, &Value::Null, config.clone(), &config);
+            let state = encode(&unknown, &entry.r#type)
+                .map_err(|error| misfit(entry.name, "data that are read later", &error))?;
+            return Ok(read_data_source::Response {
+                state: Some(state),
+                deferred: Some(deferred),
+                ..Default::default()
+            });
+        }
         let block = Arc::clone(&entry);
         let task = move |provider: Arc<dyn Provider>, context| {
             async move { block.block(&*provider).read(&context, config).await }.boxed()

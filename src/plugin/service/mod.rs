@@ -111,6 +111,7 @@ fn misfit(block: &str, what: &str, error: &CodecError) -> Diagnostics {
 fn deferred(client: Option<&pb::ClientCapabilities>, wish: Option<Deferral>) -> Option<pb::Deferred> {
     let reason = match wish? {
         Deferral::ConfigurationUnknown => pb::deferred::Reason::ResourceConfigUnknown,
+        Deferral::ProviderUnknown => pb::deferred::Reason::ProviderConfigUnknown,
         Deferral::PrerequisiteAbsent => pb::deferred::Reason::AbsentPrereq,
     };
     client?.deferral_allowed.then(|| pb::Deferred { reason: reason.into() })

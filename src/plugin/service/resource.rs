@@ -299,6 +299,12 @@ impl Service {
         request: import_resource_state::Request,
     ) -> Result<import_resource_state::Response, Diagnostics> {
         let entry = self.catalog.resource(&request.type_name)?;
+        if let Some(deferred) = deferred(request.client_capabilities.as_ref(), self.provider.defers()) {
+            return Ok(import_resource_state::Response {
+                deferred: Some(deferred),
+                ..Default::default()
+            });
+        }
         let identity = request.identity.and_then(|data| data.identity_data);
         let identity = decode_optional(identity.as_ref(), &entry.identity_type)
             .map_err(|error| misfit(entry.name, "identity", &error))?;

@@ -185,16 +185,16 @@ pub async fn is_enabled(api: &Api) -> Result<bool, AccessError> {
     Ok(api.auth_enabled(QUESTION).await?)
 }
 
-/// What the plan of each of the blocks says: its ID, and that another cluster needs another one.
+/// What the plan of each of the blocks says: its ID, and that another cluster needs another one. One of the same name that was recovered or
+/// founded from a snapshot has its users and roles from before: they are looked at there, and not taken away from where nobody answers.
 pub fn plan(request: PlanRequest, name: Option<&str>) -> PlanResponse {
     let mut planned = request.planned;
     if let Some(cluster) = planned.at(&["cluster", "name"]).as_str() {
         let id = name.map_or_else(|| cluster.to_owned(), |name| format!("{cluster}/{name}"));
         planned.set("id", id);
     }
-    let token = |block: &Value| block.at(&["cluster", "token"]).clone();
-    let other =
-        !request.prior.is_null() && !token(&request.prior).is_null() && token(&request.prior) != token(&planned);
+    let cluster = |block: &Value| block.at(&["cluster", "name"]).clone();
+    let other = !request.prior.is_null() && cluster(&request.prior) != cluster(&planned);
     PlanResponse {
         planned,
         requires_replace: other.then(|| Path::of("cluster")).into_iter().collect(),
@@ -271,4 +271,32 @@ fn sentence(error: &AccessError) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string());
     format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_roles_stay_with_a_cluster_that_comes_back() {
+        let block = |name: &str, token: Value| {
+            let cluster = Value::object([("name", name.into()), ("token", token)]);
+            Value::object([("cluster", cluster), ("name", "writer".into())])
+        };
+        let replaced = |prior: Value, planned: Value| {
+            let request = PlanRequest {
+                prior,
+                config: planned.clone(),
+                planned,
+                private: Vec::new(),
+            };
+            !plan(request, Some("writer")).requires_replace.is_empty()
+        };
+        let before = || block("main", "t".into());
+        assert!(!replaced(Value::Null, before()));
+        // Recovered from a survivor, and founded from a snapshot.
+        assert!(!replaced(before(), block("main", "u".into())));
+        assert!(!replaced(before(), block("main", Value::Unknown)));
+        assert!(replaced(before(), block("other", "u".into())));
+    }
 }

@@ -4,6 +4,7 @@
 mod authorities;
 mod establishing;
 mod failure_domains;
+mod going_on;
 mod import;
 mod measured;
 pub mod model;

@@ -8,12 +8,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
 
+use super::going_on;
 use super::model::ClusterModel;
 use super::plan::FOUNDED;
 use super::servers::{StepError, observe, on_each, root_file, stamp};
-use crate::etcd::restoring;
 use crate::host::{Host, RunError, Script};
 use crate::membership::recovery::{Holding, Recovery, Refusal, Seen, Wanted, acknowledgement, recover};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -25,11 +24,7 @@ use crate::resource::road::Road;
 use crate::topology::Topology;
 
 /// How long a member may take to answer: without a quorum it may not answer at all.
-const QUESTION: Duration = Duration::from_secs(5);
-/// How long the survivor's data may take to be made anew: it is read and written once.
-const REMAKE: Duration = Duration::from_secs(1800);
-/// How long it may take until it leads itself.
-const LEADS: Duration = Duration::from_secs(60);
+pub(super) const QUESTION: Duration = Duration::from_secs(5);
 
 /// The attribute `recovery`.
 #[derive(Clone, Debug, Deserialize)]
@@ -66,7 +61,7 @@ pub fn attribute() -> Attribute {
     )
 }
 
-fn at() -> Path {
+pub(super) fn at() -> Path {
     Path::of("recovery")
 }
 
@@ -240,7 +235,7 @@ impl Recovering<'_> {
         };
         let mut diagnostics = self.fence(wanted, &fenced).await;
         if !diagnostics.has_errors() {
-            diagnostics.append(self.go_on(wanted).await);
+            diagnostics.append(going_on::go_on(self, wanted).await);
         }
         diagnostics
     }
@@ -315,78 +310,6 @@ impl Recovering<'_> {
         failed
             .map(|(name, error)| not_ready(&name, "Its member could not be stopped", &error))
             .collect()
-    }
-
-    async fn go_on(&self, wanted: &Wanted) -> Diagnostics {
-        let name = &wanted.survivor;
-        let went = async {
-            let model = self
-                .before
-                .servers
-                .get(name)
-                .ok_or_else(|| format!("there is no server {name}"))?;
-            let (server, _) = self.topology.find(name).map_err(|error| error.to_string())?;
-            let url = self.topology.peer_url(server).map_err(|error| error.to_string())?;
-            let host = self
-                .road
-                .connect(model, self.within, false)
-                .await
-                .map_err(|error| error.to_string())?;
-            let token = root_file(format!("/etc/etcd/{}/token", self.before.name), &wanted.after);
-            let script = Script::new("making the survivor's data that of a cluster of its own")
-                .timeout(REMAKE)
-                .set("cluster", &self.before.name)
-                .set("stamp", stamp())
-                .set("name", name)
-                .set("initial_cluster", format!("{name}={url}"))
-                .set("peer_url", url)
-                .set("token", &wanted.after)
-                .set("bump", "")
-                .line(restoring::script())
-                .line(include_str!("remake.sh"))
-                .write_file(&token)
-                .line(include_str!("go_on.sh"));
-            host.run_checked(&script).await.map_err(|error| error.to_string())?;
-            self.leads(name).await
-        };
-        match went.await {
-            Ok(()) => Diagnostics::new(),
-            Err(why) => {
-                let text = format!("{why}. Its data was not deleted, and the next apply goes on from here.");
-                let summary = format!("The cluster {} does not go on from server {name} yet", self.before.name);
-                Diagnostic::error(summary, text).at(at().attribute("survivor")).into()
-            }
-        }
-    }
-
-    /// Waits until the survivor leads the cluster that it is.
-    async fn leads(&self, name: &str) -> Result<(), String> {
-        let deadline = Instant::now() + LEADS;
-        let talk = borrow(self.road, self.before, self.topology, QUESTION * 2).await?;
-        loop {
-            let asked = async {
-                talk.to(name, QUESTION)
-                    .await?
-                    .status(QUESTION)
-                    .await
-                    .map_err(Into::into)
-            };
-            let answer: Result<_, crate::resource::talk::TalkError> = asked.await;
-            let last = match answer {
-                Ok(status) if status.is_leader() => return Ok(()),
-                Ok(_) => "it does not lead yet".to_owned(),
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() > deadline {
-                return Err(format!(
-                    "its member was started with its data, and did not come to lead itself: {last}"
-                ));
-            }
-            self.road
-                .pause(Duration::from_millis(200))
-                .await
-                .map_err(|error| error.to_string())?;
-        }
     }
 }
 

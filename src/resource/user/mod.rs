@@ -50,12 +50,14 @@ impl UserResource {
         let api = &Cluster::of(&self.road, planned)?.enter(deadline).await?;
         let password = request.config.get("password_wo").as_str().map(Secret::from);
         let version = |block: &Value| block.get("password_wo_version").clone();
+        let token = |block: &Value| block.at(&["cluster", "token"]).clone();
         let ours = !request.prior.is_null();
         let wanted = &User {
             name: name(planned),
             roles: roles(planned),
             password: password.is_some(),
             new_password: version(&request.prior) != version(planned),
+            old_data: ours && token(&request.prior) != token(planned),
         };
         settle(api, deadline, password.as_ref(), || async move {
             let observed = api.user(&wanted.name, READ).await?;

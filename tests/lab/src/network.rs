@@ -301,9 +301,16 @@ impl Builder {
     /// pass.
     pub(crate) fn forget_connections(&self, site: &Site) -> Result<()> {
         let router = namespace(&self.prefix, &router_of(site));
-        let rules = "table ip forgotten\ndelete table ip forgotten\ntable ip forgotten {\n\
-                     chain through { type filter hook forward priority filter - 2;\nct state new ct mark set 1;\nct mark != 1 drop;\n}\n}\n";
-        must(in_namespace(&router, "nft").args(["-f", "-"]), rules).map(drop)
+        // Another mark each time: connections that were new after the last one are forgotten too.
+        let mark = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)?
+            .subsec_nanos()
+            | 1;
+        let rules = format!(
+            "table ip forgotten\ndelete table ip forgotten\ntable ip forgotten {{\n\
+             chain through {{ type filter hook forward priority filter - 2;\nct state new ct mark set {mark};\nct mark != {mark} drop;\n}}\n}}\n"
+        );
+        must(in_namespace(&router, "nft").args(["-f", "-"]), &rules).map(drop)
     }
 
     /// Makes the router of `to`'s site drop, in silence, whatever comes from `from` in packets of more than so many bytes.
