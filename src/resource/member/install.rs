@@ -219,8 +219,10 @@ impl BringUp<'_> {
                 .line(include_str!("../binaries.sh"))
                 .line("before=$(binaries_of \"$unit\")");
         }
-        if start == Start::Restart || (start == Start::Resume && plan.is_some()) {
-            // Cut off between the files and the start, the next run knows that it is still to come.
+        let starts = matches!(start, Start::Found | Start::Join | Start::Resume);
+        if start == Start::Restart || (starts && plan.is_some()) {
+            // Cut off between the files and the start, the next run knows that it is still to come; and so it does where the server started it
+            // by itself meanwhile.
             script = script.write_file(&root_file(self.layout.restart_pending().to_string(), ""));
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {

@@ -33,7 +33,8 @@ impl BringUp {
                 machine.founding = self.servers.clone();
             }
             let installed = self.seen.as_ref().is_some_and(|seen| seen.installed);
-            machine.restart_pending |= start == Start::Restart || (start == Start::Resume && !installed);
+            let starts = matches!(start, Start::Found | Start::Join | Start::Resume);
+            machine.restart_pending |= start == Start::Restart || (starts && !installed);
             machine.files = Some(self.wanted);
             machine.peers = self.servers.clone();
             machine.enabled = true;
