@@ -99,6 +99,18 @@ pub struct ApplyResponse {
     pub diagnostics: Diagnostics,
 }
 
+impl ApplyResponse {
+    /// What a delete led to: nothing is left where there are no errors, and all of it where there are.
+    pub fn deleted(prior: Value, private: Vec<u8>, diagnostics: Diagnostics) -> Self {
+        let state = if diagnostics.has_errors() { prior } else { Value::Null };
+        Self {
+            state,
+            private,
+            diagnostics,
+        }
+    }
+}
+
 /// A resource that Terraform is to take over.
 pub struct ImportRequest {
     /// The identifier that the user gave, where it was one.

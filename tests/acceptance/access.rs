@@ -98,11 +98,13 @@ fn denied(said: &(bool, String)) -> Result<()> {
 }
 
 #[test]
+#[ignore = "3.4 and 3.7 tell what differs: run it by name with --ignored"]
 fn everything_goes_on_with_access_control_on_3_5() -> Result<()> {
     everything_goes_on("access-35", "3.5.30")
 }
 
 #[test]
+#[ignore = "3.4 and 3.7 tell what differs: run it by name with --ignored"]
 fn everything_goes_on_with_access_control_on_3_6() -> Result<()> {
     everything_goes_on("access-36", "3.6.16")
 }

@@ -245,7 +245,8 @@ impl<'a> Trials<'a> {
         // The provider is killed in one of them.
         let before = (self.chance.fraction() * f64::from(steps)) as u32;
         for _ in 0..before {
-            terraform.apply().with_context(|| change.to_string())?;
+            let seen = || format!("{change}\n{}", journals(self.lab(), &self.scene.hosts));
+            terraform.apply().with_context(seen)?;
         }
         let plan = ["plan", "-input=false", "-no-color", "-out=saved.plan"];
         terraform.run(&plan)?.ok().with_context(|| change.to_string())?;

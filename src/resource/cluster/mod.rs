@@ -518,16 +518,7 @@ impl Resource for ClusterResource {
             let members = if founded { Members::RefuseRunning } else { Members::Take };
             diagnostics.append(self.clear(&cluster, &topology, within, members).await);
         }
-        let state = if diagnostics.has_errors() {
-            request.prior
-        } else {
-            Value::Null
-        };
-        ApplyResponse {
-            state,
-            private: request.private,
-            diagnostics,
-        }
+        ApplyResponse::deleted(request.prior, request.private, diagnostics)
     }
 }
 

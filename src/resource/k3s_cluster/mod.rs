@@ -512,15 +512,6 @@ impl Resource for K3sClusterResource {
             Ok(cluster) => self.clear(&cluster, within, "aside").await,
             Err(error) => Diagnostic::error("The state of the cluster can't be read", error.to_string()).into(),
         };
-        let state = if diagnostics.has_errors() {
-            request.prior
-        } else {
-            Value::Null
-        };
-        ApplyResponse {
-            state,
-            private: request.private,
-            diagnostics,
-        }
+        ApplyResponse::deleted(request.prior, request.private, diagnostics)
     }
 }

@@ -402,15 +402,6 @@ impl Resource for K3sServerResource {
             };
             diagnostics.append(leave.run().await);
         }
-        let state = if diagnostics.has_errors() {
-            request.prior
-        } else {
-            Value::Null
-        };
-        ApplyResponse {
-            state,
-            private: Vec::new(),
-            diagnostics,
-        }
+        ApplyResponse::deleted(request.prior, Vec::new(), diagnostics)
     }
 }

@@ -450,17 +450,8 @@ impl Resource for MemberResource {
             }
             Err(diagnostics) => diagnostics,
         };
-        let state = if diagnostics.has_errors() {
-            request.prior
-        } else {
-            Value::Null
-        };
         // What tells a replacement is the plan's, and not to be kept.
         let private = if replaced { Vec::new() } else { private };
-        ApplyResponse {
-            state,
-            private,
-            diagnostics,
-        }
+        ApplyResponse::deleted(request.prior, private, diagnostics)
     }
 }

@@ -239,14 +239,6 @@ impl Resource for SnapshotResource {
             let text = format!("{file} could not be deleted: {error}");
             diagnostics.push(Diagnostic::error("The snapshot stays", text).at(Path::of("file")));
         }
-        ApplyResponse {
-            state: if diagnostics.has_errors() {
-                request.prior
-            } else {
-                Value::Null
-            },
-            private: request.private,
-            diagnostics,
-        }
+        ApplyResponse::deleted(request.prior, request.private, diagnostics)
     }
 }
