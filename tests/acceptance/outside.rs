@@ -66,6 +66,16 @@ pub fn ctl(lab: &Lab, host: &str, arguments: &str) -> Result<String> {
         .with_context(|| format!("etcdctl {arguments} on {host}"))
 }
 
+/// Has the host's member write down in this file of the host's what becomes of a key, from now on.
+pub fn watch(lab: &Lab, host: &str, key: &str, file: &str) -> Result<()> {
+    // A service of its own: what a command leaves running it would be waited for.
+    let script = format!(
+        "cat >{file}.sh <<'WATCH'\n{ETCDCTL}etcdctl watch {key} >{file} 2>&1\nWATCH\n\
+         touch {file}; systemd-run --quiet sh {file}.sh; sleep 1"
+    );
+    lab.exec(host, &script)?.ok().map(drop)
+}
+
 /// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

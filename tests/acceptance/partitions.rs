@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, CONTROLLER, Delay, Lab, Output};
 
 use crate::configuration::Configuration;
-use crate::outside::{ctl, eventually, member_list};
+use crate::outside::{ctl, eventually, member_list, watch};
 use crate::prefix;
 use crate::rolling::started;
 use crate::scaling::{Scene, VERSION};
@@ -244,7 +244,9 @@ fn while_a_dead_server_is_taken_out() -> Result<()> {
     lab.power_off("c1")?;
     scene.hosts.retain(|host| *host != "c1");
     let hosts = ["a1", "a2", "b1", "b2"];
-    let begun = |lab: &Lab| Ok(ctl(lab, "a1", "get terraform-provider-etcd/main/lock")?.contains("lock"));
+    // Looking for the lock again and again would miss one that is held for a moment.
+    watch(&lab, "a1", "terraform-provider-etcd/main/lock", "/run/lock-seen")?;
+    let begun = |lab: &Lab| Ok(lab.read_file("a1", "/run/lock-seen")?.contains("PUT"));
     Change::new(
         scene,
         "a dead server taken out",
