@@ -18,7 +18,7 @@ use crate::resource::cluster::servers::stamp;
 use crate::resource::k3s::{observe, talk};
 use crate::resource::member::hand_over::hand_over;
 use crate::resource::member::leave::peers;
-use crate::resource::member::membership_changes::{Unlisted, until_listed};
+use crate::resource::member::membership_changes::until_listed;
 use crate::resource::member::survey::survey_as;
 use crate::resource::member::turn::Turn;
 use crate::resource::road::{Road, RoadError};
@@ -215,11 +215,7 @@ impl Leave<'_> {
                 let gone = |members: &[Member]| members.iter().all(|one| one.id != id);
                 let remove = || survey.api.member_remove(id, QUESTION);
                 let outcome = until_listed(self.road, self.deadline, &survey.api, gone, remove).await;
-                outcome.map_err(|unlisted| match unlisted {
-                    Unlisted::Stopped => RoadError::Stopped.to_string(),
-                    Unlisted::Late(Some(error)) => format!("The cluster did not let it go: {error}"),
-                    Unlisted::Late(None) => "It is still in the member list.".to_owned(),
-                })?;
+                outcome.map_err(|unlisted| unlisted.of_removal())?;
             }
         }
         Ok(decision)

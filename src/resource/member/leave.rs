@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::hand_over::hand_over;
 use super::hang_up::hang_up;
-use super::membership_changes::{Unlisted, until_listed};
+use super::membership_changes::until_listed;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
 use super::survey::{Survey, survey};
@@ -267,11 +267,7 @@ impl Leave<'_> {
     async fn remove_from_list(&self, api: &Api, id: u64) -> Result<(), String> {
         let gone = |members: &[Member]| members.iter().all(|member| member.id != id);
         let outcome = until_listed(self.road, self.deadline, api, gone, || api.member_remove(id, QUESTION)).await;
-        outcome.map_err(|unlisted| match unlisted {
-            Unlisted::Stopped => RoadError::Stopped.to_string(),
-            Unlisted::Late(Some(error)) => format!("The cluster did not let it go: {error}"),
-            Unlisted::Late(None) => "It is still in the member list.".to_owned(),
-        })
+        outcome.map_err(|unlisted| unlisted.of_removal())
     }
 
     async fn observe(&self, host: &Host, key: bool) -> Result<Seen, RunError> {

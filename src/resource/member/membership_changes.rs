@@ -14,7 +14,7 @@ use crate::etcd::api::{Api, ApiError, Member};
 use crate::host::{Host, RunError, Script};
 use crate::membership::member::{Cluster, Listed, Lives, OtherLearner};
 use crate::resource::cluster::servers::stamp;
-use crate::resource::road::Road;
+use crate::resource::road::{Road, RoadError};
 
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long the members may take to see a changed hosts file: Go keeps what it read of it for 5 s
@@ -183,6 +183,21 @@ pub enum Unlisted {
     Stopped,
     /// Its time was up; what the last try gave, if not only a list that is as before.
     Late(Option<ApiError>),
+}
+
+impl Unlisted {
+    /// Why a member that was to leave is in the list still, and what to do.
+    pub fn of_removal(&self) -> String {
+        let seen = match self {
+            Self::Stopped => return RoadError::Stopped.to_string(),
+            Self::Late(Some(error)) => format!("The cluster did not let it go: {error}."),
+            Self::Late(None) => "It is still in the member list.".to_owned(),
+        };
+        format!(
+            "{seen} The list is changed by a quorum of the voting members: see that those which are down or cut off run and reach each other, and \
+             apply again."
+        )
+    }
 }
 
 /// Asks for a change until the member list shows it: a change may time out and still be made, and etcd refuses some
