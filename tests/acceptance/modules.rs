@@ -257,7 +257,7 @@ fn logins(lab: &Lab, host: &str) -> Result<usize> {
 }
 
 #[test]
-#[ignore = "takes half an hour on two cores: run it by name with --ignored"]
+#[ignore = "takes all of a machine with two cores for minutes: run it by name with --ignored"]
 fn ten_clusters_of_five_from_one_module_per_region() -> Result<()> {
     let lab = lab_of_ten()?;
     let terraform = Terraform::new(&lab, "1.15")?;
