@@ -8,6 +8,7 @@ pub mod calendar;
 
 use super::layout::{Layout, PathError, ServerPath};
 use super::restoring;
+use super::unit::{KEPT_FROM, KEPT_FROM_TOO};
 use super::version::Version;
 use crate::topology::ClusterName;
 
@@ -164,29 +165,10 @@ Nice=10
 IOSchedulingPriority=7
 UnsetEnvironment=HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
 CapabilityBoundingSet=
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
+{KEPT_FROM}
 ReadWritePaths=-{directory}
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallErrorNumber=EPERM
-SystemCallFilter=@system-service
-UMask=0077
+{KEPT_FROM_TOO}
 ",
         cluster = layout.cluster(),
         member = layout.unit_name(),

@@ -15,6 +15,33 @@ use super::version::{Minor, Version};
 /// The exit status of a refused start (`EX_CONFIG`).
 pub const REFUSED_STATUS: u8 = 78;
 
+/// What services of this provider's are kept from, in their units. What differs from service to service stands between this and
+/// [`KEPT_FROM_TOO`].
+pub(super) const KEPT_FROM: &str = "\
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict";
+/// See [`KEPT_FROM`].
+pub(super) const KEPT_FROM_TOO: &str = "\
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+UMask=0077";
+
 /// What goes into a service unit beside the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitSpec {
@@ -75,30 +102,11 @@ UnsetEnvironment=HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_prox
 {environment}
 AmbientCapabilities={capabilities}
 CapabilityBoundingSet={capabilities}
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
+{KEPT_FROM}
 ReadWritePaths=-{data}
 RemoveIPC=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallErrorNumber=EPERM
-SystemCallFilter=@system-service
-UMask=0077
+{KEPT_FROM_TOO}
 
 [Install]
 WantedBy=multi-user.target
