@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::site::{self, Site, name_of};
 use crate::etcd::api::Alarm;
-use crate::membership::upkeep::has_room;
+use crate::membership::upkeep::{NOBODY_KNOWS_WHOSE, has_room};
 use crate::plugin::block::{Action, Context, Progress};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -39,10 +39,18 @@ impl DisarmAlarms {
         let corrupt = config.get("corrupt").as_bool() == Some(true);
         let mut refused = Diagnostics::new();
         for (id, alarm) in &alarms {
-            let name = name_of(&seen, *id);
+            let listed = seen.members.iter().any(|one| one.id == *id);
+            let name = if listed { name_of(&seen, *id) } else { whose(*id) };
             let fit = match alarm {
+                // Its database left with it.
+                Alarm::NoSpace if !listed => Ok(()),
                 Alarm::NoSpace => room(&talk, &name).await,
                 Alarm::Corrupt if corrupt => Ok(()),
+                Alarm::Corrupt if *id == NOBODY_KNOWS_WHOSE => Err(
+                    "the data of the members differ, and no majority of them agrees. Find out whose are right (etcdctl endpoint hashkv), take the \
+                     alarm back with `corrupt = true`, and replace the others one by one"
+                        .to_owned(),
+                ),
                 Alarm::Corrupt => Err(format!(
                     "the data of the member on {name} differ from the others'. Replace that member (destroy and create it again, which fetches \
                      the data anew), and set `corrupt = true` once it is sound"
@@ -57,7 +65,7 @@ impl DisarmAlarms {
                 Ok(()) => {
                     let disarmed = seen.api.disarm(*id, *alarm, QUESTION).await;
                     disarmed.map_err(|error| site.trouble("has its alarm still", format!("{error}.")))?;
-                    progress.say(format!("{name}: {} is taken back", word(*alarm)));
+                    progress.say(format!("{name}: {alarm} is taken back"));
                 }
             }
         }
@@ -65,10 +73,12 @@ impl DisarmAlarms {
     }
 }
 
-fn word(alarm: Alarm) -> &'static str {
-    match alarm {
-        Alarm::NoSpace => "NOSPACE",
-        Alarm::Corrupt => "CORRUPT",
+/// Who raised the alarm of a member that isn't listed.
+fn whose(id: u64) -> String {
+    if id == NOBODY_KNOWS_WHOSE {
+        "the whole cluster".to_owned()
+    } else {
+        format!("a member that has left ({id:x})")
     }
 }
 

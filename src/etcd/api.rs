@@ -99,6 +99,16 @@ pub enum Alarm {
     Corrupt,
 }
 
+/// As etcd has it.
+impl std::fmt::Display for Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoSpace => "NOSPACE",
+            Self::Corrupt => "CORRUPT",
+        })
+    }
+}
+
 /// One member's API. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {

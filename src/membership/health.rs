@@ -71,6 +71,15 @@ pub struct Pair {
     pub rejected: Option<(u64, String, String)>,
 }
 
+/// What the cluster has of members that are on none of the servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The members that its list has, with their addresses.
+    pub members: Vec<String>,
+    /// The alarms of members that it has, or had: a member's alarm stays when the member has left. (Who, which.)
+    pub alarms: Vec<(String, String)>,
+}
+
 /// What it amounts to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -123,6 +132,8 @@ pub enum Problem {
     Foreign(String),
     /// A member raised an alarm.
     Alarm(String, String),
+    /// An alarm is raised by one that no server runs, so that no server's member has it.
+    AlarmElsewhere(String, String),
     /// A backend is nearly full: percent.
     NearlyFull(String, u64),
     /// A certificate ends soon, or has: kind and days.
@@ -137,12 +148,12 @@ pub enum Problem {
     Disconnected(Pair),
 }
 
-/// Judges. `foreign` are the members on the list that no server runs.
-pub fn judge(looks: &BTreeMap<String, Look>, pairs: &[Pair], foreign: &[String]) -> Health {
+/// Judges.
+pub fn judge(looks: &BTreeMap<String, Look>, pairs: &[Pair], elsewhere: &Elsewhere) -> Health {
     let listed = looks.values().any(|look| look.standing.is_some());
     let votes = |look: &Look| !listed || look.standing == Some(Standing::Voter);
     let healthy = |look: &Look| look.unreached.is_none() && look.service.is_none() && look.unhealthy.is_none();
-    let voters = looks.values().filter(|look| votes(look)).count() + foreign.len();
+    let voters = looks.values().filter(|look| votes(look)).count() + elsewhere.members.len();
     let needed = quorum(voters);
     let mut by_network: BTreeMap<&str, usize> = BTreeMap::new();
     for look in looks.values() {
@@ -177,7 +188,13 @@ pub fn judge(looks: &BTreeMap<String, Look>, pairs: &[Pair], foreign: &[String])
     for (name, look) in looks {
         health.problems.extend(problems_of(name, look));
     }
-    health.problems.extend(foreign.iter().cloned().map(Problem::Foreign));
+    health
+        .problems
+        .extend(elsewhere.members.iter().cloned().map(Problem::Foreign));
+    let alarms = elsewhere.alarms.iter().cloned();
+    health
+        .problems
+        .extend(alarms.map(|(who, alarm)| Problem::AlarmElsewhere(who, alarm)));
     if let Some((one, other, apart)) = clocks(looks) {
         health.clock_difference_ms = apart;
         if apart > CLOCKS_APART_MS {
@@ -269,6 +286,10 @@ impl fmt::Display for Problem {
             Self::NotListed(name) => write!(f, "{name}: the cluster's member list doesn't have it"),
             Self::Foreign(name) => write!(f, "the member list has {name}, which is on none of the servers"),
             Self::Alarm(name, alarm) => write!(f, "{name}: the alarm {alarm} is raised"),
+            Self::AlarmElsewhere(who, alarm) => write!(
+                f,
+                "the alarm {alarm} of {who} is raised still, and keeps the cluster from writing; the action `etcd_disarm_alarms` takes it back"
+            ),
             Self::NearlyFull(name, percent) => write!(
                 f,
                 "{name}: its database has reached {percent}% of the quota; at 100% etcd refuses writes"
@@ -346,7 +367,11 @@ mod tests {
 
     #[test]
     fn a_healthy_cluster_has_no_problems() {
-        let health = judge(&looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]), &[], &[]);
+        let health = judge(
+            &looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]),
+            &[],
+            &Elsewhere::default(),
+        );
         assert_eq!(said(&health), Vec::<String>::new());
         assert_eq!((health.voters, health.quorum, health.failures_tolerated), (3, 2, 1));
         assert_eq!(health.expendable_networks, ["a", "b", "c"]);
@@ -356,13 +381,13 @@ mod tests {
     fn one_dead_server_leaves_a_quorum_that_stands_nothing_more() {
         let mut looks = looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
         looks.get_mut("c1").unwrap().unreached = Some("no answer".to_owned());
-        let health = judge(&looks, &[], &[]);
+        let health = judge(&looks, &[], &Elsewhere::default());
         assert!(health.has_quorum());
         assert_eq!(health.failures_tolerated, 0);
         assert_eq!(health.expendable_networks, ["c"], "it is lost already");
         assert_eq!(said(&health), ["c1: its server can't be reached: no answer"]);
         looks.get_mut("b1").unwrap().service = Some("failed".to_owned());
-        let health = judge(&looks, &[], &[]);
+        let health = judge(&looks, &[], &Elsewhere::default());
         assert!(!health.has_quorum());
         assert!(said(&health)[0].starts_with("no quorum: 1 of 3 voting members healthy, 2 needed"));
     }
@@ -372,7 +397,11 @@ mod tests {
         let mut looks = looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
         looks.get_mut("b1").unwrap().standing = Some(Standing::Learner);
         looks.get_mut("c1").unwrap().standing = Some(Standing::Stranger);
-        let health = judge(&looks, &[], &["old".to_owned()]);
+        let elsewhere = Elsewhere {
+            members: vec!["old".to_owned()],
+            ..Elsewhere::default()
+        };
+        let health = judge(&looks, &[], &elsewhere);
         assert_eq!((health.voters, health.quorum, health.healthy_voters), (2, 2, 1));
         assert_eq!(health.problems.len(), 3);
     }
@@ -390,7 +419,7 @@ mod tests {
             rejected: None,
         };
         let looks = looks(&[("a1", "a"), ("b1", "b")]);
-        let health = judge(&looks, std::slice::from_ref(&pair), &[]);
+        let health = judge(&looks, std::slice::from_ref(&pair), &Elsewhere::default());
         assert_eq!(
             said(&health),
             [
@@ -398,13 +427,13 @@ mod tests {
             ]
         );
         pair.rejected = Some((14, "203.0.113.29".to_owned(), "tls: bad".to_owned()));
-        let health = judge(&looks, std::slice::from_ref(&pair), &[]);
+        let health = judge(&looks, std::slice::from_ref(&pair), &Elsewhere::default());
         assert!(
             said(&health)[0].ends_with("a1 rejected 14 connections from 203.0.113.29 in the last minutes: tls: bad")
         );
         let mut looks = looks;
         looks.get_mut("a1").unwrap().service = Some("failed".to_owned());
-        let health = judge(&looks, &[pair], &[]);
+        let health = judge(&looks, &[pair], &Elsewhere::default());
         assert_eq!(health.problems.len(), 2, "that it is down is said once");
     }
 
@@ -413,11 +442,22 @@ mod tests {
         let mut looks = looks(&[("a1", "a"), ("b1", "b")]);
         looks.get_mut("a1").unwrap().clock = Some((-200, 50));
         looks.get_mut("b1").unwrap().clock = Some((1000, 150));
-        assert_eq!(judge(&looks, &[], &[]).clock_difference_ms, 1000);
-        assert!(judge(&looks, &[], &[]).problems.is_empty());
+        assert_eq!(judge(&looks, &[], &Elsewhere::default()).clock_difference_ms, 1000);
+        assert!(judge(&looks, &[], &Elsewhere::default()).problems.is_empty());
         looks.get_mut("b1").unwrap().clock = Some((20_000, 150));
-        let health = judge(&looks, &[], &[]);
+        let health = judge(&looks, &[], &Elsewhere::default());
         assert!(said(&health)[0].starts_with("the clocks of a1 and b1 differ by 20.0 s or more"));
+    }
+
+    #[test]
+    fn an_alarm_outlives_its_member() {
+        let elsewhere = Elsewhere {
+            alarms: vec![("a member that has left (ID 1)".to_owned(), "NOSPACE".to_owned())],
+            ..Elsewhere::default()
+        };
+        let health = judge(&looks(&[("a1", "a")]), &[], &elsewhere);
+        assert_eq!(health.voters, 1, "it has left");
+        assert!(said(&health)[0].starts_with("the alarm NOSPACE of a member that has left (ID 1) is raised still"));
     }
 
     #[test]
@@ -428,7 +468,7 @@ mod tests {
         look.size = Some((90, 100));
         look.certificate_days = BTreeMap::from([("peers".to_owned(), -1), ("clients".to_owned(), 300)]);
         look.snapshots = Some("its timer does not run".to_owned());
-        let said = said(&judge(&looks, &[], &[]));
+        let said = said(&judge(&looks, &[], &Elsewhere::default()));
         assert_eq!(said.len(), 4, "{said:?}");
         assert!(said[3].ends_with("its timer does not run"));
         assert!(said[2].contains("peers has expired"));

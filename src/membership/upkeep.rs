@@ -211,10 +211,18 @@ pub fn has_room(name: &str, size: u64, quota: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// The alarm CORRUPT has this in place of a member's ID where no majority agrees, so that etcd can't tell whose data are right
+/// (`etcdserver/corrupt.go`, etcd 3.5 and later).
+pub const NOBODY_KNOWS_WHOSE: u64 = 0;
+
 /// The members whose data differ from the others', and that keep `own` from being restarted, removed or added: all but itself, as long as
-/// they are listed. One that comes anew in the place of such a member fetches the data of the others.
+/// they are listed. One that comes anew in the place of such a member fetches the data of the others. With [`NOBODY_KNOWS_WHOSE`] among
+/// them nobody may be disturbed: whoever it is may have the only right ones.
 #[must_use]
 pub fn differing(corrupt: &[u64], listed: &[u64], own: Option<u64>) -> Vec<u64> {
+    if corrupt.contains(&NOBODY_KNOWS_WHOSE) {
+        return vec![NOBODY_KNOWS_WHOSE];
+    }
     if own.is_some_and(|own| corrupt.contains(&own)) {
         return Vec::new();
     }
@@ -234,6 +242,7 @@ mod tests {
         assert_eq!(differing(&[1], &[1, 2, 3], None), [1]);
         // It was taken out, and another one is to come.
         assert_eq!(differing(&[1], &[2, 3], None), Vec::<u64>::new());
+        assert_eq!(differing(&[0, 1], &[1, 2, 3], Some(1)), [NOBODY_KNOWS_WHOSE]);
     }
 
     fn member(id: u64, voter: bool, version: Option<(u64, u64, u64)>) -> Member {

@@ -117,11 +117,21 @@ fn a_full_database_is_seen_and_healed() -> Result<()> {
     scene.terraform.apply().context("3 to 4")?;
     ensure!(member_list(&lab, "a2")?.len() == 4);
     let three = ["a2", "b1", "c1"];
+    let leaves = id_of(&lab, "a1")?;
+    raise(&lab, "a2", leaves, "NOSPACE")?;
     write(&scene, base(&three, LARGER)?)?;
     scene.terraform.apply().context("4 to 3")?;
     ensure!(member_list(&lab, "a2")?.len() == 3);
     scene.hosts = three.to_vec();
 
+    // Its alarm stays when it has left.
+    let orphaned = format!("the alarm NOSPACE of a member that has left (ID {leaves:x}) is raised still");
+    let left = seen(&scene)?;
+    ensure!(
+        left["problems"].to_string().contains(&orphaned),
+        "{:#}",
+        left["problems"]
+    );
     heal(&scene)?;
     let whole = seen(&scene)?;
     ensure!(whole["healthy"] == true, "{:#}", whole["problems"]);
@@ -149,19 +159,31 @@ fn heal(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
+/// As the member itself would raise it.
+fn raise(lab: &Lab, through: &str, member: u64, alarm: &str) -> Result<()> {
+    let request = format!("{{\"action\":\"ACTIVATE\",\"memberID\":\"{member}\",\"alarm\":\"{alarm}\"}}");
+    let raise = format!(
+        "cd /etc/etcd/main/pki; curl -sSf --cacert client-ca.crt --cert operator.crt --key operator.key \
+         https://127.0.0.1:2379/v3/maintenance/alarm -d '{request}'"
+    );
+    lab.exec(through, &raise)?.ok().map(drop)
+}
+
+fn id_of(lab: &Lab, host: &str) -> Result<u64> {
+    let members = member_list(lab, host)?;
+    let own = members.iter().find(|one| one.name == host);
+    own.map(|one| one.id)
+        .with_context(|| format!("no {host} in {members:?}"))
+}
+
 /// The data of one member are said to differ: it alone may be disturbed, by being replaced.
 #[test]
 fn a_member_whose_data_differ_is_replaced_and_no_other_is_touched() -> Result<()> {
     let lab = Builder::standard(&prefix("corrupt")).only(&THREE).up()?;
     let configuration = Configuration::new(&lab, &THREE, VERSION)?;
     let scene = Scene::found_as(&lab, &THREE, &configuration)?;
-    let members = member_list(&lab, "a1")?;
-    let b1 = members.iter().find(|one| one.name == "b1").context("no b1")?.id;
-    let raise = format!(
-        "cd /etc/etcd/main/pki; curl -sSf --cacert client-ca.crt --cert operator.crt --key operator.key \
-         https://127.0.0.1:2379/v3/maintenance/alarm -d '{{\"action\":\"ACTIVATE\",\"memberID\":\"{b1}\",\"alarm\":\"CORRUPT\"}}'"
-    );
-    lab.exec("a1", &raise)?.ok()?;
+    let b1 = id_of(&lab, "b1")?;
+    raise(&lab, "a1", b1, "CORRUPT")?;
     ensure!(ctl(&lab, "a1", "put x y").is_err(), "etcd writes");
 
     let before = started(&lab, &THREE)?;
@@ -189,6 +211,18 @@ fn a_member_whose_data_differ_is_replaced_and_no_other_is_touched() -> Result<()
     ensure!(now.len() == 3 && now.iter().all(|one| one.id != b1), "{now:?}");
     let said = invoke(&scene.terraform, "etcd_disarm_alarms.all", &[])?;
     ensure!(said.contains("CORRUPT is taken back"), "{said}");
+    scene.is_whole()?;
+
+    // Where no majority agrees etcd names nobody, and nobody is disturbed.
+    raise(&lab, "a1", 0, "CORRUPT")?;
+    let before = started(&lab, &THREE)?;
+    scene.terraform.write("main.tf", &(other.render() + disarm))?;
+    let refused = scene.terraform.apply_fails()?;
+    ensure!(refused.contains("no majority of them agrees"), "{refused}");
+    ensure!(started(&lab, &THREE)? == before, "disturbed");
+    let said = invoke(&scene.terraform, "etcd_disarm_alarms.all", &[])?;
+    ensure!(said.contains("the whole cluster: CORRUPT is taken back"), "{said}");
+    scene.terraform.apply()?;
     scene.is_whole()?;
     scene.terraform.destroy().map(drop)
 }

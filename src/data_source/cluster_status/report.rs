@@ -10,8 +10,9 @@ use super::look::{Look, Rejected};
 use super::snapshots::ScheduledLook;
 use crate::etcd::api::{Alarm, Member, Status};
 use crate::etcd::certificates::parse;
-use crate::membership::health::{self, Pair, Standing, judge};
+use crate::membership::health::{self, Elsewhere, Pair, Standing, judge};
 use crate::membership::sockets;
+use crate::membership::upkeep::NOBODY_KNOWS_WHOSE;
 use crate::plugin::value::{Number, Value};
 use crate::resource::talk::names_of;
 use crate::topology::diagram::{Condition, Diagram, SeenPair};
@@ -43,7 +44,7 @@ pub fn report(mut state: Value, topology: &Topology, looks: &BTreeMap<ServerName
         .iter()
         .map(|(name, look)| (name.to_string(), seen.judged(name, look)))
         .collect();
-    let health = judge(&judged, &pairs, &seen.foreign());
+    let health = judge(&judged, &pairs, &seen.elsewhere());
     let leader = looks.values().find_map(|look| {
         let status = look.status.as_ref()?;
         seen.names.get(&status.leader).filter(|_| health.has_quorum())
@@ -98,13 +99,31 @@ impl<'a> Seen<'a> {
             .map(|(id, _)| *id)
     }
 
-    /// Members on the list that are on none of the servers.
-    fn foreign(&self) -> Vec<String> {
-        let members = self.members.into_iter().flatten();
-        members
+    /// What the cluster has of members that are on none of the servers.
+    fn elsewhere(&self) -> Elsewhere {
+        let listed: BTreeMap<u64, String> = { self.members.into_iter().flatten() }
             .filter(|member| !self.names.contains_key(&member.id))
-            .map(|member| format!("{} ({}, ID {:x})", member.name, member.peer_urls.join(", "), member.id))
-            .collect()
+            .map(|member| {
+                let member_of_no_server =
+                    format!("{} ({}, ID {:x})", member.name, member.peer_urls.join(", "), member.id);
+                (member.id, member_of_no_server)
+            })
+            .collect();
+        let alarms: BTreeSet<&(u64, Alarm)> = { self.looks.values().flat_map(|look| &look.alarms) }
+            .filter(|(id, _)| !self.names.contains_key(id))
+            .collect();
+        let whose = |id: &u64| match listed.get(id) {
+            Some(member) => member.clone(),
+            None if *id == NOBODY_KNOWS_WHOSE => "no member in particular".to_owned(),
+            None => format!("a member that has left (ID {id:x})"),
+        };
+        Elsewhere {
+            alarms: alarms
+                .into_iter()
+                .map(|(id, alarm)| (whose(id), alarm.to_string()))
+                .collect(),
+            members: listed.into_values().collect(),
+        }
     }
 
     fn judged(&self, name: &ServerName, look: &Look) -> health::Look {
@@ -138,7 +157,7 @@ impl<'a> Seen<'a> {
             unhealthy,
             standing: self.members.map(listed),
             leader: look.status.as_ref().map(|status| status.leader),
-            alarms: self.alarms(id).into_iter().map(str::to_owned).collect(),
+            alarms: self.alarms(id),
             size: look.metrics.as_ref().map(|metrics| (metrics.db_size, metrics.quota)),
             clock: look.server.clock.map(|clock| (clock.ms, clock.uncertainty_ms)),
             certificate_days: certificates.collect(),
@@ -147,13 +166,10 @@ impl<'a> Seen<'a> {
     }
 
     /// A member's alarms, as any member tells them.
-    fn alarms(&self, id: Option<u64>) -> BTreeSet<&'static str> {
+    fn alarms(&self, id: Option<u64>) -> BTreeSet<String> {
         let all = self.looks.values().flat_map(|look| &look.alarms);
         all.filter(|(member, _)| Some(*member) == id)
-            .map(|(_, alarm)| match alarm {
-                Alarm::NoSpace => "NOSPACE",
-                Alarm::Corrupt => "CORRUPT",
-            })
+            .map(|(_, alarm)| alarm.to_string())
             .collect()
     }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::survey::{QUESTION, Survey};
 use crate::etcd::api::Alarm;
 use crate::etcd::lock::{Lock, LockError};
-use crate::membership::upkeep::differing;
+use crate::membership::upkeep::{NOBODY_KNOWS_WHOSE, differing};
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::road::{Road, RoadError};
 
@@ -27,6 +27,13 @@ pub enum TurnError {
          (terraform apply -replace), then take the alarm back (the action etcd_disarm_alarms); until then no other member is disturbed"
     )]
     Corrupt(String),
+    /// The same, and etcd can't tell whose are right.
+    #[error(
+        "the alarm CORRUPT is raised, for no member in particular: the data of the members differ, no majority of them agrees, and etcd can't \
+         tell whose are right. Find that out (etcdctl endpoint hashkv), take the alarm back (the action etcd_disarm_alarms with corrupt = true), \
+         and replace the others one by one (terraform apply -replace); until then no member is disturbed"
+    )]
+    Undecided,
     /// The provider is not configured.
     #[error(transparent)]
     Road(#[from] RoadError),
@@ -104,6 +111,9 @@ async fn may_disturb(survey: &Survey) -> Result<(), TurnError> {
     let differing = differing(&corrupt, &listed, survey.own);
     if differing.is_empty() {
         return Ok(());
+    }
+    if differing.contains(&NOBODY_KNOWS_WHOSE) {
+        return Err(TurnError::Undecided);
     }
     let name = |id: &u64| survey.names.get(id).cloned().unwrap_or_else(|| format!("{id:x}"));
     Err(TurnError::Corrupt(
