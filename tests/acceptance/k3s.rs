@@ -149,16 +149,24 @@ impl K3s {
     }
 }
 
-/// Runs `etcdctl` on the host as a client of the etcd in its k3s, with the certificate that k3s has for that.
-fn ctl(lab: &Lab, host: &str, arguments: &str) -> Result<String> {
+/// `etcdctl` as a client of the etcd at this address, with the certificate that k3s has for that.
+fn etcdctl(address: &str) -> String {
     let tls = "/var/lib/rancher/k3s/server/tls/etcd";
-    let command = format!(
-        "ETCDCTL_API=3 /opt/etcd/{ETCD}/etcdctl --dial-timeout=2s --command-timeout=5s --endpoints=https://127.0.0.1:2379 \
-         --cacert={tls}/server-ca.crt --cert={tls}/client.crt --key={tls}/client.key {arguments}"
-    );
-    lab.exec(host, &command)?
-        .ok()
-        .with_context(|| format!("etcdctl {arguments} on {host}"))
+    format!(
+        "env ETCDCTL_API=3 /opt/etcd/{ETCD}/etcdctl --endpoints=https://{address}:2379 --cacert={tls}/server-ca.crt --cert={tls}/client.crt \
+         --key={tls}/client.key"
+    )
+}
+
+/// Runs `etcdctl` on the host as a client of the etcd in its k3s.
+fn ctl(lab: &Lab, host: &str, arguments: &str) -> Result<String> {
+    let command = etcdctl("127.0.0.1");
+    lab.exec(
+        host,
+        &format!("{command} --dial-timeout=2s --command-timeout=5s {arguments}"),
+    )?
+    .ok()
+    .with_context(|| format!("etcdctl {arguments} on {host}"))
 }
 
 /// The voters' names of servers and addresses in their peer URLs, as the host's member has them.

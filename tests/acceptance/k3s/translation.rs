@@ -93,8 +93,7 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
     steps.done("rules flushed, and taken away");
 
     // Another public address: the others dial it, no member becomes another one, and what is connected elsewhere stays so.
-    let between = || connections(&lab, "a1", &all["c1"]);
-    let connected = between()?;
+    let watch = Watch::start(&lab, "a1", "c1", &all["c1"])?;
     let new = std::net::Ipv4Addr::new(203, 0, 113, 77);
     let mut changed = Lab::attach(lab.prefix())?;
     changed.set_public("b1", new)?;
@@ -114,11 +113,8 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
         lab.read_file("a1", "/etc/etcd-k3s/main/rules.nft")?
             .contains("dnat to 203.0.113.77")
     );
-    let after = between()?;
-    ensure!(
-        connected.intersection(&after).count() > 0,
-        "new rules cut what was connected: {connected:?} and {after:?}"
-    );
+    watch.goes_on()?;
+    watch.stop()?;
     steps.done("another public address");
 
     terraform.destroy()?;
@@ -150,13 +146,75 @@ resource "terraform_data" "kubectl" {{
     )
 }
 
-/// The host's own ends of its connections with another member's port for peers.
-fn connections(lab: &Lab, host: &str, member: &str) -> Result<BTreeSet<String>> {
-    let text = lab
-        .exec(host, &format!("ss -Htn state established dst {member} dport = :2380"))?
+/// A connection of our own through the rules: a client on one host that watches a key at another one's member. (etcd's connections won't do:
+/// it ends and opens them as it likes.)
+struct Watch<'a> {
+    lab: &'a Lab,
+    from: &'a str,
+    to: &'a str,
+    address: &'a str,
+    ends: BTreeSet<String>,
+}
+
+impl<'a> Watch<'a> {
+    const UNIT: &'static str = "watching";
+
+    fn start(lab: &'a Lab, from: &'a str, to: &'a str, address: &'a str) -> Result<Self> {
+        let etcdctl = etcdctl(address);
+        let command = format!("{etcdctl} --keepalive-timeout=1m watch watched");
+        let output = format!("-p StandardOutput=file:/run/{}", Self::UNIT);
+        lab.exec(
+            from,
+            &format!("systemd-run -q --unit={} {output} {command}", Self::UNIT),
+        )?
         .ok()?;
-    let ends = text.lines().filter_map(|line| line.split_whitespace().nth(2));
-    Ok(ends.map(str::to_owned).collect())
+        let mut watch = Self {
+            lab,
+            from,
+            to,
+            address,
+            ends: BTreeSet::new(),
+        };
+        // Written again and again: when the watch begins nobody says.
+        eventually("the watch sees a key change", PATIENCE, || watch.sees("begins"))?;
+        watch.ends = watch.ends()?;
+        ensure!(watch.ends.len() == 1, "{:?}", watch.ends);
+        Ok(watch)
+    }
+
+    /// Whether it sees what is written at the other end.
+    fn sees(&self, value: &str) -> Result<bool> {
+        ctl(self.lab, self.to, &format!("put watched {value}"))?;
+        let seen = self.lab.read_file(self.from, &format!("/run/{}", Self::UNIT))?;
+        Ok(seen.lines().any(|line| line == value))
+    }
+
+    /// Its own ends of its connections.
+    fn ends(&self) -> Result<BTreeSet<String>> {
+        let command = format!("ss -Htnp state established dst {} dport = :2379", self.address);
+        let text = self.lab.exec(self.from, &command)?.ok()?;
+        let own = text.lines().filter(|line| line.contains("\"etcdctl\""));
+        Ok(own
+            .filter_map(|line| line.split_whitespace().nth(2))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn goes_on(&self) -> Result<()> {
+        eventually("the watch sees it still", PATIENCE, || self.sees("goes-on"))?;
+        let now = self.ends()?;
+        ensure!(
+            now == self.ends,
+            "new rules cut what was connected: {:?} and {now:?}",
+            self.ends
+        );
+        Ok(())
+    }
+
+    fn stop(self) -> Result<()> {
+        let script = format!("systemctl stop {0}; rm -f /run/{0}", Self::UNIT);
+        self.lab.exec(self.from, &script)?.ok().map(drop)
+    }
 }
 
 /// The token is in one place of the state, which is marked, and in no argument list.
