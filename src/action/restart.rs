@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::site::{self, Site, name_of};
+use crate::etcd::metrics::active_peers;
 use crate::etcd::version::Version;
 use crate::host::Script;
 use crate::membership::links;
@@ -206,7 +207,7 @@ async fn is_back(talk: &Talk<'_>, name: &str, committed: u64, others: &[String])
     let names = talk.names_of(&members);
     let mut all = others.to_vec();
     all.push(name.to_owned());
-    let reached = links::by_name(&talk.active_peers(&all).await, &names);
+    let reached = links::by_name(&active_peers(&talk.metrics_of(&all).await), &names);
     match links::missing(&all, &reached).first() {
         Some((from, to)) => Err(format!("{from} is not connected to {to}")),
         None => Ok(()),

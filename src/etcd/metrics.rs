@@ -2,7 +2,7 @@
 //!
 //! Names from etcd's `server/etcdserver/metrics.go` and `api/rafthttp/metrics.go` (3.4 to 3.7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The metrics of one member that tell whether its cluster is connected.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Metrics {
     /// `etcd_network_disconnected_peers_total`: how often the stream to a peer was lost, by (local, remote).
     pub disconnected_peers: BTreeMap<(String, String), u64>,
     /// `etcd_network_peer_round_trip_time_seconds`: by remote member ID. Probed each 5 s, so there is none just after a connection.
-    pub round_trips: BTreeMap<String, RoundTrips>,
+    pub round_trips: BTreeMap<String, Durations>,
     /// `etcd_server_has_leader`.
     pub has_leader: bool,
     /// `etcd_server_is_leader`.
@@ -24,6 +24,8 @@ pub struct Metrics {
     pub leader_changes: u64,
     /// `etcd_server_proposals_applied_total`: the index up to which its log is applied, 0 before the first since it started.
     pub applied: u64,
+    /// `etcd_disk_wal_fsync_duration_seconds`: synchronous writes of the log since it started.
+    pub wal_fsyncs: Durations,
     /// `etcd_mvcc_db_total_size_in_bytes`.
     pub db_size: u64,
     /// `etcd_server_quota_backend_bytes`.
@@ -32,20 +34,33 @@ pub struct Metrics {
     pub version: Option<String>,
 }
 
-/// How long one peer took to answer, in seconds.
+/// How long something took each time, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RoundTrips {
+pub struct Durations {
     /// All of them together.
     pub sum: f64,
     /// How many.
     pub count: u64,
 }
 
-impl RoundTrips {
+impl Durations {
     /// The mean in seconds; `None` before the first.
     pub fn mean(&self) -> Option<f64> {
-        #[allow(clippy::cast_precision_loss, reason = "a count of probes is far below 2^52")]
+        #[allow(clippy::cast_precision_loss, reason = "such a count is far below 2^52")]
         (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+
+    /// The mean in milliseconds, and of how many it is; `None` before the first.
+    pub fn mean_ms(self) -> Option<(f64, u64)> {
+        Some((self.mean()? * 1000.0, self.count))
+    }
+
+    /// Those that came after `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            sum: (self.sum - before.sum).max(0.0),
+            count: self.count.saturating_sub(before.count),
+        }
     }
 }
 
@@ -65,6 +80,13 @@ impl Metrics {
             .iter()
             .filter(|(_, active)| **active)
             .map(|((_, remote), _)| remote.as_str())
+    }
+
+    /// The same as numbers.
+    pub fn active_ids(&self) -> BTreeSet<u64> {
+        self.connected_to()
+            .filter_map(|remote| u64::from_str_radix(remote, 16).ok())
+            .collect()
     }
 
     fn take(&mut self, sample: &Sample<'_>) {
@@ -98,12 +120,21 @@ impl Metrics {
             "etcd_server_is_learner" => self.is_learner = sample.value > 0.0,
             "etcd_server_leader_changes_seen_total" => self.leader_changes = sample.count(),
             "etcd_server_proposals_applied_total" => self.applied = sample.count(),
+            "etcd_disk_wal_fsync_duration_seconds_sum" => self.wal_fsyncs.sum = sample.value,
+            "etcd_disk_wal_fsync_duration_seconds_count" => self.wal_fsyncs.count = sample.count(),
             "etcd_mvcc_db_total_size_in_bytes" => self.db_size = sample.count(),
             "etcd_server_quota_backend_bytes" => self.quota = sample.count(),
             "etcd_server_version" => self.version = sample.label("server_version"),
             _ => {}
         }
     }
+}
+
+/// To whom each of several members has an active stream.
+pub fn active_peers(all: &BTreeMap<String, Metrics>) -> BTreeMap<String, BTreeSet<u64>> {
+    { all.iter() }
+        .map(|(name, metrics)| (name.clone(), metrics.active_ids()))
+        .collect()
 }
 
 /// One line of the text format: `name{label="value",…} number`.
@@ -190,6 +221,9 @@ etcd_server_has_leader 1
 etcd_server_is_leader 0
 etcd_server_leader_changes_seen_total 2
 etcd_server_proposals_applied_total 1.234567e+06
+etcd_disk_wal_fsync_duration_seconds_bucket{le="0.001"} 3
+etcd_disk_wal_fsync_duration_seconds_sum 0.25
+etcd_disk_wal_fsync_duration_seconds_count 10
 etcd_mvcc_db_total_size_in_bytes 1.5994880e+07
 etcd_server_quota_backend_bytes 2.147483648e+09
 etcd_server_version{server_version="3.5.30"} 1
@@ -202,6 +236,14 @@ etcd_server_version{server_version="3.5.30"} 1
         assert_eq!(metrics.active_peers.len(), 2);
         assert_eq!(metrics.disconnected_peers.values().copied().collect::<Vec<_>>(), [3]);
         assert_eq!(metrics.round_trips["91bc3c398fb3c146"].mean(), Some(0.05));
+        let later = Durations { sum: 1.25, count: 12 };
+        assert_eq!(metrics.wal_fsyncs.mean(), Some(0.025));
+        assert_eq!(later.since(metrics.wal_fsyncs).mean(), Some(0.5));
+        assert_eq!(
+            Durations::default().since(metrics.wal_fsyncs).mean(),
+            None,
+            "it was restarted in between"
+        );
         assert!(metrics.has_leader && !metrics.is_leader && !metrics.is_learner);
         assert_eq!(
             (metrics.leader_changes, metrics.applied, metrics.db_size, metrics.quota),

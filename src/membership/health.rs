@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::preflight::{WRITE_REFUSED_MS, percent};
 use super::quorum;
+use crate::topology::Timing;
 
 /// etcd itself warns from here on (`rafthttp/probing_status.go`): leases and certificates go by clocks.
 const CLOCKS_APART_MS: i64 = 1000;
@@ -12,8 +14,18 @@ const NEARLY_FULL_PERCENT: u64 = 80;
 /// An apply renews certificates long before; one that is so near its end was forgotten.
 const CERTIFICATE_DAYS: i64 = 14;
 
+/// Fewer synchronous writes than this say nothing.
+const SOME_WRITES: u64 = 3;
+/// An election timeout of so many round trips was stable for half an hour, on a line that loses packets too (docs/guides/latency.md). Below
+/// that one packet that is late starts an election.
+const ROUND_TRIPS_IN_ELECTION: f64 = 6.0;
+/// A line that loses more is poor; the preflight warns earlier.
+const LOSSY_PERCENT: f64 = 1.0;
+/// Fewer packets than this say nothing: one that was lost in a short outage was sent again many times.
+const SOME_PACKETS: u64 = 500;
+
 /// What was seen of one member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
     /// The network of its server.
     pub network: String,
@@ -27,6 +39,12 @@ pub struct Look {
     pub standing: Option<Standing>,
     /// The ID of the leader that it knows.
     pub leader: Option<u64>,
+    /// Ports of its member that another process has, and which.
+    pub ports_taken: Vec<(u16, String)>,
+    /// The election timeout that it has, in ms.
+    pub election_timeout_ms: Option<u32>,
+    /// How long its disk takes for a synchronous write, in ms, and of how many writes that is the mean.
+    pub fsync: Option<(f64, u64)>,
     /// Its alarms, `NOSPACE` or `CORRUPT`.
     pub alarms: BTreeSet<String>,
     /// Bytes in its backend, and how many it may have.
@@ -51,7 +69,7 @@ pub enum Standing {
 }
 
 /// What was seen of one directed pair.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pair {
     /// Who dials.
     pub from: String,
@@ -69,6 +87,18 @@ pub struct Pair {
     pub unreachable: Option<String>,
     /// Where `to` rejected connections from `from`: how many, from which address, and etcd's reason.
     pub rejected: Option<(u64, String, String)>,
+    /// The round trip in ms.
+    pub round_trip_ms: Option<f64>,
+    /// How many packets were sent on the connections that there are, and how many of them were lost.
+    pub packets: Option<(u64, u64)>,
+}
+
+impl Pair {
+    /// How many of a hundred packets are lost, where enough were sent to say so.
+    pub fn loss_percent(&self) -> Option<f64> {
+        let (sent, lost) = self.packets.filter(|(sent, _)| *sent >= SOME_PACKETS)?;
+        percent(lost, sent)
+    }
 }
 
 /// What the cluster has of members that are on none of the servers.
@@ -81,7 +111,7 @@ pub struct Elsewhere {
 }
 
 /// What it amounts to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     /// How many members vote. Before the member list is known: how many servers there are.
     pub voters: usize,
@@ -107,7 +137,7 @@ impl Health {
 }
 
 /// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Problem {
     /// Too few voters are healthy.
     NoQuorum {
@@ -124,6 +154,14 @@ pub enum Problem {
     Unreached(String, String),
     /// A member's service does not run.
     Stopped(String, String),
+    /// Another process has a port of a member that does not run.
+    PortTaken(String, u16, String),
+    /// A disk is slow: milliseconds for a synchronous write.
+    SlowDisk(String, f64),
+    /// The longest round trip is too long for an election timeout: milliseconds, both.
+    Timing(Pair, f64, u32),
+    /// Packets are lost on the way: percent, on the worst of the ways.
+    Lossy(Pair, f64),
     /// A member does not answer, or takes part in no quorum.
     Unhealthy(String, String),
     /// The member list doesn't have a server's member.
@@ -212,7 +250,29 @@ pub fn judge(looks: &BTreeMap<String, Look>, pairs: &[Pair], elsewhere: &Elsewhe
             health.problems.push(Problem::Disconnected(pair.clone()));
         }
     }
+    health.problems.extend(too_far(looks, pairs));
+    health.problems.extend(lossy(pairs));
     health
+}
+
+/// The two servers that are farthest from each other, if that is too far for the shortest election timeout.
+fn too_far(looks: &BTreeMap<String, Look>, pairs: &[Pair]) -> Option<Problem> {
+    let election = looks.values().filter_map(|look| look.election_timeout_ms).min()?;
+    // Either direction has connections of its own: the shorter of both is no accident of one of them.
+    let shorter = |pair: &Pair| {
+        let back = pairs.iter().find(|back| back.from == pair.to && back.to == pair.from);
+        Some(pair.round_trip_ms?.min(back?.round_trip_ms?))
+    };
+    let (pair, longest) = { pairs.iter().filter_map(|pair| Some((pair, shorter(pair)?))) }
+        .max_by(|one, other| one.1.total_cmp(&other.1))?;
+    (longest * ROUND_TRIPS_IN_ELECTION > f64::from(election)).then(|| Problem::Timing(pair.clone(), longest, election))
+}
+
+/// The way that loses most packets, if it is poor.
+fn lossy(pairs: &[Pair]) -> Option<Problem> {
+    let losses = pairs.iter().filter_map(|pair| Some((pair, pair.loss_percent()?)));
+    let (pair, most) = losses.max_by(|one, other| one.1.total_cmp(&other.1))?;
+    (most >= LOSSY_PERCENT).then(|| Problem::Lossy(pair.clone(), most))
 }
 
 fn problems_of(name: &str, look: &Look) -> Vec<Problem> {
@@ -224,6 +284,9 @@ fn problems_of(name: &str, look: &Look) -> Vec<Problem> {
         (None, None, Some(why)) => problems.push(Problem::Unhealthy(name(), why.clone())),
         (None, None, None) => {}
     }
+    problems
+        .extend({ look.ports_taken.iter() }.map(|(port, process)| Problem::PortTaken(name(), *port, process.clone())));
+    problems.extend(slow_disk(look.fsync).map(|ms| Problem::SlowDisk(name(), ms)));
     if look.standing == Some(Standing::Stranger) {
         problems.push(Problem::NotListed(name()));
     }
@@ -241,6 +304,12 @@ fn problems_of(name: &str, look: &Look) -> Vec<Problem> {
     problems.extend(ending.map(|(kind, days)| Problem::Certificate(name(), kind.clone(), *days)));
     problems.extend(look.snapshots.iter().map(|why| Problem::Snapshots(name(), why.clone())));
     problems
+}
+
+/// A disk that is slow, by the mean of so many synchronous writes: how many ms each took.
+pub fn slow_disk(fsync: Option<(f64, u64)>) -> Option<f64> {
+    let (ms, _) = fsync.filter(|(ms, writes)| *ms > WRITE_REFUSED_MS && *writes >= SOME_WRITES)?;
+    Some(ms)
 }
 
 /// The two servers whose clocks differ most, and by how much at least.
@@ -281,6 +350,29 @@ impl fmt::Display for Problem {
             Self::Stopped(name, state) => write!(
                 f,
                 "{name}: its etcd does not run (the service is {state}); `journalctl -u 'etcd-*'` on the server says why"
+            ),
+            Self::PortTaken(name, port, process) => write!(
+                f,
+                "{name}: port {port} of its etcd is taken by {process}: end that, or move it to another port"
+            ),
+            Self::SlowDisk(name, ms) => write!(
+                f,
+                "{name}: its disk takes {ms:.0} ms for a synchronous write; each write of the cluster waits for that, and heartbeats do. \
+                 etcd wants 10 ms or less"
+            ),
+            Self::Timing(pair, ms, election) => {
+                let fit = Timing::for_round_trip(*ms);
+                write!(
+                    f,
+                    "a round trip between {} and {} takes {ms:.0} ms, which is too long for an election timeout of {election} ms: one late packet \
+                     starts an election. Set heartbeat_interval = {} and election_timeout = {} (members are restarted one at a time)",
+                    pair.from, pair.to, fit.heartbeat_ms, fit.election_ms
+                )
+            }
+            Self::Lossy(pair, percent) => write!(
+                f,
+                "{percent:.1}% of the packets from {} to {} are lost: writes wait for those that are sent again. `links` has the loss of each way",
+                pair.from, pair.to
             ),
             Self::Unhealthy(name, why) => write!(f, "{name}: etcd is not healthy: {why}"),
             Self::NotListed(name) => write!(f, "{name}: the cluster's member list doesn't have it"),
@@ -416,7 +508,7 @@ mod tests {
             port: 2380,
             connected: Some(true),
             unreachable: Some("no answer within 3 s".to_owned()),
-            rejected: None,
+            ..Pair::default()
         };
         let looks = looks(&[("a1", "a"), ("b1", "b")]);
         let health = judge(&looks, std::slice::from_ref(&pair), &Elsewhere::default());
@@ -447,6 +539,77 @@ mod tests {
         looks.get_mut("b1").unwrap().clock = Some((20_000, 150));
         let health = judge(&looks, &[], &Elsewhere::default());
         assert!(said(&health)[0].starts_with("the clocks of a1 and b1 differ by 20.0 s or more"));
+    }
+
+    #[test]
+    fn a_line_that_became_long_or_poor_is_said_once() {
+        let mut looks = looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
+        for look in looks.values_mut() {
+            look.election_timeout_ms = Some(1000);
+        }
+        let pair = |from: &str, to: &str, ms: f64, lost: u64| Pair {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            connected: Some(true),
+            round_trip_ms: Some(ms),
+            packets: Some((1000, lost)),
+            ..Pair::default()
+        };
+        // One direction alone may be a moment's delay.
+        let pairs = [pair("a1", "b1", 400.0, 3), pair("b1", "a1", 30.0, 0)];
+        assert_eq!(
+            said(&judge(&looks, &pairs, &Elsewhere::default())),
+            Vec::<String>::new()
+        );
+        let pairs = [
+            pair("a1", "c1", 201.0, 20),
+            pair("c1", "a1", 200.0, 31),
+            pair("b1", "c1", 199.0, 22),
+            pair("c1", "b1", 199.0, 0),
+        ];
+        let said = said(&judge(&looks, &pairs, &Elsewhere::default()));
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].contains("takes 200 ms, which is too long for an election timeout of 1000 ms"),
+            "{said:?}"
+        );
+        assert!(
+            said[0].contains("heartbeat_interval = 200 and election_timeout = 2000"),
+            "{said:?}"
+        );
+        assert!(
+            said[1].starts_with("3.1% of the packets from c1 to a1 are lost"),
+            "{said:?}"
+        );
+        let few = [Pair {
+            packets: Some((100, 40)),
+            ..pair("a1", "b1", 1.0, 0)
+        }];
+        assert!(
+            judge(&looks, &few, &Elsewhere::default()).problems.is_empty(),
+            "an outage that has just ended"
+        );
+    }
+
+    #[test]
+    fn a_slow_disk_and_a_taken_port_are_said() {
+        let mut looks = looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
+        looks.get_mut("a1").unwrap().fsync = Some((150.0, 3));
+        looks.get_mut("b1").unwrap().fsync = Some((150.0, 2));
+        let c1 = looks.get_mut("c1").unwrap();
+        c1.service = Some("failed".to_owned());
+        c1.ports_taken = vec![(2380, "nc (process 7)".to_owned())];
+        let said = said(&judge(&looks, &[], &Elsewhere::default()));
+        assert!(
+            said[0].starts_with("a1: its disk takes 150 ms for a synchronous write"),
+            "{said:?}"
+        );
+        assert!(said[1].starts_with("c1: its etcd does not run"), "{said:?}");
+        assert!(
+            said[2].starts_with("c1: port 2380 of its etcd is taken by nc (process 7)"),
+            "{said:?}"
+        );
+        assert_eq!(said.len(), 3, "{said:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Talking to the members of a cluster: through the tunnel to each one's loopback.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -219,13 +219,9 @@ impl<'a> Talk<'a> {
     }
 
     /// The IDs of the members that each of these members reaches, as its own metrics say; who does not answer is left out.
-    pub async fn active_peers(&self, members: &[String]) -> BTreeMap<String, BTreeSet<u64>> {
-        let asked = members.iter().map(|name| async move {
-            let metrics = self.metrics(name, QUESTION).await.ok()?;
-            let peers = metrics.connected_to();
-            let peers = peers.filter_map(|remote| u64::from_str_radix(remote, 16).ok());
-            Some((name.clone(), peers.collect()))
-        });
+    pub async fn metrics_of(&self, members: &[String]) -> BTreeMap<String, Metrics> {
+        let asked = { members.iter() }
+            .map(|name| async move { Some((name.clone(), self.metrics(name, QUESTION).await.ok()?)) });
         join_all(asked).await.into_iter().flatten().collect()
     }
 

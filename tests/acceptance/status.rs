@@ -1,6 +1,7 @@
 //! `data "etcd_cluster_status"`: what it says of a healthy cluster is what is seen from outside, and what is broken after
 //! founding is found and named.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +12,7 @@ use crate::configuration::Configuration;
 use crate::outside::{dialled, eventually, heard_from, leader, status};
 use crate::prefix;
 use crate::terraform::Terraform;
+use crate::writer::Writer;
 
 const DATA: &str = r#"
 data "etcd_cluster_status" "main" {
@@ -189,6 +191,88 @@ fn what_breaks_after_founding_is_named() -> Result<()> {
         "{seen:#}"
     );
     Ok(())
+}
+
+#[test]
+fn what_becomes_poor_after_founding_is_named() -> Result<()> {
+    let lab = Builder::standard(&prefix("status-poor")).only(&HOSTS).up()?;
+    let data = "/var/lib/etcd";
+    lab.slow_disk("c1", data, 100_000)?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    let good = Configuration::new(&lab, &HOSTS, "3.6.16")?;
+    terraform.configure(&(good.render() + DATA))?;
+    terraform.apply()?;
+    let (seen, _) = look(&terraform)?;
+    ensure!(seen["healthy"] == true, "{}", problems(&seen));
+    let fsync = |seen: &Value| seen["members"]["c1"]["wal_fsync_ms"].as_f64();
+    ensure!(fsync(&seen).is_some_and(|ms| ms > 0.0), "{:#}", seen["members"]);
+
+    // A disk: the status has it while there are writes, and the change of the member that comes next.
+    lab.limit_disk("c1", data, 20)?;
+    let writer = Writer::start(&lab, &["a1"])?;
+    eventually("the slow disk shows", Duration::from_secs(90), || {
+        let (seen, _) = look(&terraform)?;
+        Ok(problems(&seen).contains("c1: its disk takes ") && fsync(&seen).is_some_and(|ms| ms > 100.0))
+    })?;
+    let other = good.clone().member("config", "{ \"snapshot-count\" = \"20000\" }");
+    terraform.write("main.tf", &(other.render() + DATA))?;
+    let said = terraform.apply()?;
+    ensure!(said.contains("The disk of c1 is slow"), "{said}");
+    lab.limit_disk("c1", data, 100_000)?;
+    eventually("a quick disk shows", Duration::from_secs(90), || {
+        let (seen, _) = look(&terraform)?;
+        Ok(!problems(&seen).contains("its disk takes"))
+    })?;
+
+    // A line that is long and poor.
+    let far = Delay {
+        ms: 100.0,
+        jitter_ms: 0.0,
+        loss_percent: 2.0,
+    };
+    lab.wan("A", "C", far)?;
+    lab.wan("B", "C", far)?;
+    // What was sent before counts as well: connections that are new tell it sooner.
+    lab.exec("c1", "systemctl restart etcd-main")?.ok()?;
+    let mut last = Value::Null;
+    eventually("the poor line shows", Duration::from_secs(180), || {
+        last = look(&terraform)?.0;
+        let said = problems(&last);
+        Ok(said.contains("which is too long for an election timeout of 1000 ms")
+            && said.contains("% of the packets from "))
+    })
+    .with_context(|| format!("{:#}\n{:#}", last["problems"], last["links"]))?;
+    eprintln!("{}", problems(&last));
+    lab.wan("A", "C", Delay::ms(0.0))?;
+    lab.wan("B", "C", Delay::ms(0.0))?;
+    writer.stop()?.nothing_lost()?;
+
+    // A port that another process took while the member did not run.
+    lab.exec("c1", "systemctl stop etcd-main")?.ok()?;
+    let mut taker = lab
+        .command_on("c1", "nc")?
+        .args(["-l", "-k", "-p", "2380"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    eventually("nc listens", Duration::from_secs(5), || {
+        Ok(!lab.exec("c1", "ss -Hltn 'sport = :2380'")?.stdout.is_empty())
+    })?;
+    let (seen, _) = look(&terraform)?;
+    let said = problems(&seen);
+    ensure!(
+        said.contains("c1: port 2380 of its etcd is taken by nc (process "),
+        "{said}"
+    );
+    let said = terraform.apply_fails()?;
+    ensure!(said.contains("2380") && said.contains("nc (process "), "{said}");
+    lab.exec("c1", "pkill -x nc")?;
+    taker.wait()?;
+    terraform.apply()?;
+    eventually("all is well", Duration::from_secs(60), || {
+        Ok(look(&terraform)?.0["has_quorum"] == true)
+    })?;
+    terraform.destroy().map(drop)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A look at one server and its member. Whatever does not answer in time is left out, and why is said.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::snapshots::ScheduledLook;
 use crate::etcd::api::{Alarm, Member, Status};
-use crate::etcd::metrics::Metrics;
+use crate::etcd::metrics::{Durations, Metrics};
 use crate::etcd::scheduled;
 use crate::host::{ClockOffset, Output, Script};
 use crate::membership::sockets::Socket;
@@ -47,6 +48,8 @@ pub struct Look {
     pub members: Option<Vec<Member>>,
     /// What it measures.
     pub metrics: Option<Metrics>,
+    /// How long its disk took for synchronous writes of the log: while it was looked at, or if there were none, since it started.
+    pub fsyncs: Durations,
     /// What came of dialling the peers from the server just now.
     pub dialled: BTreeMap<String, Dialled>,
 }
@@ -69,6 +72,12 @@ pub struct ServerLook {
     pub incoming: Vec<Socket>,
     /// The kernel's round trips by address and port of the peer, in milliseconds.
     pub round_trips: BTreeMap<String, f64>,
+    /// How many packets it sent on all connections that come from an address, and how many of them were lost.
+    pub packets: BTreeMap<IpAddr, (u64, u64)>,
+    /// The election timeout in its configuration, in milliseconds.
+    pub election_timeout_ms: Option<u32>,
+    /// Ports of its member that another process has, and which, while the member does not run.
+    pub ports_taken: Vec<(u16, String)>,
     /// Connections that etcd rejected at its port for peers: how many, from which address, and why.
     pub rejected: Vec<Rejected>,
     /// Snapshots that it takes by itself.
@@ -113,6 +122,12 @@ pub async fn look(
     let asking = ask(&talk, name.as_str(), deadline, &mut look);
     let (dialled, ()) = tokio::join!(tokio::time::timeout_at(deadline, dialling), asking);
     look.dialled = dialled.unwrap_or_default();
+    if let Some(before) = look.metrics.as_ref().map(|metrics| metrics.wal_fsyncs) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let now = talk.metrics(name.as_str(), left).await.ok();
+        let meanwhile = now.map(|now| now.wal_fsyncs.since(before));
+        look.fsyncs = meanwhile.filter(|some| some.count > 0).unwrap_or(before);
+    }
     look
 }
 
@@ -190,14 +205,18 @@ async fn at_server(
         .connect(model, within, false)
         .await
         .map_err(|error| error.to_string())?;
+    let own = topology.servers().get(name);
+    let own_ports = own.map(|own| format!("{} {}", own.peer_port, own.client_port));
+    let script = script(topology).set("own_ports", own_ports.unwrap_or_default());
     let output = host
-        .run_checked(&script(topology).timeout(within))
+        .run_checked(&script.line(include_str!("look.sh")).timeout(within))
         .await
         .map_err(|error| error.to_string())?;
     let own_port = topology.servers().get(name).map_or(0, |server| server.peer_port);
     Ok(read(&output, topology, own_port, SystemTime::now()))
 }
 
+/// What the look at each server begins with.
 fn script(topology: &Topology) -> Script {
     let cluster = topology.cluster();
     let ports: BTreeSet<u16> = topology.servers().values().map(|server| server.peer_port).collect();
@@ -215,7 +234,7 @@ fn script(topology: &Topology) -> Script {
         .set("seconds", REJECTED_WITHIN.as_secs().to_string())
         .line(include_str!("../../resource/report_text.sh"))
         .line(include_str!("../../resource/lend.sh"))
-        .line(include_str!("look.sh"))
+        .line(include_str!("../../resource/ports.sh"))
 }
 
 fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTime) -> ServerLook {
@@ -241,6 +260,15 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
         let (peer, rtt) = line.split_once(' ')?;
         Some((peer.to_owned(), rtt.split('/').next()?.parse().ok()?))
     });
+    let packets = output.values("packets").filter_map(|line| {
+        let (peer, counts) = line.split_once(' ')?;
+        let (sent, lost) = counts.split_once(' ')?;
+        Some((peer.parse().ok()?, (sent.parse().ok()?, lost.parse().ok()?)))
+    });
+    let ports_taken = output.values("port").filter_map(|line| {
+        let (port, process) = line.split_once(' ')?;
+        Some((port.parse().ok()?, process.to_owned()))
+    });
     let rejected = output.values("rejected").filter_map(|line| {
         let mut words = line.splitn(3, ' ');
         Some(Rejected {
@@ -264,6 +292,9 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
             .filter(|socket| socket.local.port() == own_port)
             .collect(),
         round_trips: round_trips.collect(),
+        packets: packets.collect(),
+        election_timeout_ms: output.value("election-timeout").and_then(|ms| ms.parse().ok()),
+        ports_taken: ports_taken.collect(),
         rejected: rejected.collect(),
         snapshots: ScheduledLook::of(output, topology.cluster()),
     }
@@ -295,7 +326,7 @@ mod tests {
         let stdout = "date_first=1700000000.000000000\nservice=active\nmachine=x86_64\n\
             hosts=10.0.0.11 a1.main.etcd.internal\nhosts=203.0.113.21 b1.main.etcd.internal\n\
             out=0B00000A:D431 157100CB:094C\nin=0B00000A:094C 157100CB:A000\n\
-            rtt=203.0.113.21:2380 25.5/0.7\n\
+            rtt=203.0.113.21:2380 25.5/0.7\npackets=203.0.113.21 1200 31\nelection-timeout=1000\nport=2380 nc (process 7)\n\
             rejected=14 203.0.113.29 tls: \\\"203.0.113.29\\\" does not match\ndate_last=1700000000.100000000\n";
         let output = Output {
             stdout: stdout.to_owned(),
@@ -311,6 +342,9 @@ mod tests {
         );
         assert_eq!((look.outgoing.len(), look.incoming.len()), (1, 1));
         assert!((look.round_trips["203.0.113.21:2380"] - 25.5).abs() < f64::EPSILON);
+        assert_eq!(look.packets[&"203.0.113.21".parse::<IpAddr>().unwrap()], (1200, 31));
+        assert_eq!(look.election_timeout_ms, Some(1000));
+        assert_eq!(look.ports_taken, [(2380, "nc (process 7)".to_owned())]);
         let rejected = Rejected {
             count: 14,
             address: "203.0.113.29".to_owned(),

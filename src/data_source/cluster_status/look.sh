@@ -1,5 +1,5 @@
 # What this server shows of its member. Changes nothing. Given: cluster, unit, ports (of all peers), hex_ports (the same in four
-# hexadecimal digits, as /proc has them), begin_mark, end_mark, seconds, timer and taker (the units that take snapshots by themselves).
+# hexadecimal digits, as /proc has them), own_ports, begin_mark, end_mark, seconds, timer and taker (the units that take snapshots by themselves).
 set +e
 echo "date_first=$(date +%s.%N)"
 pki=/etc/etcd/$cluster/pki
@@ -7,7 +7,12 @@ for name in peer peer-client server; do
   if [ -f "$pki/$name.crt" ]; then printf 'certificate.%s=%s\n' "$name" "$(base64 <"$pki/$name.crt" | tr -d '\n')"; fi
 done
 lend "$pki"
-printf 'service=%s\n' "$(systemctl show -p ActiveState --value "$unit" 2>/dev/null)"
+service=$(systemctl show -p ActiveState --value "$unit" 2>/dev/null)
+printf 'service=%s\n' "$service"
+if [ "$service" != active ]; then
+  report_ports "$own_ports" "$(systemctl show -p MainPID --value "$unit" 2>/dev/null)"
+fi
+sed -n 's/^election-timeout: */election-timeout=/p' "/etc/etcd/$cluster/etcd.yaml" 2>/dev/null | head -n 1
 printf 'machine=%s\n' "$(uname -m)"
 sed -n "/^$begin_mark\$/,/^$end_mark\$/p" /etc/hosts | sed -n 's/^\([^#]\)/hosts=\1/p'
 # Established connections with a port for peers at either end.
@@ -15,11 +20,23 @@ for port in $hex_ports; do
   cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
     sed -n "s/^ *[0-9]*: \([0-9A-F]*:[0-9A-F]*\) \([0-9A-F]*:$port\) 01 .*/out=\1 \2/p; s/^ *[0-9]*: \([0-9A-F]*:$port\) \([0-9A-F]*:[0-9A-F]*\) 01 .*/in=\1 \2/p"
 done
-# What the kernel measures on them: `203.0.113.21:2380 25.1/0.3`, the first of each peer.
+# What the kernel measures on them: the round trip on the first of each peer that it dials, `203.0.113.21:2380 25.1/0.3`; and the packets to each
+# address that dials it, for it is on those connections that etcd sends: how many, and how many of them were lost. What was sent again and had
+# arrived all the same (dsack_dups) was not.
 if command -v ss >/dev/null 2>&1; then
   for port in $ports; do
     ss -Htin state established "dport = :$port" 2>/dev/null
   done | awk '/rtt:/ { for (i = 1; i <= NF; i++) if ($i ~ /^rtt:/ && !seen[peer]++) print "rtt=" peer " " substr($i, 5) } /^[0-9]/ { peer = $4 }'
+  ss -Htin state established "sport = :${own_ports%% *}" 2>/dev/null | awk '
+    /^[0-9]/ { peer = $4; sub(/:[0-9]*$/, "", peer); gsub(/[][]/, "", peer); sub(/^::ffff:/, "", peer); next }
+    {
+      for (i = 1; i <= NF; i++) {
+        if ($i ~ /^data_segs_out:/) sent[peer] += substr($i, 15)
+        if ($i ~ /^retrans:/) { split($i, again, "/"); lost[peer] += again[2] }
+        if ($i ~ /^dsack_dups:/) lost[peer] -= substr($i, 12)
+      }
+    }
+    END { for (peer in sent) printf "packets=%s %d %d\n", peer, sent[peer], (lost[peer] > 0 ? lost[peer] : 0) }'
 fi
 # From 3.5 on etcd says which endpoint it was; 3.4 in other words, or does not. A connection that says nothing and ends (EOF) is
 # a look, such as ours.

@@ -157,6 +157,9 @@ impl<'a> Seen<'a> {
             unhealthy,
             standing: self.members.map(listed),
             leader: look.status.as_ref().map(|status| status.leader),
+            ports_taken: look.server.ports_taken.clone(),
+            election_timeout_ms: look.server.election_timeout_ms,
+            fsync: look.fsyncs.mean_ms(),
             alarms: self.alarms(id),
             size: look.metrics.as_ref().map(|metrics| (metrics.db_size, metrics.quota)),
             clock: look.server.clock.map(|clock| (clock.ms, clock.uncertainty_ms)),
@@ -213,7 +216,17 @@ impl<'a> Seen<'a> {
                 .filter(|dialled| !matches!(dialled, Dialled::Open(_)))
                 .map(ToString::to_string),
             rejected: rejected.map(|Rejected { count, address, error }| (*count, address.clone(), error.clone())),
+            round_trip_ms: self.round_trip(from, to, peer.peer_port),
+            packets: self
+                .source(to, from)
+                .and_then(|source| here?.server.packets.get(&source).copied()),
         }
+    }
+
+    /// Where one dials another: address and port, as the kernel has them.
+    fn dialled(&self, from: &ServerName, to: &ServerName, port: u16) -> Option<String> {
+        let address: IpAddr = self.looks.get(from)?.server.addresses.get(to.as_str())?.parse().ok()?;
+        Some(SocketAddr::new(address, port).to_string())
     }
 
     /// The address by which the connections of `from` come to `to`.
@@ -277,6 +290,7 @@ impl<'a> Seen<'a> {
             ("db_size", number(&|status| status.db_size)),
             ("db_size_in_use", number(&|status| status.db_size_in_use)),
             ("quota", metrics.map(|metrics| large(metrics.quota)).into()),
+            ("wal_fsync_ms", judged.fsync.map(|(ms, _)| milliseconds(ms)).into()),
             ("alarms", alarms.into()),
             ("certificate_expiry", expiry(look)),
             ("clock_offset_ms", clock.map(|clock| clock.ms).into()),
@@ -293,7 +307,6 @@ impl<'a> Seen<'a> {
         let find = |name: &str| self.looks.keys().find(|known| known.as_str() == name);
         let (from, to) = (find(&pair.from), find(&pair.to));
         let source = from.zip(to).and_then(|(from, to)| self.source(from, to));
-        let rtt = from.zip(to).and_then(|(from, to)| self.round_trip(from, to, pair));
         let metrics = from.and_then(|from| self.looks.get(from)?.metrics.as_ref());
         let id = to.and_then(|to| self.id(to)).map(|id| format!("{id:x}"));
         let lost = metrics.map(|metrics| {
@@ -319,7 +332,8 @@ impl<'a> Seen<'a> {
             ("address", pair.address.as_deref().into()),
             ("port", i64::from(pair.port).into()),
             ("source_address", source.map(|address| address.to_string()).into()),
-            ("rtt_ms", rtt.map(milliseconds).into()),
+            ("rtt_ms", pair.round_trip_ms.map(milliseconds).into()),
+            ("loss_percent", pair.loss_percent().map(milliseconds).into()),
             ("lost_streams", lost.map(large).into()),
             ("rejected", Some(large(rejected)).filter(|_| reached).into()),
         ])
@@ -341,13 +355,10 @@ impl<'a> Seen<'a> {
             Some((name.to_string(), condition))
         };
         let conditions = self.looks.iter().filter_map(condition).collect();
-        let find = |name: &str| self.looks.keys().find(|known| known.as_str() == name);
         let pairs = pairs.iter().map(|pair| SeenPair {
             from: pair.from.clone(),
             to: pair.to.clone(),
-            rtt_ms: find(&pair.from)
-                .zip(find(&pair.to))
-                .and_then(|(from, to)| self.round_trip(from, to, pair)),
+            rtt_ms: pair.round_trip_ms,
             dead: pair.connected == Some(false) || pair.unreachable.is_some(),
         });
         let title = format!("etcd cluster {}", self.topology.cluster());
@@ -356,14 +367,10 @@ impl<'a> Seen<'a> {
 
     /// The round trip in ms: what the kernel sees on the connections. Without that, what etcd's probes see: it begins its
     /// average at 0, so that is too low in a member's first minutes (`probing/status.go`).
-    fn round_trip(&self, from: &ServerName, to: &ServerName, pair: &Pair) -> Option<f64> {
+    fn round_trip(&self, from: &ServerName, to: &ServerName, port: u16) -> Option<f64> {
         let look = self.looks.get(from)?;
         let id = self.id(to).map(|id| format!("{id:x}"));
-        let address: IpAddr = pair.address.as_ref()?.parse().ok()?;
-        let kernel = look
-            .server
-            .round_trips
-            .get(&SocketAddr::new(address, pair.port).to_string());
+        let kernel = look.server.round_trips.get(&self.dialled(from, to, port)?);
         let probed = || look.metrics.as_ref()?.round_trips.get(&id?)?.mean();
         let probed = || {
             probed()

@@ -96,6 +96,11 @@ fn member() -> Vec<Attribute> {
             "quota",
             "How many bytes the database may have; at that size etcd refuses writes.",
         ),
+        number(
+            "wal_fsync_ms",
+            "How long its disk took for a synchronous write of the log, in ms: the mean of those that fell into the look, or if there were none, \
+             of all since it started.",
+        ),
         texts("alarms", "Its alarms: `NOSPACE` or `CORRUPT`."),
         Attribute::object(
             "certificate_expiry",
@@ -159,6 +164,11 @@ fn link() -> Vec<Attribute> {
         number(
             "rtt_ms",
             "The round trip in ms: as the kernel measures it where the server has `ss`, else the mean of etcd's own probes, which is too low in the first minutes.",
+        ),
+        number(
+            "loss_percent",
+            "How many of a hundred packets from `from` to `to` are lost, since the connections were opened that it sends on. Null where it \
+             sent fewer than 500, or has no `ss`.",
         ),
         number(
             "lost_streams",

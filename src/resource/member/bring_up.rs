@@ -18,6 +18,7 @@ use super::redial::Moved;
 use super::survey::Survey;
 use super::talk::Talk;
 use super::turn::{Turn, TurnError};
+use super::verify::Verified;
 use super::wanted::Keys;
 use crate::etcd::api::Status;
 use crate::etcd::layout::Layout;
@@ -73,8 +74,8 @@ pub struct Up {
     pub configuration: String,
     /// When its certificates end.
     pub expiry: BTreeMap<&'static str, OffsetDateTime>,
-    /// Listed members whose connections were not verified, as they did not answer before either.
-    pub unverified: Vec<String>,
+    /// What its verification saw.
+    pub verified: Verified,
     /// What was left undone about peers that moved, in words.
     pub left: Vec<String>,
 }
@@ -276,10 +277,10 @@ impl BringUp<'_> {
                     status = Some(seen);
                 }
                 Step::Verify => {
-                    let unverified = self.verify(host, course.scope.as_deref()).await?;
-                    return Ok(self.up(plan, status.as_ref(), unverified, left));
+                    let verified = self.verify(host, course.scope.as_deref()).await?;
+                    return Ok(self.up(plan, status.as_ref(), verified, left));
                 }
-                Step::Leave | Step::Done => return Ok(self.up(plan, status.as_ref(), Vec::new(), left)),
+                Step::Leave | Step::Done => return Ok(self.up(plan, status.as_ref(), Verified::default(), left)),
                 Step::Refuse(refusal) => {
                     self.wait_or_refuse(course, refusal).await?;
                     cluster = None;
@@ -444,7 +445,7 @@ impl BringUp<'_> {
     }
 
     /// What the state is to say. Before the member answers, its IDs are those that its founding gives it.
-    fn up(&self, plan: Plan, status: Option<&Status>, unverified: Vec<String>, left: Option<Vec<String>>) -> Up {
+    fn up(&self, plan: Plan, status: Option<&Status>, verified: Verified, left: Option<Vec<String>>) -> Up {
         let (member_id, cluster_id) = match status {
             Some(status) => (Some(MemberId(status.member_id)), Some(ClusterId(status.cluster_id))),
             None => self.founding_ids(),
@@ -454,7 +455,7 @@ impl BringUp<'_> {
             cluster_id,
             configuration: plan.configuration,
             expiry: plan.certificates.expiry,
-            unverified,
+            verified,
             left: left.unwrap_or_default(),
         }
     }

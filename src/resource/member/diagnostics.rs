@@ -31,6 +31,20 @@ pub(super) fn unverified(server: &str, others: &[String]) -> Diagnostics {
     Diagnostic::warning("Some members did not answer", detail).into()
 }
 
+/// A warning where its disk has become slow since the preflight saw it.
+pub(super) fn slow_disk(server: &str, ms: Option<f64>) -> Diagnostics {
+    let Some(ms) = ms else {
+        return Diagnostics::new();
+    };
+    let detail = format!(
+        "The member is up, and a synchronous write takes {ms:.0} ms on the disk of its data, on average since it started. etcd wants 10 ms or \
+         less: each write of the cluster waits for that, and a leader with such a disk loses its leadership."
+    );
+    Diagnostic::warning(format!("The disk of {server} is slow"), detail)
+        .at(Path::of("server"))
+        .into()
+}
+
 /// A warning where a peer that moved could not be dialled at its new address.
 pub(super) fn not_dialled(member: &MemberModel, left: &[String]) -> Diagnostics {
     if left.is_empty() {

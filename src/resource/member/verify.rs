@@ -11,7 +11,9 @@ use super::hang_up::hang_up_on_the_silent;
 use super::observe::{self, Look};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
+use crate::etcd::metrics::active_peers;
 use crate::host::{Host, Script};
+use crate::membership::health::slow_disk;
 use crate::membership::links;
 use crate::membership::member::Service;
 use crate::resource::cluster::servers::on_each;
@@ -26,6 +28,15 @@ const HEALTH: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(10);
 /// The longest pause between two looks at the directed pairs.
 const LOOKS: Duration = Duration::from_secs(1);
+
+/// What came of it.
+#[derive(Default)]
+pub struct Verified {
+    /// Listed members whose connections were not verified, as they did not answer before either.
+    pub outside: Vec<String>,
+    /// How long the member's disk takes for a synchronous write, in ms, if that is slow.
+    pub slow_disk_ms: Option<f64>,
+}
 
 /// Why a look at the directed pairs was not the last one.
 enum Lacks {
@@ -127,9 +138,8 @@ impl BringUp<'_> {
         }
     }
 
-    /// Waits until every member reaches every other one, as far as they are in `scope`, this one included. Returns the listed
-    /// members that are not.
-    pub(super) async fn verify(&self, host: &Host, scope: Option<&[String]>) -> Result<Vec<String>, BringUpError> {
+    /// Waits until every member reaches every other one, as far as they are in `scope`, this one included.
+    pub(super) async fn verify(&self, host: &Host, scope: Option<&[String]>) -> Result<Verified, BringUpError> {
         let began = Instant::now();
         let until = self.deadline.min(began + VERIFY);
         let talk = self.talk()?;
@@ -142,7 +152,7 @@ impl BringUp<'_> {
         let mut asked: Vec<String> = all.filter(in_scope).collect();
         let mut pause = Duration::from_millis(200);
         loop {
-            let (listed, active) = tokio::join!(api.members(HEALTH), talk.active_peers(&asked));
+            let (listed, metrics) = tokio::join!(api.members(HEALTH), talk.metrics_of(&asked));
             let lacks = match listed {
                 // It has answered before: a machine that is busy has not gone.
                 Err(last) => Lacks::Answer(last),
@@ -153,10 +163,14 @@ impl BringUp<'_> {
                         .values()
                         .cloned()
                         .partition(|name| in_scope(name) && !self.unreached(name));
-                    let reached = links::by_name(&active, &names);
+                    let reached = links::by_name(&active_peers(&metrics), &names);
                     let missing = links::missing(&asked, &reached);
                     if missing.is_empty() {
-                        return Ok(outside);
+                        let own = metrics.get(&self.member.server);
+                        return Ok(Verified {
+                            outside,
+                            slow_disk_ms: slow_disk(own.and_then(|own| own.wal_fsyncs.mean_ms())),
+                        });
                     }
                     let mut lines: Vec<String> = missing
                         .iter()

@@ -44,6 +44,25 @@ impl Lab {
         mounted.with_context(|| format!("mounting a disk on {host}"))?;
         limit(&machine.cgroup, &self.spec.prefix, host, number, writes_per_second)
     }
+
+    /// Lets the disk that [`Lab::slow_disk`] has put at `place` take another number of writes from now on.
+    ///
+    /// # Errors
+    /// As there, or when no such disk is at `place`.
+    pub fn limit_disk(&self, host: &str, place: &str, writes_per_second: u32) -> Result<()> {
+        let machine = self.machine(host)?;
+        let number = machine
+            .exec(&format!("mountpoint -d {place}"), b"")?
+            .ok()
+            .with_context(|| format!("{host} has no disk at {place}"))?;
+        limit(
+            &machine.cgroup,
+            &self.spec.prefix,
+            host,
+            number.trim(),
+            writes_per_second,
+        )
+    }
 }
 
 fn limit(cgroup: &Cgroup, prefix: &str, host: &str, device: &str, writes_per_second: u32) -> Result<()> {

@@ -1,5 +1,6 @@
 # How quick the disk of the data is, and how much of it is free. Given: disk_of (a directory that need not be there). The file has no name while it is written, so that nothing is
-# left whenever this ends. Prints `disk=DIRECTORY`, `disk_free_kib=N` and `write=SECONDS` for each synchronous write.
+# left whenever this ends. Prints `disk=DIRECTORY`, `disk_free_kib=N` and `write=SECONDS COUNT`
+# for so many synchronous writes each time.
 measure_disk() {
   place=$disk_of
   while [ ! -d "$place" ]; do
@@ -15,16 +16,16 @@ measure_disk() {
   rm -f "$file"
   # As etcd does: into space that was allocated before.
   dd if=/dev/zero of=/proc/self/fd/9 bs=65536 count=1 conv=notrunc,fsync 2>/dev/null || return 0
-  block=0 slow=0
-  while [ $block -lt 20 ] && [ $slow -lt 5 ]; do
-    took=$(dd if=/dev/zero of=/proc/self/fd/9 bs=2300 count=1 seek=$block conv=notrunc oflag=dsync 2>&1)
-    case $took in *'copied, '*) took=${took##*copied, } took=${took%% *} ;; *) took= ;; esac
-    case $took in
-      '') return 0 ;;
-      0 | 0.0* | *e-*) ;;
-      *) slow=$((slow + 1)) ;;
+  # One alone tells whether it is so slow that a few are enough; else several at a time, for fewer processes.
+  block=0 writes=1
+  while [ $block -lt 19 ]; do
+    took=$(dd if=/dev/zero of=/proc/self/fd/9 bs=2300 count=$writes seek=$block conv=notrunc oflag=dsync 2>&1)
+    case $took in *'copied, '*) took=${took##*copied, } took=${took%% *} ;; *) return 0 ;; esac
+    printf 'write=%s %s\n' "$took" "$writes"
+    block=$((block + writes))
+    case $writes$took in
+      10 | 10.0* | 1*e-*) writes=6 ;;
+      1*) if [ $block = 5 ]; then return 0; fi ;;
     esac
-    printf 'write=%s\n' "$took"
-    block=$((block + 1))
   done
 }

@@ -9,11 +9,16 @@ use crate::topology::Dialled;
 /// The disk, if it was measured.
 pub fn disk(output: &Output) -> Option<Disk> {
     let free = output.value("disk_free_kib").and_then(|kib| kib.parse::<u64>().ok());
-    let writes = output.values("write").filter_map(|seconds| seconds.parse::<f64>().ok());
+    let writes = output.values("write").filter_map(|line| {
+        let (seconds, count) = line.split_once(' ')?;
+        let count = count.parse::<u32>().ok().filter(|count| *count > 0)?;
+        let each = seconds.parse::<f64>().ok()? * 1000.0 / f64::from(count);
+        Some(std::iter::repeat_n(each, count as usize))
+    });
     Some(Disk {
         place: output.value("disk")?.to_owned(),
         free_mib: free.map(|kib| kib / 1024),
-        writes_ms: writes.map(|seconds| seconds * 1000.0).collect(),
+        writes_ms: writes.flatten().collect(),
     })
 }
 
