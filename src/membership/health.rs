@@ -5,7 +5,6 @@ use std::fmt;
 
 use super::preflight::{WRITE_REFUSED_MS, percent};
 use super::quorum;
-use crate::topology::Timing;
 
 /// etcd itself warns from here on (`rafthttp/probing_status.go`): leases and certificates go by clocks.
 const CLOCKS_APART_MS: i64 = 1000;
@@ -360,15 +359,16 @@ impl fmt::Display for Problem {
                 "{name}: its disk takes {ms:.0} ms for a synchronous write; each write of the cluster waits for that, and heartbeats do. \
                  etcd wants 10 ms or less"
             ),
-            Self::Timing(pair, ms, election) => {
-                let fit = Timing::for_round_trip(*ms);
-                write!(
-                    f,
-                    "a round trip between {} and {} takes {ms:.0} ms, which is too long for an election timeout of {election} ms: one late packet \
-                     starts an election. Set heartbeat_interval = {} and election_timeout = {} (members are restarted one at a time)",
-                    pair.from, pair.to, fit.heartbeat_ms, fit.election_ms
-                )
-            }
+            Self::Timing(pair, ms, election) => write!(
+                f,
+                "a round trip between {} and {} takes {ms:.0} ms, which is too long for an election timeout of {election} ms: one late packet \
+                 starts an election. Set heartbeat_interval to one round trip and election_timeout to ten ({:.0} and {:.0}, for example); members are \
+                 restarted one at a time",
+                pair.from,
+                pair.to,
+                (ms / 10.0).ceil() * 10.0,
+                (ms / 10.0).ceil() * 100.0
+            ),
             Self::Lossy(pair, percent) => write!(
                 f,
                 "{percent:.1}% of the packets from {} to {} are lost: writes wait for those that are sent again. `links` has the loss of each way",
@@ -573,10 +573,7 @@ mod tests {
             said[0].contains("takes 200 ms, which is too long for an election timeout of 1000 ms"),
             "{said:?}"
         );
-        assert!(
-            said[0].contains("heartbeat_interval = 200 and election_timeout = 2000"),
-            "{said:?}"
-        );
+        assert!(said[0].contains("ten (200 and 2000, for example)"), "{said:?}");
         assert!(
             said[1].starts_with("3.1% of the packets from c1 to a1 are lost"),
             "{said:?}"
