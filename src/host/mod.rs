@@ -8,7 +8,7 @@
 //!
 //! From the inside out:
 //!
-//! * [`shell`], [`script`], `framing`, [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
+//! * [`shell`], [`script`], `files`, `framing`, [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
 //!   with the root shell, host keys, what a machine says about itself.
 //! * `link`: one thread for each connection, which owns libssh2's session and carries all its channels.
 //! * `root_shell`: the shell that runs scripts, one at a time.
@@ -20,6 +20,7 @@ mod clock;
 mod connecting;
 mod errors;
 pub mod facts;
+mod files;
 mod framing;
 pub mod hosts;
 pub mod known_hosts;
@@ -34,9 +35,10 @@ mod upload;
 pub use clock::ClockOffset;
 pub use errors::{ConnectError, RootError, RunError, TunnelError, UploadError};
 pub use facts::{CloudInit, Facts, InitSystem};
+pub use files::{Contents, FileSpec};
 pub use hosts::{ConnectOptions, Host, Hosts, Tunnel};
 pub use known_hosts::HostKey;
-pub use script::{Contents, FileSpec, Output, Placement, Script};
+pub use script::{Output, Script};
 pub use secret::Secret;
 pub use target::{Credential, HostKeyPolicy, Sudo, Target};
 pub use upload::{Upload, UploadOutcome};

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::errors::last_lines;
+use super::files::{FUNCTIONS, FileSpec, put};
 use super::shell::{is_variable_name, quote};
 
 /// How long a script may take unless it says so itself.
@@ -23,67 +21,9 @@ pub struct Script {
     body: String,
     timeout: Duration,
     puts_files: bool,
+    /// Files that are to be written together, as nothing else came in between.
+    files: Vec<FileSpec>,
 }
-
-/// A file to be written whole by [`Script::write_file`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSpec {
-    /// Absolute path. Its directory must exist.
-    pub path: String,
-    /// Permission bits, `0o600` for example.
-    pub mode: u32,
-    /// `user:group`, names or numbers.
-    pub owner: String,
-    /// What it holds. Any bytes.
-    pub contents: Contents,
-    /// How it gets into place.
-    pub placement: Placement,
-}
-
-/// What a file holds. `Debug` shows its length only.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Contents(Vec<u8>);
-
-/// How a written file gets into place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// A temporary file beside it is renamed: readers see the old file or the new one.
-    Rename,
-    /// The file itself is overwritten and keeps its mode and owner when it exists: for files that are bind-mounted or watched, `/etc/hosts`.
-    InPlace,
-}
-
-impl<T: Into<Vec<u8>>> From<T> for Contents {
-    fn from(bytes: T) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl fmt::Debug for Contents {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Contents({} bytes)", self.0.len())
-    }
-}
-
-/// Writes its standard input (base64) to a file, when that differs. Sets `changed=1`, and tells on standard output.
-const PUT: &str = r#"changed=0
-put_file() {
-  put_temporary=$(mktemp "$1.XXXXXX")
-  if ! base64 -d >"$put_temporary" || ! chmod "$2" "$put_temporary" || ! chown "$3" "$put_temporary"; then rm -f "$put_temporary"; return 1; fi
-  put_state=changed
-  if [ -f "$1" ] && [ ! -L "$1" ] && [ "$(sha256sum <"$1")" = "$(sha256sum <"$put_temporary")" ] &&
-    { [ "$4" = in-place ] || [ "$(stat -c %a:%u:%g "$1")" = "$(stat -c %a:%u:%g "$put_temporary")" ]; }; then
-    rm -f "$put_temporary"; put_state=same
-  elif [ "$4" = in-place ] && [ -e "$1" ]; then
-    cat "$put_temporary" >"$1" || { rm -f "$put_temporary"; return 1; }
-    rm -f "$put_temporary"
-  else
-    mv -f "$put_temporary" "$1" || { rm -f "$put_temporary"; return 1; }
-  fi
-  [ "$put_state" = same ] || changed=1
-  printf 'file %s %s\n' "$put_state" "$1"
-}
-"#;
 
 impl Script {
     /// An empty script. The title stands in logs and errors, as in "`title` failed with exit code 1".
@@ -93,6 +33,7 @@ impl Script {
             body: String::new(),
             timeout: DEFAULT_TIMEOUT,
             puts_files: false,
+            files: Vec::new(),
         }
     }
 
@@ -134,37 +75,38 @@ impl Script {
 
     /// Writes a file if it differs in contents, mode or owner. Afterwards `$changed` is 1 if that or an earlier file of this script was written,
     /// and [`Output::file_changed`] tells. A failure ends the script.
+    ///
+    /// Files that follow each other are written together: first all of them beside their places, then each into its place, in order.
     #[must_use]
     pub fn write_file(mut self, file: &FileSpec) -> Self {
         self.puts_files = true;
-        let placement = match file.placement {
-            Placement::Rename => "rename",
-            Placement::InPlace => "in-place",
-        };
-        let mut text = format!(
-            "put_file {} {:o} {} {placement} <<'END-OF-FILE'\n",
-            quote(&file.path),
-            file.mode,
-            quote(&file.owner)
-        );
-        let encoded = STANDARD.encode(&file.contents.0);
-        // Some implementations of base64 dislike long lines.
-        for line in encoded.as_bytes().chunks(76) {
-            text.extend(line.iter().map(|&byte| char::from(byte)));
-            text.push('\n');
+        if self.files.iter().any(|other| other.path == file.path) {
+            self.put_files();
         }
-        text.push_str("END-OF-FILE");
-        self.push(&text);
+        self.files.push(file.clone());
         self
     }
 
     /// The whole text. It may hold secrets.
     pub(super) fn render(&self) -> String {
-        let functions = if self.puts_files { PUT } else { "" };
-        format!("set -eu\n{functions}{}", self.body)
+        let functions = if self.puts_files { FUNCTIONS } else { "" };
+        let last = if self.files.is_empty() {
+            String::new()
+        } else {
+            put(&self.files)
+        };
+        format!("set -eu\n{functions}{}{last}", self.body)
+    }
+
+    fn put_files(&mut self) {
+        if !self.files.is_empty() {
+            self.body.push_str(&put(&self.files));
+            self.files.clear();
+        }
     }
 
     fn push(&mut self, text: &str) {
+        self.put_files();
         self.body.push_str(text);
         if !text.ends_with('\n') {
             self.body.push('\n');
@@ -274,7 +216,6 @@ mod tests {
                 mode: 0o640,
                 owner: owner(),
                 contents: b"one\ntwo \0 three".to_vec().into(),
-                placement: Placement::Rename,
             };
             let script = Script::new("write").write_file(&file).line("echo changed=$changed");
             let (code, stdout, stderr) = run(&shell, &script);
@@ -300,24 +241,87 @@ mod tests {
     }
 
     #[test]
-    fn in_place_keeps_the_file() {
-        use std::os::unix::fs::MetadataExt as _;
+    fn several_files_are_written_together() {
+        use std::os::unix::fs::PermissionsExt as _;
+        for shell in shells() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = |name: &str| folder.path().join(name).display().to_string();
+            let file = |name: &str, mode: u32, contents: &[u8]| FileSpec {
+                path: path(name),
+                mode,
+                owner: owner(),
+                contents: contents.to_vec().into(),
+            };
+            let files = [
+                file("text", 0o644, b"it's\n\\n $HOME `id`\n\n"),
+                file("bytes", 0o600, &[0, 255, 10]),
+                file("empty", 0o755, b""),
+                file("a line", 0o600, b"\n"),
+                file("no newline at its end", 0o600, b"x"),
+            ];
+            let write = |script, file| Script::write_file(script, file);
+            let script = files
+                .iter()
+                .fold(Script::new("write"), write)
+                .line("echo changed=$changed");
+            let (code, stdout, stderr) = run(&shell, &script);
+            assert_eq!(code, 0, "{shell:?}: {stderr}");
+            assert!(stdout.ends_with("changed=1\n"), "{shell:?}: {stdout}");
+            for (file, wanted) in
+                files
+                    .iter()
+                    .zip(["it's\n\\n $HOME `id`\n\n".as_bytes(), &[0, 255, 10], b"", b"\n", b"x"])
+            {
+                assert_eq!(
+                    std::fs::read(&file.path).expect("written"),
+                    wanted,
+                    "{shell:?}: {}",
+                    file.path
+                );
+                let mode = std::fs::metadata(&file.path).expect("there").permissions().mode();
+                assert_eq!(mode & 0o777, file.mode, "{shell:?}: {}", file.path);
+            }
+            let (_, stdout, _) = run(&shell, &script);
+            assert_eq!(stdout.matches("file same ").count(), 5, "{shell:?}: {stdout}");
+            // One that can't be written leaves the others as they were, and nothing beside them.
+            let nowhere = file("nowhere/at/all", 0o600, b"x\n");
+            let other = file("text", 0o644, b"other\n");
+            let (code, stdout, _) = run(&shell, &Script::new("write").write_file(&other).write_file(&nowhere));
+            assert_eq!((code, stdout.as_str()), (1, ""), "{shell:?}");
+            assert!(
+                std::fs::read(path("text")).expect("there").starts_with(b"it's"),
+                "{shell:?}"
+            );
+            // The same one twice: the last one stands.
+            let (_, stdout, _) = run(&shell, &Script::new("write").write_file(&other).write_file(&files[0]));
+            assert_eq!(stdout.matches("file changed ").count(), 2, "{shell:?}: {stdout}");
+            assert!(
+                std::fs::read(path("text")).expect("there").starts_with(b"it's"),
+                "{shell:?}"
+            );
+            assert_eq!(
+                std::fs::read_dir(folder.path()).expect("readable").count(),
+                5,
+                "{shell:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_printf_that_is_a_program_gets_no_contents() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("hosts");
-        std::fs::write(&path, "old").expect("written");
-        let before = std::fs::metadata(&path).expect("there").ino();
+        let path = folder.path().join("key").display().to_string();
         let file = FileSpec {
-            path: path.display().to_string(),
+            path: path.clone(),
             mode: 0o600,
             owner: owner(),
-            contents: "new".into(),
-            placement: Placement::InPlace,
+            contents: "it's\na key\n".into(),
         };
-        let (code, ..) = run(&["sh"], &Script::new("write").write_file(&file));
-        assert_eq!(code, 0);
-        assert_eq!(std::fs::read_to_string(&path).expect("there"), "new");
-        let after = std::fs::metadata(&path).expect("there");
-        assert_eq!((after.ino(), after.mode() & 0o777), (before, 0o644));
+        let text = Script::new("write").write_file(&file).render();
+        let text = text.replace("case $(command -v printf) in", "case /usr/bin/printf in");
+        let ran = Command::new("sh").arg("-c").arg(text).status().expect("the shell runs");
+        assert!(ran.success());
+        assert_eq!(std::fs::read_to_string(&path).expect("written"), "it's\na key\n");
     }
 
     #[test]
@@ -327,7 +331,6 @@ mod tests {
             mode: 0o600,
             owner: owner(),
             contents: "".into(),
-            placement: Placement::Rename,
         };
         let (code, stdout, _) = run(&["sh"], &Script::new("write").write_file(&file).line("echo went on"));
         assert_ne!(code, 0);
@@ -343,7 +346,6 @@ mod tests {
             mode: 0o600,
             owner: owner(),
             contents: "hunter2".into(),
-            placement: Placement::Rename,
         };
         let shown = format!("{file:?} {:?}", Script::new("t").set("a", "hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use sshd::{Sshd, free_port};
 use terraform_provider_etcd::host::{
-    ConnectError, ConnectOptions, FileSpec, Host, Hosts, Placement, RunError, Script, Target, TunnelError, Upload,
-    UploadError, UploadOutcome,
+    ConnectError, ConnectOptions, FileSpec, Host, Hosts, RunError, Script, Target, TunnelError, Upload, UploadError,
+    UploadOutcome,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
@@ -299,7 +299,6 @@ async fn files_are_written_whole() {
         mode: 0o640,
         owner: "root:root".to_owned(),
         contents: contents.clone().into(),
-        placement: Placement::Rename,
     };
     let script = Script::new("writing").write_file(&file);
     assert!(host.run_checked(&script).await.expect("it runs").file_changed(&path));

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use super::model::ClusterModel;
 use super::preflight::Preflight;
 use crate::etcd::restoring::Order;
-use crate::host::{ClockOffset, FileSpec, Host, Output, Placement, RunError, Script};
+use crate::host::{ClockOffset, FileSpec, Host, Output, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::membership::preflight::Disk;
 use crate::resource::road::{Road, RoadError};
@@ -230,7 +230,6 @@ pub fn root_file(path: String, contents: &str) -> FileSpec {
         mode: 0o600,
         owner: "0:0".to_owned(),
         contents: format!("{contents}\n").into_bytes().into(),
-        placement: Placement::Rename,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The files that the translation and k3s need on a server.
 
-use crate::host::{FileSpec, Placement};
+use crate::host::FileSpec;
 use crate::resource::k3s::directory;
 use crate::topology::{ClusterName, ServerName, Translation};
 
@@ -11,7 +11,6 @@ pub fn file(path: impl Into<String>, mode: u32, contents: impl Into<Vec<u8>>) ->
         mode,
         owner: "0:0".to_owned(),
         contents: contents.into().into(),
-        placement: Placement::Rename,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::etcd::certificates::{Ca, CertificateError, Leaf, LeafRequest, Private
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
-use crate::host::{FileSpec, Placement, Script, Secret};
+use crate::host::{FileSpec, Script, Secret};
 use crate::resource::cluster::model::{Authorities, Authority};
 use crate::topology::{Domain, Server, ServerName, Topology, ViewError, timing};
 
@@ -459,7 +459,6 @@ impl WantedFile {
             mode: self.mode,
             owner: format!("root:{}", layout.user()),
             contents: self.contents.clone().into_bytes().into(),
-            placement: Placement::Rename,
         })
     }
 }
