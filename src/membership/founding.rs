@@ -178,7 +178,7 @@ fn found_others(
     removed: &BTreeMap<String, Seen>,
 ) -> Founding {
     let all = || servers.iter().chain(removed);
-    if is_founded(founders, all()) {
+    if is_founded(founders, all()) || is_founded_by_others(token, founders, servers) {
         return Founding::Underway;
     }
     let mut refused: BTreeMap<String, Vec<Refusal>> = BTreeMap::new();
@@ -208,6 +208,15 @@ pub fn is_founded<'a>(founders: &BTreeSet<String>, seen: impl Iterator<Item = (&
         founders.contains(*name) && seen.holding().is_some_and(|holding| holding.data.is_some())
     });
     with_data.count() >= quorum(founders.len())
+}
+
+/// Whether another run has issued permits for other founders, and the state does not know of it: a server that is none of `founders` holds
+/// data under this cluster's token, and a quorum of the servers that are wanted hold such data. Nobody is founded beside them any more.
+fn is_founded_by_others(token: &str, founders: &BTreeSet<String>, servers: &BTreeMap<String, Seen>) -> bool {
+    let ours = |holding: &Holding| holding.data.is_some() && holding.token.as_deref() == Some(token);
+    let with_data = servers.iter().filter(|(_, seen)| seen.holding().is_some_and(ours));
+    let with_data: Vec<&String> = with_data.map(|(name, _)| name).collect();
+    with_data.iter().any(|name| !founders.contains(*name)) && with_data.len() >= quorum(servers.len())
 }
 
 fn obstacles(token: &str, holding: &Holding) -> Vec<Refusal> {
@@ -313,6 +322,30 @@ mod tests {
         let removed = BTreeMap::from([("s9".to_owned(), Seen::Unreached("gone".to_owned()))]);
         let unknown = found_again("t", &founders, &servers(vec![clean()]), &removed);
         assert!(matches!(unknown, Founding::Refused(reasons) if reasons.contains_key("s9")));
+    }
+
+    #[test]
+    fn permits_of_another_run_have_founded_it_too() {
+        // s3 and s4 are none of the three that the state has as founders.
+        let most = vec![with_data(), clean(), clean(), with_data(), with_data()];
+        assert_eq!(again(3, most), Founding::Underway);
+        let few = vec![with_data(), clean(), clean(), with_data(), clean()];
+        assert!(matches!(again(3, few), Founding::Refused(_)), "two of five");
+        let founders = vec![with_data(), clean(), clean(), clean()];
+        assert!(
+            matches!(again(3, founders), Founding::Refused(_)),
+            "nobody else has started"
+        );
+        let other = Seen::Reached(Holding {
+            token: Some("other".into()),
+            data: Some("/var/lib/etcd/main".into()),
+            ..Holding::default()
+        });
+        let foreign = vec![with_data(), clean(), clean(), other.clone(), other];
+        assert!(
+            matches!(again(3, foreign), Founding::Refused(_)),
+            "another cluster's data"
+        );
     }
 
     fn any_seen() -> impl Strategy<Value = Seen> {
