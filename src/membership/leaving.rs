@@ -8,7 +8,7 @@ use super::quorum;
 /// One member as etcd's member list and the servers show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The name of its server, or its ID where no server has its peer URL.
+    /// The name of its server, as its peer URL has it though no state of ours may know that server; or its ID where that says nothing.
     pub name: String,
     /// It votes.
     pub voter: bool,

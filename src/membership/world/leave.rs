@@ -143,11 +143,7 @@ impl Leave {
     fn peers(&self, survey: &Survey) -> Vec<Peer> {
         let known = |server: Server| self.servers.contains(&server);
         let peer = |(id, one): (&u32, &Listed)| Peer {
-            name: if known(one.server) {
-                name(one.server)
-            } else {
-                format!("{id:x}")
-            },
+            name: name(one.server),
             voter: one.voter,
             healthy: survey.healthy.contains_key(id),
             given_up: !one.started && !known(one.server),

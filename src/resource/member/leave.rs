@@ -352,11 +352,7 @@ fn not_its_turn(error: &TurnError) -> String {
 /// The members as the decision on leaving needs them.
 pub fn peers(survey: &Survey, topology: &Topology) -> Vec<Peer> {
     let peer = |one: &Member| Peer {
-        name: survey
-            .names
-            .get(&one.id)
-            .cloned()
-            .unwrap_or_else(|| format!("{:x}", one.id)),
+        name: survey.name_of(topology, one).unwrap_or_else(|| format!("{:x}", one.id)),
         voter: !one.is_learner,
         healthy: survey.healthy.contains_key(&one.id),
         given_up: survey.is_left_over(topology, one),
