@@ -33,6 +33,8 @@ pub struct Holding {
     pub permit: bool,
     /// The data directory that holds an etcd member's data, if one does.
     pub data: Option<String>,
+    /// The servers that its member founds with or has founded with, if it is or was one of the founders.
+    pub founders: Option<BTreeSet<String>>,
     /// Ports that the member needs and some other process has: port and process.
     pub ports_taken: Vec<(u16, String)>,
 }
@@ -178,7 +180,7 @@ fn found_others(
     removed: &BTreeMap<String, Seen>,
 ) -> Founding {
     let all = || servers.iter().chain(removed);
-    if is_founded(founders, all()) {
+    if is_founded(founders, all()) || is_founded_by_others(token, all()) {
         return Founding::Underway;
     }
     let mut refused: BTreeMap<String, Vec<Refusal>> = BTreeMap::new();
@@ -208,6 +210,23 @@ pub fn is_founded<'a>(founders: &BTreeSet<String>, seen: impl Iterator<Item = (&
         founders.contains(*name) && seen.holding().is_some_and(|holding| holding.data.is_some())
     });
     with_data.count() >= quorum(founders.len())
+}
+
+/// Whether a quorum of other founders than the state has was seen to hold data, by what they founded with: an earlier run has issued permits
+/// for them, and the state does not know of it.
+fn is_founded_by_others<'a>(token: &str, seen: impl Iterator<Item = (&'a String, &'a Seen)>) -> bool {
+    let ours = seen.filter_map(|(name, seen)| {
+        let holding = seen.holding()?;
+        let ours = holding.data.is_some() && holding.token.as_deref() == Some(token);
+        Some((name, holding.founders.as_ref().filter(|_| ours)?))
+    });
+    let ours: BTreeMap<&String, &BTreeSet<String>> = ours.collect();
+    ours.values().any(|founders| {
+        let started = ours
+            .iter()
+            .filter(|(name, theirs)| founders.contains(**name) && *theirs == founders);
+        started.count() >= quorum(founders.len())
+    })
 }
 
 fn obstacles(token: &str, holding: &Holding) -> Vec<Refusal> {
@@ -315,13 +334,41 @@ mod tests {
         assert!(matches!(unknown, Founding::Refused(reasons) if reasons.contains_key("s9")));
     }
 
+    #[test]
+    fn permits_of_another_run_have_founded_it_too() {
+        let founded_with = |token: &str, founders: &[&str]| {
+            Seen::Reached(Holding {
+                token: Some(token.into()),
+                data: Some("/var/lib/etcd/main".into()),
+                founders: Some(founders.iter().map(|name| (*name).to_owned()).collect()),
+                ..Holding::default()
+            })
+        };
+        // The state has five founders. Two of them can be a cluster of two, or the first ones of five.
+        let of_two = || founded_with("t", &["s0", "s1"]);
+        let of_five = || founded_with("t", &["s0", "s1", "s2", "s3", "s4"]);
+        assert_eq!(again(5, vec![of_two(), of_two()]), Founding::Underway);
+        assert_eq!(again(5, vec![of_two(), of_two(), clean()]), Founding::Underway);
+        for half in [
+            vec![of_five(), of_five()],
+            vec![of_two(), of_five()],
+            vec![of_two(), clean()],
+            vec![with_data(), with_data()],
+            vec![of_two(), founded_with("other", &["s0", "s1"])],
+        ] {
+            assert!(matches!(again(5, half.clone()), Founding::Refused(_)), "{half:?}");
+        }
+    }
+
     fn any_seen() -> impl Strategy<Value = Seen> {
         let token = prop_oneof![Just(None), Just(Some("t".to_owned())), Just(Some("other".to_owned()))];
-        let holding = (token, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(token, permit, data, port)| {
+        let any = any::<bool>;
+        let holding = (token, any(), any(), any(), any()).prop_map(|(token, permit, data, founded, port)| {
             Seen::Reached(Holding {
                 token,
                 permit,
                 data: data.then(|| "/var/lib/etcd/main".to_owned()),
+                founders: founded.then(|| BTreeSet::from(["s0".to_owned(), "s1".to_owned()])),
                 ports_taken: if port {
                     vec![(2380, "nginx".to_owned())]
                 } else {

@@ -8,7 +8,7 @@ use super::quorum;
 /// One member as etcd's member list and the servers show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The name of its server, or its ID where no server has its peer URL.
+    /// The name of its server, as its peer URL has it though no state of ours may know that server; or its ID where that says nothing.
     pub name: String,
     /// It votes.
     pub voter: bool,
@@ -37,7 +37,7 @@ pub struct InThisRun<'a> {
     /// Those whose members are to be there, as far as it was said.
     pub coming: &'a BTreeSet<String>,
     /// Those that hold no member any more though the member list may have it, or one that rests, as far as they were looked at: an earlier
-    /// run that was cut off has stopped them, or they have lost it.
+    /// run that was cut off has stopped them, or they have lost it. The server of the member that is to leave may be among them.
     pub gone: &'a BTreeSet<String>,
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Decides how `name` leaves. `members` is the member list, `None` if nobody could give one; `others_run` whether any server of a
+/// Decides how `name` leaves. `members` is the member list as a quorum confirms it, `None` if nobody could give one; `others_run` whether any server of a
 /// member that is to stay runs it, or could not be asked.
 ///
 /// No cluster ends here. Who is to be there and who goes is said member by member, in any order, and that the cluster is to end is not
@@ -141,7 +141,10 @@ pub fn decide(name: &str, fate: Fate, run: &InThisRun<'_>, members: Option<&[Pee
     }
     let voters = others.iter().filter(|peer| peer.voter).count();
     let healthy = others.iter().filter(|peer| peer.voter && peer.healthy).count();
-    if own.voter && healthy < quorum(voters) {
+    // One that is gone had no part in the quorum that confirms the list, and its absence takes nothing from that. Who of the others can't be
+    // asked does not matter then: a member may have joined that the state of this one does not know.
+    let had_a_vote = own.voter && !run.gone.contains(name);
+    if had_a_vote && healthy < quorum(voters) {
         let given_up = others.iter().any(|peer| peer.voter && peer.given_up);
         if given_up && healthy + usize::from(own.healthy) >= quorum(voters) {
             return Leaving::RemoveGivenUp;
@@ -308,6 +311,29 @@ mod tests {
         assert_eq!(decided(&gone), Leaving::Rest);
     }
 
+    #[test]
+    fn one_that_lost_its_data_goes_whoever_can_be_asked() {
+        // s2 has joined since, and the state of s0 does not know its server.
+        let members = peers(&[false, true, false]);
+        let nobody = BTreeSet::new();
+        let decided = |gone: &BTreeSet<String>, members: Option<&[Peer]>| {
+            let run = InThisRun {
+                stays: false,
+                leaving: &names(&["s0"]),
+                coming: &nobody,
+                gone,
+            };
+            decide("s0", Fate::Gone, &run, members, true)
+        };
+        let refused = Leaving::Refuse(Refusal::Quorum { voters: 2, healthy: 1 });
+        assert_eq!(decided(&nobody, Some(&members)), refused);
+        assert_eq!(decided(&names(&["s0"]), Some(&members)), Leaving::Remove);
+        // That another one has lost its data makes up for nothing.
+        assert_eq!(decided(&names(&["s2"]), Some(&members)), refused);
+        // And without a list nobody has confirmed anything.
+        assert_eq!(decided(&names(&["s0"]), None), Leaving::Refuse(Refusal::NoQuorum));
+    }
+
     proptest! {
         /// Whoever else leaves: who stays is a quorum after every single step, unless nobody stays.
         #[test]
@@ -337,7 +363,8 @@ mod tests {
             let rest: Vec<_> = members.iter().filter(|peer| peer.name != name).collect();
             match decide(&name, fate, &run, Some(&members), true) {
                 Leaving::Remove => {
-                    prop_assert!(rest.iter().filter(|peer| peer.healthy).count() >= quorum(rest.len()));
+                    let healthy = rest.iter().filter(|peer| peer.healthy).count();
+                    prop_assert!(healthy >= quorum(rest.len()) || gone.contains(&name));
                 }
                 Leaving::Rest => {
                     prop_assert!(!replaced && !stays && coming.is_empty());

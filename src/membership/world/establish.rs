@@ -39,6 +39,7 @@ pub fn seen(world: &World, servers: &Servers) -> BTreeMap<String, Seen> {
         token: machine.token.map(|token| token.to_string()),
         permit: machine.permit.is_some(),
         data: machine.log.map(|_| "data".to_owned()),
+        founders: Some(names(&machine.founding)).filter(|founders| !founders.is_empty()),
         ports_taken: Vec::new(),
     };
     let seen = |server: &Server| match &world.machines[*server] {

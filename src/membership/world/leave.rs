@@ -143,11 +143,7 @@ impl Leave {
     fn peers(&self, survey: &Survey) -> Vec<Peer> {
         let known = |server: Server| self.servers.contains(&server);
         let peer = |(id, one): (&u32, &Listed)| Peer {
-            name: if known(one.server) {
-                name(one.server)
-            } else {
-                format!("{id:x}")
-            },
+            name: name(one.server),
             voter: one.voter,
             healthy: survey.healthy.contains_key(id),
             given_up: !one.started && !known(one.server),
@@ -155,18 +151,12 @@ impl Leave {
         survey.list.iter().map(peer).collect()
     }
 
-    /// The other servers that hold no member, or one that rests, of those whose members nobody said are to leave.
+    /// The servers that hold no member, or one that rests: of this one, and of those whose members nobody said are to leave.
     fn gone(&self, process: &Process, world: &World) -> Servers {
-        let others = self
-            .servers
-            .difference(&process.leaving)
-            .filter(|other| **other != self.server);
+        let asked = { self.servers.iter() }.filter(|one| **one == self.server || !process.leaving.contains(one));
         let holds_none =
             |machine: &Machine| machine.up && !machine.runs() && (machine.log.is_none() || machine.resting);
-        others
-            .copied()
-            .filter(|other| holds_none(&world.machines[*other]))
-            .collect()
+        asked.copied().filter(|one| holds_none(&world.machines[*one])).collect()
     }
 
     fn remove_from_list(&mut self, survey: Survey, world: &mut World) -> Result<Outcome, Violation> {

@@ -135,6 +135,7 @@ impl Machine {
         self.end(Process::Stopped);
         self.log = None;
         self.files = None;
+        self.founding.clear();
         self.peers.clear();
         self.permit = None;
         self.joining = None;

@@ -7,6 +7,9 @@ data=${data:-/var/lib/etcd/$cluster}
 await_start "etcd-$cluster.service" "$etc" "$data"
 if [ -f "$etc/token" ]; then printf 'token=%s\n' "$(cat "$etc/token")"; fi
 if [ -f "$etc/founding-permit" ]; then echo permit=yes; fi
+if [ -f "$etc/founding.yaml" ]; then
+  printf 'founding=%s\n' "$(sed -n 's/^initial-cluster: *//p' "$etc/founding.yaml" | head -n 1 | tr -d "\"'")"
+fi
 # A write-ahead log makes a member's data, as for the guard that starts it.
 held=
 for segment in "$data"/member/wal/*.wal; do

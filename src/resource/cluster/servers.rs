@@ -1,7 +1,7 @@
 //! What `etcd_cluster` does on its servers: observe, write every server's view, leave permits, clear up. All
 //! servers at once, one script each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
@@ -139,6 +139,7 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
         token: output.value("token").map(str::to_owned),
         permit: output.value("permit").is_some(),
         data: output.value("data").map(str::to_owned),
+        founders: output.value("founding").map(names_in),
         ports_taken,
     };
     let runs = output.value("pid").is_some_and(|pid| pid != "0");
@@ -152,6 +153,12 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
         disk: super::preflight::disk(output),
         addresses,
     }
+}
+
+/// The names in an `initial-cluster`.
+fn names_in(initial_cluster: &str) -> BTreeSet<String> {
+    let entries = initial_cluster.split(',').filter_map(|entry| entry.split_once('='));
+    entries.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// What the founding decision needs to know of the servers.

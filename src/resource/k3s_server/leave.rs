@@ -221,14 +221,12 @@ impl Leave<'_> {
         Ok(decision)
     }
 
-    /// The other servers that hold no data, of those that nobody said are to leave.
+    /// The servers that hold no data: of this one, and of those that nobody said are to leave.
     async fn gone(&self, leaving: &BTreeSet<String>) -> BTreeSet<String> {
         let cluster = &self.server.cluster;
-        let others = cluster
-            .servers
-            .iter()
-            .filter(|(name, _)| **name != self.server.server && !leaving.contains(*name));
-        let asked = others.map(|(name, server)| async move {
+        let servers = cluster.servers.iter();
+        let servers = servers.filter(|(name, _)| **name == self.server.server || !leaving.contains(*name));
+        let asked = servers.map(|(name, server)| async move {
             let host = self.road.connect(server, QUESTION, false).await.ok()?;
             let seen = observe::observe(&host, cluster).await.ok()?;
             (seen.holding.data == Data::Empty && !seen.holding.runs).then(|| name.clone())

@@ -297,11 +297,11 @@ impl Leave<'_> {
         None
     }
 
-    /// The other servers that hold no member, or one that rests, of those whose members nobody said are to leave.
+    /// The servers that hold no member, or one that rests: of this one, and of those whose members nobody said are to leave.
     async fn gone(&self, leaving: &BTreeSet<String>) -> BTreeSet<String> {
-        let others = self.member.cluster.servers.iter();
-        let others = others.filter(|(name, _)| **name != self.member.server && !leaving.contains(*name));
-        let asked = others.map(|(name, server)| async move {
+        let servers = self.member.cluster.servers.iter();
+        let servers = servers.filter(|(name, _)| **name == self.member.server || !leaving.contains(*name));
+        let asked = servers.map(|(name, server)| async move {
             let host = self.road.connect(server, QUESTION, false).await.ok()?;
             let seen = self.observe(&host, false).await.ok()?;
             // One that is stopped has its vote still.
@@ -352,11 +352,7 @@ fn not_its_turn(error: &TurnError) -> String {
 /// The members as the decision on leaving needs them.
 pub fn peers(survey: &Survey, topology: &Topology) -> Vec<Peer> {
     let peer = |one: &Member| Peer {
-        name: survey
-            .names
-            .get(&one.id)
-            .cloned()
-            .unwrap_or_else(|| format!("{:x}", one.id)),
+        name: survey.name_of(topology, one).unwrap_or_else(|| format!("{:x}", one.id)),
         voter: !one.is_learner,
         healthy: survey.healthy.contains_key(&one.id),
         given_up: survey.is_left_over(topology, one),

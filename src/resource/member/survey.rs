@@ -58,9 +58,14 @@ impl Survey {
 
     /// Whether a member never started, and is of a server that is none of the cluster's any more.
     pub fn is_left_over(&self, topology: &Topology, one: &Member) -> bool {
-        let domain = format!(".{}:", topology.domain());
-        let ours = one.peer_urls.iter().any(|url| url.contains(&domain));
+        let ours = server_of(one, topology.domain().as_ref()).is_some();
         ours && !one.has_started() && !self.names.contains_key(&one.id)
+    }
+
+    /// The name of a member's server, also of one that the state does not know: it came with an apply that failed for this member.
+    pub fn name_of(&self, topology: &Topology, one: &Member) -> Option<String> {
+        let named = || server_of(one, topology.domain().as_ref()).map(str::to_owned);
+        self.names.get(&one.id).cloned().or_else(named)
     }
 
     /// The servers whose members answer.
@@ -70,6 +75,13 @@ impl Survey {
             .filter_map(|id| self.names.get(id).cloned())
             .collect()
     }
+}
+
+/// The server that a member's peer URL has by its name in the cluster's domain.
+fn server_of<'m>(one: &'m Member, domain: &str) -> Option<&'m str> {
+    let rest = format!(".{domain}:");
+    let stable = one.peer_urls.iter().find_map(|url| Some(url.split_once(&rest)?.0));
+    stable.map(|url| url.split_once("://").map_or(url, |(_, name)| name))
 }
 
 /// Asks all members of the cluster; `None` if none of them answers as one that has a leader.
@@ -144,4 +156,24 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
         });
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_url_names_its_server() {
+        let at = |url: &str| Member {
+            id: 1,
+            name: String::new(),
+            peer_urls: vec![url.to_owned()],
+            client_urls: Vec::new(),
+            is_learner: false,
+        };
+        let own = at("https://b1.main.etcd.internal:2380");
+        assert_eq!(server_of(&own, "main.etcd.internal"), Some("b1"));
+        assert_eq!(server_of(&own, "other.etcd.internal"), None);
+        assert_eq!(server_of(&at("https://10.0.0.1:2380"), "main.etcd.internal"), None);
+    }
 }
