@@ -94,8 +94,8 @@ if [ -r /etc/os-release ]; then
   ( . /etc/os-release; printf 'os_id=%s\nos_version=%s\nos_name=%s\n' "${ID-}" "${VERSION_ID-}" "${PRETTY_NAME-}" )
 fi
 echo "machine=$(uname -m)"
-echo "kernel=$(uname -r)"
-echo "hostname=$(cat /proc/sys/kernel/hostname 2>/dev/null || hostname)"
+read -r kernel </proc/sys/kernel/osrelease && echo "kernel=$kernel"
+read -r hostname </proc/sys/kernel/hostname && echo "hostname=$hostname"
 read -r init </proc/1/comm && echo "init=$init"
 if [ -d /run/systemd/system ]; then echo "systemd=$(systemctl --version 2>/dev/null | { read -r _ version _; echo "$version"; })"; fi
 if command -v ip >/dev/null 2>&1; then

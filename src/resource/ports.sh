@@ -1,5 +1,13 @@
 # report_ports PORTS PID: prints `port=N PROCESS` for each port that a process other than PID listens on.
 report_ports() {
+  any=
+  for port in $1; do any="${any:+$any or }sport = :$port"; done
+  if [ -z "$any" ]; then return 0; fi
+  if command -v ss >/dev/null 2>&1; then
+    # Mostly nobody listens, and one process less is to be started for that.
+    listening=$(ss -Hltnp "( $any )" 2>/dev/null)
+    if [ -z "$listening" ]; then return 0; fi
+  fi
   for port in $1; do
     if command -v ss >/dev/null 2>&1; then
       listening=$(ss -Hltnp "sport = :$port" 2>/dev/null | head -n 1)

@@ -2,8 +2,8 @@
 if ! id "$user" >/dev/null 2>&1; then
   useradd --system --user-group --no-create-home --home-dir /nonexistent --shell "$(command -v nologin || echo /bin/false)" "$user"
 fi
-(umask 022; mkdir -p "$(dirname "$directory")")
+if [ ! -d "${directory%/*}/" ]; then (umask 022; mkdir -p "${directory%/*}/"); fi
 mkdir -p "$directory" "$pki"
 chown root:"$user" "$directory" "$pki"
 chmod 0750 "$directory" "$pki"
-rm -f "$directory/resting"
+if [ -e "$directory/resting" ]; then rm -f "$directory/resting"; fi

@@ -6,10 +6,13 @@ has_log() {
   done
   return 1
 }
-systemctl reset-failed "$unit" 2>/dev/null || true
+now=$(systemctl show -p MainPID -p ActiveState "$unit")
+case $now in *ActiveState=failed*) systemctl reset-failed "$unit" 2>/dev/null || true ;; esac
 # One that systemd has started again meanwhile may run with the files that there were: the mark stays, and it is restarted in its turn.
 ran=0
-if [ "$verb" = start ]; then ran=$(systemctl show -p MainPID --value "$unit"); fi
+if [ "$verb" = start ]; then
+  case $now in *MainPID=0*) ;; *MainPID=*) ran=yes ;; esac
+fi
 # The unit is under way once its program is executed; a refusal of the guard shows right after.
 systemctl "$verb" "$unit" 2>/dev/null || true
 tries=0
@@ -26,4 +29,4 @@ while :; do
   tries=$((tries + 1))
   sleep 0.02
 done
-if [ "${ran:-0}" = 0 ]; then rm -f "$pending"; fi
+if [ $ran = 0 ]; then rm -f "$pending"; fi

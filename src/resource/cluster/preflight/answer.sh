@@ -4,7 +4,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # The address that it comes from, as the kernel writes it.
 inode=$(readlink /proc/self/fd/0)
 inode=${inode#*:?}
-seen=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep " ${inode%?} ")
+seen=$(grep -h " ${inode%?} " /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 # A line says how many bytes follow it, and how many are wanted.
 while read -r word come go; do
   if [ "$word" != "$nonce" ]; then exit 0; fi

@@ -1,6 +1,6 @@
 # Listens where the member will, until it is ended or three quarters of a minute have passed; leaves no file. Only where nothing of a member is and
 # the port is free. Given: preflight_unit, listen (ADDRESS:PORT), port, answer (a script), is_free.
-is_listening() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$1 0*:0000 0A "; }
+is_listening() { grep -qs ":$1 0*:0000 0A " /proc/net/tcp /proc/net/tcp6; }
 start_preflight() {
   if ! command -v systemd-socket-activate >/dev/null 2>&1 || ! command -v systemd-run >/dev/null 2>&1; then
     echo 'not-listening=systemd-socket-activate is not there'

@@ -34,8 +34,8 @@ exchange() {
   fi
   if [ -n "$sender" ]; then kill $sender 2>/dev/null; fi
   case $address in *:*) at="[$address]:$port" ;; *) at=$address:$port ;; esac
-  kernel=$(ss -Htin dst "$at" 2>/dev/null | tr "\n" " ")
-  if [ -n "$kernel" ]; then echo "probe=$name kernel $kernel"; fi
+  kernel=$(ss -Htin dst "$at" 2>/dev/null)
+  if [ -n "$kernel" ]; then echo "probe=$name kernel" $kernel; fi
   return 0
 }
 now; first=$moment
