@@ -1,0 +1,63 @@
+//! A site is cut off while everything is destroyed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use etcd_lab::Lab;
+
+use super::change::{ENDS, cut, heal, names_what_is_cut_off};
+use super::{FIVE, lab};
+use crate::outside::leftovers;
+use crate::scaling::Scene;
+
+const DESTROY: [&str; 4] = ["destroy", "-auto-approve", "-input=false", "-no-color"];
+/// Has the services of site B take a while to stop, so that there is a moment in which they do.
+const SLOWLY: &str = "d=/run/systemd/system/etcd-main.service.d; mkdir -p $d; \
+    printf '[Service]\\nExecStop=/bin/sleep 5\\n' >$d/slow.conf; systemctl daemon-reload";
+const USUALLY: &str = "rm -r /run/systemd/system/etcd-main.service.d; systemctl daemon-reload";
+
+fn nothing_is_left(lab: &Lab, hosts: &[&str]) -> Result<()> {
+    for host in hosts {
+        let left = leftovers(lab, host)?;
+        ensure!(left.is_empty(), "left on {host}: {left}");
+    }
+    Ok(())
+}
+
+/// What the servers of site B were told to do they do; nobody hears of it.
+#[test]
+fn while_everything_is_destroyed() -> Result<()> {
+    let lab = lab("cut-destroy")?;
+    let scene = Scene::found(&lab, &FIVE)?;
+    for host in ["b1", "b2"] {
+        lab.exec(host, SLOWLY)?.ok()?;
+    }
+    let mut running = scene.terraform.start(&DESTROY)?;
+    let start = Instant::now();
+    let stops = |host: &str| {
+        let state = lab.exec(host, "systemctl is-active etcd-main")?;
+        Ok::<_, anyhow::Error>(state.stdout.trim() == "deactivating")
+    };
+    while !stops("b1")? {
+        ensure!(!running.ended()?, "it ended before it was seen to begin");
+        ensure!(start.elapsed() < ENDS, "it does not begin");
+    }
+    cut(&lab)?;
+    let cut_at = Instant::now();
+    while !running.ended()? {
+        ensure!(cut_at.elapsed() < ENDS, "the destroy does not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let said = running.wait()?;
+    eprintln!("destroyed, site B cut off: it ended after {:.1?}", cut_at.elapsed());
+    ensure!(!said.success(), "it succeeded with a site cut off: {}", said.stdout);
+    names_what_is_cut_off("everything destroyed", &said)?;
+    heal(&lab)?;
+    for host in ["b1", "b2"] {
+        lab.exec(host, USUALLY)?.ok()?;
+    }
+    let begun = Instant::now();
+    scene.terraform.destroy().context("after the cut")?;
+    eprintln!("destroyed, after the cut: {:.1?}", begun.elapsed());
+    nothing_is_left(&lab, &FIVE)
+}
