@@ -145,7 +145,7 @@ fn while_addresses_move() -> Result<()> {
     let scene = Scene { lab: &moved, ..scene };
     let wanted = Configuration::new(&moved, &FIVE, VERSION)?;
     let mut change = Change::new(scene, "two public addresses", wanted, &FIVE);
-    change.quorum_stays = true;
+    (change.quorum_stays, change.needs_all) = (true, true);
     let has =
         |lab: &Lab, host: &str| Ok::<_, anyhow::Error>(lab.read_file(host, "/etc/hosts")?.contains("203.0.113.39"));
     change.cut_off(|lab| Ok(has(lab, "a1")? && !has(lab, "b2")?))

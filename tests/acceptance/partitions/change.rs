@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{CONTROLLER, Lab, Output};
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, quoted};
 use crate::outside::{ctl, eventually, journals};
 use crate::scaling::Scene;
 use crate::writer::Writer;
 
-/// Of the apply that has a site cut off: short enough to see it given up.
-pub const TIMEOUTS: &str = "{ create = \"30s\", update = \"30s\", delete = \"30s\" }";
 /// How long an apply may take that has a site cut off in its middle: its own time-outs, one after the other for the blocks.
 pub const ENDS: Duration = Duration::from_secs(240);
 
@@ -22,6 +20,13 @@ pub fn cut(lab: &Lab) -> Result<()> {
 
 pub fn heal(lab: &Lab) -> Result<()> {
     ["A", "C", CONTROLLER].iter().try_for_each(|end| lab.heal("B", end))
+}
+
+/// The same for an apply that has a site cut off: short enough to see it given up.
+pub fn hasty(configuration: Configuration) -> Configuration {
+    configuration
+        .ssh("keep_alive", quoted("3s"))
+        .member("timeouts", "{ create = \"30s\", update = \"30s\", delete = \"30s\" }")
 }
 
 /// A change that is under way.
@@ -66,7 +71,7 @@ impl<'a> Change<'a> {
         for host in self.scene.hosts.iter().filter(|host| !self.hosts.contains(host)) {
             writer.without(host);
         }
-        let hasty = self.configuration.clone().member("timeouts", TIMEOUTS);
+        let hasty = hasty(self.configuration.clone());
         self.scene
             .terraform
             .write("main.tf", &(hasty.render() + &self.beside))?;

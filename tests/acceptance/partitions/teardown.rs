@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use etcd_lab::Lab;
 
-use super::change::{ENDS, cut, heal, names_what_is_cut_off};
+use super::change::{ENDS, cut, hasty, heal, names_what_is_cut_off};
 use super::{FIVE, lab};
+use crate::configuration::Configuration;
 use crate::outside::leftovers;
-use crate::scaling::Scene;
+use crate::scaling::{Scene, VERSION};
 
 const DESTROY: [&str; 4] = ["destroy", "-auto-approve", "-input=false", "-no-color"];
 /// Has the services of site B take a while to stop, so that there is a moment in which they do.
@@ -29,6 +30,9 @@ fn nothing_is_left(lab: &Lab, hosts: &[&str]) -> Result<()> {
 fn while_everything_is_destroyed() -> Result<()> {
     let lab = lab("cut-destroy")?;
     let scene = Scene::found(&lab, &FIVE)?;
+    scene
+        .terraform
+        .write("main.tf", &hasty(Configuration::new(&lab, &FIVE, VERSION)?).render())?;
     for host in ["b1", "b2"] {
         lab.exec(host, SLOWLY)?.ok()?;
     }
