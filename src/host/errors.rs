@@ -254,6 +254,13 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// Whether the server is not reached, or no longer: what was sent may have run there all the same.
+    pub fn is_of_the_connection(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectionLost { .. })
+    }
+}
+
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
 pub enum TunnelError {

@@ -314,6 +314,18 @@ fn resume(observed: &Observed, desired: &Desired) -> Step {
     }
 }
 
+/// Whether a member with data that does not run may be started by what was seen of the cluster while somebody else had the turn. It changes
+/// nothing of the cluster's, and who has the turn may well wait for the quorum that it would make.
+pub fn goes_on_out_of_turn(observed: &Observed, desired: &Desired, cluster: Cluster) -> bool {
+    let stopped = observed.data == Data::Member && observed.service != Service::Running;
+    let looked = Observed {
+        cluster: Some(cluster),
+        ..observed.clone()
+    };
+    let next = || next_step(&looked, desired);
+    stopped && matches!(next(), Step::Install(Start::Resume | Start::AsItIs))
+}
+
 /// A running member is restarted when a quorum stays healthy without it, the leader as the last one and only when it leads
 /// no more.
 fn restart(observed: &Observed, desired: &Desired) -> Step {

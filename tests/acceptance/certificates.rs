@@ -16,7 +16,7 @@ use crate::writer::Writer;
 const FIVE: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 
 /// The SHA-256 of a file of the member's on each host.
-fn sums(lab: &Lab, hosts: &[&str], file: &str) -> Result<BTreeMap<String, String>> {
+pub fn sums(lab: &Lab, hosts: &[&str], file: &str) -> Result<BTreeMap<String, String>> {
     let sums = hosts.iter().map(|host| {
         let sum = lab.exec(host, &format!("sha256sum </etc/etcd/main/pki/{file}"))?.ok()?;
         Ok(((*host).to_owned(), sum))
@@ -94,16 +94,12 @@ fn rotation(name: &str, one_way: f64) -> Result<()> {
     scene.is_whole()
 }
 
-#[test]
-fn certificates_are_issued_anew_before_they_end() -> Result<()> {
-    let hosts = ["a1", "b1", "c1"];
-    let lab = Builder::standard(&prefix("renew")).only(&hosts).up()?;
-    let scene = Scene::found(&lab, &hosts)?;
-    // The same certificate with ten days left, as it will be one day.
+/// Gives every member the certificate for peers that it has with ten days left, as it will be one day.
+pub fn grow_old(scene: &Scene) -> Result<()> {
     let state = scene.terraform.attributes("etcd_cluster.main")?;
     let authority = &state["certificate_authorities"]["peer"];
     let text = |name: &str| authority[name].as_str().map(str::to_owned).context("no authority");
-    for host in hosts {
+    for host in &scene.hosts {
         let age = format!(
             "set -eu; umask 077; cd /etc/etcd/main/pki; d=$(mktemp -d); printf '%s' {} >$d/ca.crt; printf '%s' {} >$d/ca.key; \
              openssl x509 -x509toreq -in peer.crt -signkey peer.key -copy_extensions copyall -out $d/r 2>/dev/null; \
@@ -112,9 +108,18 @@ fn certificates_are_issued_anew_before_they_end() -> Result<()> {
             shell(&text("certificate")?),
             shell(&text("private_key")?),
         );
-        let said = lab.exec(host, &age)?.ok()?;
+        let said = scene.lab.exec(host, &age)?.ok()?;
         ensure!(said.contains("will expire"), "{said}");
     }
+    Ok(())
+}
+
+#[test]
+fn certificates_are_issued_anew_before_they_end() -> Result<()> {
+    let hosts = ["a1", "b1", "c1"];
+    let lab = Builder::standard(&prefix("renew")).only(&hosts).up()?;
+    let scene = Scene::found(&lab, &hosts)?;
+    grow_old(&scene)?;
     let (before, aged) = (started(&lab, &hosts)?, sums(&lab, &hosts, "peer.crt")?);
     let others = sums(&lab, &hosts, "server.crt")?;
     let writer = Writer::start(&lab, &hosts)?;

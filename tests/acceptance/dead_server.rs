@@ -83,20 +83,34 @@ fn a_dead_server_is_taken_out() -> Result<()> {
 
 #[test]
 fn a_dead_server_is_replaced_by_a_machine_under_its_name() -> Result<()> {
-    a_dead_server_is_replaced("dead-new", 0.0)
+    a_dead_server_is_replaced("dead-new", &THREE, 0.0)
+}
+
+#[test]
+#[ignore = "a measurement of some minutes: run it by name with --ignored"]
+fn a_dead_server_of_five_is_replaced() -> Result<()> {
+    a_dead_server_is_replaced("dead-five", &FIVE, 0.0)
 }
 
 #[test]
 #[ignore = "a measurement of some minutes: run it by name with --ignored"]
 fn a_dead_server_is_replaced_at_a_distance() -> Result<()> {
-    a_dead_server_is_replaced("dead-new-far", 50.0)
+    a_dead_server_is_replaced("dead-new-far", &THREE, 50.0)
 }
 
-fn a_dead_server_is_replaced(name: &str, one_way: f64) -> Result<()> {
-    let mut lab = Builder::standard(&prefix(name)).only(&THREE).up()?;
+#[test]
+#[ignore = "a measurement of some minutes: run it by name with --ignored"]
+fn a_dead_server_of_five_is_replaced_at_a_distance() -> Result<()> {
+    a_dead_server_is_replaced("dead-five-far", &FIVE, 50.0)
+}
+
+fn a_dead_server_is_replaced(name: &str, hosts: &[&'static str], one_way: f64) -> Result<()> {
+    let what = format!("of {} at {} ms", hosts.len(), 2.0 * one_way);
+    let others: Vec<&str> = hosts.iter().copied().filter(|host| *host != "b1").collect();
+    let mut lab = Builder::standard(&prefix(name)).only(hosts).up()?;
     lab.wan_everywhere(Delay::ms(one_way))?;
     let (cluster, old) = {
-        let scene = Scene::found(&lab, &THREE)?;
+        let scene = Scene::found(&lab, hosts)?;
         std::fs::copy(scene.terraform.work().join("terraform.tfstate"), state_file(&lab))?;
         (scene.cluster, listed_id(&lab, "a1", "b1")?)
     };
@@ -106,10 +120,10 @@ fn a_dead_server_is_replaced(name: &str, one_way: f64) -> Result<()> {
     lab.set_private("b1", Ipv4Addr::new(10, 0, 0, 77))?;
     lab.set_public("b1", Ipv4Addr::new(203, 0, 113, 77))?;
 
-    let mut scene = Scene::resume(&lab, &THREE, cluster)?;
+    let mut scene = Scene::resume(&lab, hosts, cluster)?;
     std::fs::copy(state_file(&lab), scene.terraform.work().join("terraform.tfstate"))?;
-    let writer = Writer::start(&lab, &["a1", "c1"])?;
-    let configuration = Configuration::new(&lab, &THREE, VERSION)?;
+    let writer = Writer::start(&lab, &others)?;
+    let configuration = Configuration::new(&lab, hosts, VERSION)?;
     scene.terraform.write("main.tf", &configuration.render())?;
 
     // A key that nobody vouches for is refused, as for any new server, and nothing is changed.
@@ -123,7 +137,7 @@ fn a_dead_server_is_replaced(name: &str, one_way: f64) -> Result<()> {
     lab.trust("b1")?;
     writer.through("b1");
     let (took, _) = apply(&scene, &configuration, &[])?;
-    scene.hosts = THREE.to_vec();
+    scene.hosts = hosts.to_vec();
     scene.is_whole()?;
     let new = listed_id(&lab, "a1", "b1")?;
     ensure!(new != old, "the new member has the old one's ID");
@@ -134,11 +148,11 @@ fn a_dead_server_is_replaced(name: &str, one_way: f64) -> Result<()> {
         state["member_id"]
     );
     let written = writer.stop()?;
-    eprintln!("a dead server replaced: applied in {took:.1?}; {written}");
+    eprintln!("a dead server {what} replaced: applied in {took:.1?}; {written}");
     written.nothing_lost()?;
 
     // Installed anew at the same address: what was pinned holds, until the user says that it is another one.
-    let writer = Writer::start(&lab, &THREE)?;
+    let writer = Writer::start(&lab, hosts)?;
     lab.power_off("b1")?;
     lab.replace_machine("b1")?;
     lab.power_on("b1")?;
@@ -152,7 +166,7 @@ fn a_dead_server_is_replaced(name: &str, one_way: f64) -> Result<()> {
         "the new member has the old one's ID"
     );
     let written = writer.stop()?;
-    eprintln!("a server installed anew: applied in {took:.1?}; {written}");
+    eprintln!("a server {what} installed anew: applied in {took:.1?}; {written}");
     written.nothing_lost()
 }
 

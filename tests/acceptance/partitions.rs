@@ -1,154 +1,26 @@
 //! A site is cut off in the middle of a change, from the others and from who runs Terraform, while a client writes. The apply waits or
 //! says what it can't reach, and after the cut the next one ends in what was wanted.
 
-use std::time::{Duration, Instant};
+mod change;
+mod teardown;
 
-use anyhow::{Context, Result, ensure};
-use etcd_lab::{Builder, CONTROLLER, Delay, Lab, Output};
+use anyhow::{Result, ensure};
+use etcd_lab::{Builder, CONTROLLER, Delay, Lab};
 
+use crate::authorities::make_authorities;
+use crate::certificates::{grow_old, sums};
 use crate::configuration::Configuration;
-use crate::outside::{ctl, eventually, member_list, watch};
+use crate::outside::{member_list, one_cluster, watch};
+use crate::plain::{self, Kind};
 use crate::prefix;
 use crate::rolling::started;
 use crate::scaling::{Scene, VERSION};
-use crate::writer::Writer;
+use crate::terraform::Terraform;
+
+use change::Change;
 
 const FIVE: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 const THREE: [&str; 3] = ["a1", "b1", "c1"];
-/// Of the apply that has a site cut off: short enough to see it given up.
-const TIMEOUTS: &str = "{ create = \"30s\", update = \"30s\", delete = \"30s\" }";
-/// How long an apply may take that has a site cut off in its middle: its own time-outs, one after the other for the blocks.
-const ENDS: Duration = Duration::from_secs(240);
-
-/// Site B is no longer reached from anywhere.
-fn cut(lab: &Lab) -> Result<()> {
-    ["A", "C", CONTROLLER].iter().try_for_each(|end| lab.cut("B", end))
-}
-
-fn heal(lab: &Lab) -> Result<()> {
-    ["A", "C", CONTROLLER].iter().try_for_each(|end| lab.heal("B", end))
-}
-
-/// A change that is under way.
-struct Change<'a> {
-    scene: Scene<'a>,
-    what: &'static str,
-    /// What is wanted.
-    configuration: Configuration,
-    /// Where members are to be.
-    hosts: Vec<&'a str>,
-    /// Whether those that are not cut off are a quorum, whatever the change did before.
-    quorum_stays: bool,
-    /// Whether it needs what is cut off, and so has to fail.
-    needs_all: bool,
-    /// How many applies it takes.
-    applies: u32,
-}
-
-impl<'a> Change<'a> {
-    fn new(scene: Scene<'a>, what: &'static str, configuration: Configuration, hosts: &[&'a str]) -> Self {
-        Self {
-            scene,
-            what,
-            configuration,
-            hosts: hosts.to_vec(),
-            quorum_stays: false,
-            needs_all: false,
-            applies: 1,
-        }
-    }
-
-    /// Cuts site B off as soon as `begun` sees that the change has begun, lets the apply end, heals, and applies again.
-    fn cut_off(mut self, mut begun: impl FnMut(&Lab) -> Result<bool>) -> Result<()> {
-        let (lab, what) = (self.scene.lab, self.what);
-        let writer = Writer::start(lab, &self.scene.hosts)?;
-        for host in self.hosts.iter().filter(|host| !self.scene.hosts.contains(host)) {
-            writer.through(host);
-        }
-        for host in self.scene.hosts.iter().filter(|host| !self.hosts.contains(host)) {
-            writer.without(host);
-        }
-        let hasty = self.configuration.clone().member("timeouts", TIMEOUTS);
-        self.scene.terraform.write("main.tf", &hasty.render())?;
-        let mut running = self
-            .scene
-            .terraform
-            .start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
-        let start = Instant::now();
-        while !begun(lab)? {
-            ensure!(!running.ended()?, "{what}: it ended before it was seen to begin");
-            ensure!(start.elapsed() < ENDS, "{what}: it does not begin");
-        }
-        cut(lab)?;
-        let cut_at = Instant::now();
-        let before = writer.acknowledged();
-        while !running.ended()? {
-            ensure!(cut_at.elapsed() < ENDS, "{what}: the apply does not end");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let said = running.wait()?;
-        let took = cut_at.elapsed();
-        if self.quorum_stays {
-            ensure!(
-                writer.acknowledged() > before,
-                "{what}: nothing is written while site B is cut off"
-            );
-            // Whoever is on this side has a leader.
-            eventually("the rest has a quorum", Duration::from_secs(20), || {
-                Ok(ctl(lab, "a1", "put during/cut yes").is_ok())
-            })?;
-        }
-        if said.success() {
-            ensure!(
-                !self.needs_all,
-                "{what}: it succeeded with a site cut off: {}",
-                said.stdout
-            );
-        } else {
-            names_what_is_cut_off(what, &said)?;
-        }
-        heal(lab)?;
-        eventually("B is back", Duration::from_secs(120), || {
-            Ok(ctl(lab, "b1", "put after/cut yes").is_ok())
-        })?;
-        self.scene.terraform.write("main.tf", &self.configuration.render())?;
-        for _ in 0..self.applies {
-            self.scene
-                .terraform
-                .apply()
-                .with_context(|| format!("{what}, after the cut"))?;
-            // The client trusts and shows what the hosts do, from its next connection on.
-            self.hosts.iter().for_each(|host| writer.through(host));
-        }
-        self.scene.hosts = self.hosts;
-        self.scene.is_whole().with_context(|| what.to_owned())?;
-        let written = writer.stop()?;
-        eprintln!("{what}, site B cut off: the apply ended after {took:.1?}; {written}");
-        written.nothing_lost().with_context(|| what.to_owned())
-    }
-}
-
-/// Some error says which server is not reached; others may say that they had to wait for that.
-fn names_what_is_cut_off(what: &str, said: &Output) -> Result<()> {
-    let text = said.stderr.replace("│ ", "");
-    let errors: Vec<&str> = text.split("Error: ").skip(1).collect();
-    let names_one = |error: &&str| {
-        ["b1", "b2"].iter().any(|name| error.contains(name)) || error.contains("quorum") || error.contains("healthy")
-    };
-    ensure!(
-        errors.iter().any(names_one),
-        "{what}: none of these errors says what is cut off: {text}"
-    );
-    eprintln!(
-        "{what}: {}",
-        errors
-            .iter()
-            .map(|error| error.replace('\n', " "))
-            .collect::<Vec<_>>()
-            .join("\n  ")
-    );
-    Ok(())
-}
 
 fn lab(name: &str) -> Result<Lab> {
     let lab = Builder::standard(&prefix(name)).up()?;
@@ -254,4 +126,101 @@ fn while_a_dead_server_is_taken_out() -> Result<()> {
         &hosts,
     )
     .cut_off(begun)
+}
+
+/// Site B is further away from who runs Terraform: what is done everywhere at once is done there last.
+fn further_away(lab: &Lab) -> Result<()> {
+    lab.wan("B", CONTROLLER, Delay::ms(100.0))
+}
+
+/// One of the servers that move is cut off, and the other one has the vote that the rest needs.
+#[test]
+fn while_addresses_move() -> Result<()> {
+    let lab = lab("cut-move")?;
+    let scene = Scene::found(&lab, &FIVE)?;
+    let mut moved = Lab::attach(lab.prefix())?;
+    moved.set_public("b1", [203, 0, 113, 29].into())?;
+    moved.set_public("c1", [203, 0, 113, 39].into())?;
+    further_away(&moved)?;
+    let scene = Scene { lab: &moved, ..scene };
+    let wanted = Configuration::new(&moved, &FIVE, VERSION)?;
+    let mut change = Change::new(scene, "two public addresses", wanted, &FIVE);
+    (change.quorum_stays, change.needs_all) = (true, true);
+    let has =
+        |lab: &Lab, host: &str| Ok::<_, anyhow::Error>(lab.read_file(host, "/etc/hosts")?.contains("203.0.113.39"));
+    change.cut_off(|lab| Ok(has(lab, "a1")? && !has(lab, "b2")?))
+}
+
+/// Three configurations were edited, and another member was stopped, without which those that are not cut off are no quorum.
+#[test]
+fn while_drift_is_mended() -> Result<()> {
+    let lab = lab("cut-drift")?;
+    let scene = Scene::found(&lab, &FIVE)?;
+    for host in ["a1", "b1", "b2"] {
+        let edit = "sed -i 's/^heartbeat-interval: .*/heartbeat-interval: 150/' /etc/etcd/main/etcd.yaml";
+        lab.exec(host, edit)?.ok()?;
+    }
+    lab.exec("c1", "systemctl stop etcd-main")?.ok()?;
+    let begun = one_restarted(&scene)?;
+    let mut change = Change::new(scene, "drift", Configuration::new(&lab, &FIVE, VERSION)?, &FIVE);
+    (change.quorum_stays, change.needs_all) = (true, true);
+    change.cut_off(begun)?;
+    for host in FIVE {
+        let text = lab.read_file(host, "/etc/etcd/main/etcd.yaml")?;
+        ensure!(!text.contains("heartbeat-interval: 150"), "{host} has {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn while_certificates_are_issued_anew() -> Result<()> {
+    let lab = lab("cut-renew")?;
+    let scene = Scene::found(&lab, &FIVE)?;
+    grow_old(&scene)?;
+    let (old, processes) = (sums(&lab, &FIVE, "peer.crt")?, started(&lab, &FIVE)?);
+    further_away(&lab)?;
+    let mut change = Change::new(
+        scene,
+        "certificates that end soon",
+        Configuration::new(&lab, &FIVE, VERSION)?,
+        &FIVE,
+    );
+    (change.quorum_stays, change.needs_all) = (true, true);
+    change.cut_off(|lab| {
+        let now = sums(lab, &["a1", "b1", "b2"], "peer.crt")?;
+        Ok(now["a1"] != old["a1"] && now["b1"] == old["b1"] && now["b2"] == old["b2"])
+    })?;
+    let new = sums(&lab, &FIVE, "peer.crt")?;
+    ensure!(FIVE.iter().all(|host| new[*host] != old[*host]), "one is the old one");
+    ensure!(started(&lab, &FIVE)? == processes, "a member was restarted");
+    Ok(())
+}
+
+#[test]
+fn while_a_plain_cluster_is_taken_over() -> Result<()> {
+    let lab = lab("cut-adopt")?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    make_authorities(&terraform.work())?;
+    plain::make(&lab, &THREE, VERSION, Kind::Own, &terraform.work())?;
+    let ids = member_list(&lab, "a1")?.into_iter().map(|one| one.id).collect();
+    let wanted = plain::configuration(&lab, &THREE, VERSION, Kind::Own)?;
+    let imports = plain::imports(&lab, &THREE, Kind::Own, false)?;
+    terraform.configure(&(wanted.render() + &imports))?;
+    let scene = Scene {
+        lab: &lab,
+        terraform,
+        cluster: one_cluster(&lab, &THREE)?,
+        hosts: THREE.to_vec(),
+    };
+    let mut change = Change::new(scene, "a plain cluster taken over", wanted, &THREE);
+    (change.beside, change.quorum_stays, change.needs_all) = (imports, true, true);
+    // The first one is being handed over.
+    change.cut_off(|lab| {
+        let handed = |host: &&str| {
+            lab.exec(host, "test -e /etc/etcd/main/adopted-from")
+                .is_ok_and(|said| said.success())
+        };
+        Ok(THREE.iter().any(handed))
+    })?;
+    plain::by_names(&lab, &THREE, &ids, Kind::Own)
 }

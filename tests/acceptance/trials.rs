@@ -2,6 +2,8 @@
 //! apply ends in what was wanted, a plan after it finds nothing to do, and nothing that was acknowledged is lost.
 //!
 //!     TRIALS=100 ACCEPTANCE_SEED=1 cargo test --features acceptance --test acceptance -- the_provider_is_killed_in_changes --ignored --nocapture
+//!
+//! `TRIALS_OF=drift,addresses` makes only the changes that have one of these words in their names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab, Output};
 
+use crate::certificates::grow_old;
 use crate::chance::Chance;
 use crate::configuration::Configuration;
 use crate::outside::{ctl, eventually, journals, one_cluster, status};
@@ -45,10 +48,19 @@ enum Change {
     Replace,
     /// Other authorities, in three applies.
     Rotate,
+    /// Other public addresses of two servers.
+    Move,
+    /// Configurations that somebody edited, and a service that somebody stopped.
+    Drift,
+    /// Certificates that end soon.
+    Renew,
 }
 
-const CHANGES: [Change; 7] = [
+const CHANGES: [Change; 10] = [
     Change::Option,
+    Change::Renew,
+    Change::Drift,
+    Change::Move,
     Change::Rotate,
     Change::Grow,
     Change::Wiped,
@@ -67,6 +79,9 @@ impl fmt::Display for Change {
             Self::Upgrade => "next minor version",
             Self::Replace => "dead server replaced",
             Self::Rotate => "other authorities",
+            Self::Move => "other public addresses",
+            Self::Drift => "drift",
+            Self::Renew => "certificates that end soon",
         })
     }
 }
@@ -90,6 +105,10 @@ struct Trials<'a> {
     snapshots: Option<u32>,
     /// How often the authorities were replaced.
     rotations: u32,
+    /// How often an address was changed.
+    moves: u8,
+    /// What is tried.
+    changes: Vec<Change>,
     records: BTreeMap<Change, Record>,
 }
 
@@ -103,13 +122,22 @@ struct Outcome {
 
 impl<'a> Trials<'a> {
     fn new(lab: &'a Lab) -> Result<Self> {
+        let only = std::env::var("TRIALS_OF").unwrap_or_default();
+        let is_wanted = |change: &Change| only.split(',').any(|word| change.to_string().contains(word));
+        let changes: Vec<Change> = CHANGES.into_iter().filter(is_wanted).collect();
+        ensure!(
+            !changes.is_empty(),
+            "no change has one of these words in its name: {only}"
+        );
         Ok(Self {
             scene: Scene::found_with(lab, &["a1", "b1", "c1"], VERSIONS[0])?,
             chance: Chance::new(),
             version: 0,
             snapshots: None,
             rotations: 0,
-            records: CHANGES.map(|change| (change, Record::default())).into(),
+            moves: 0,
+            records: changes.iter().map(|change| (*change, Record::default())).collect(),
+            changes,
         })
     }
 
@@ -124,11 +152,10 @@ impl<'a> Trials<'a> {
             Change::Shrink => self.scene.hosts.len() == 5,
             // With five there is no server left to come in its place.
             Change::Replace => self.scene.hosts.len() == 3,
-            Change::Option | Change::Wiped | Change::Upgrade | Change::Rotate => true,
+            _ => true,
         };
         let tried = |change: &&Change| self.records.get(change).map_or(0, |record| record.killed);
-        CHANGES
-            .iter()
+        { self.changes.iter() }
             .filter(fits)
             .min_by_key(tried)
             .copied()
@@ -201,6 +228,9 @@ impl<'a> Trials<'a> {
             Change::Option => self.snapshots = Some(self.snapshots.unwrap_or(20_000) + 1),
             Change::Upgrade => self.version += 1,
             Change::Rotate => self.rotations += 1,
+            Change::Renew => grow_old(&self.scene)?,
+            Change::Drift => self.spoil()?,
+            Change::Move => self.move_some()?,
             Change::Grow => {
                 ALL.into_iter()
                     .filter(|host| !hosts.contains(host))
@@ -233,6 +263,47 @@ impl<'a> Trials<'a> {
         }
         self.scene.terraform.write("main.tf", &self.configuration()?)?;
         Ok(dead)
+    }
+
+    /// So many of the hosts that a quorum stays without them, by chance.
+    fn some(&mut self) -> Result<Vec<&'a str>> {
+        let mut left = self.scene.hosts.clone();
+        let count = (left.len() - 1) / 2;
+        let mut some = Vec::new();
+        for _ in 0..count {
+            let one = self.chance.one_of(&left).context("nobody left")?;
+            left.retain(|host| *host != one);
+            some.push(one);
+        }
+        Ok(some)
+    }
+
+    /// Stops some members, and edits what another one is started with.
+    fn spoil(&mut self) -> Result<()> {
+        let stopped = self.some()?;
+        for host in &stopped {
+            self.lab().exec(host, "systemctl stop etcd-main")?.ok()?;
+        }
+        let edited = self.scene.hosts.iter().filter(|host| !stopped.contains(host));
+        for host in edited.take(2) {
+            let edit = "sed -i 's/^heartbeat-interval: .*/heartbeat-interval: 150/' /etc/etcd/main/etcd.yaml";
+            self.lab().exec(host, edit)?.ok()?;
+        }
+        Ok(())
+    }
+
+    /// Gives some hosts other public addresses.
+    fn move_some(&mut self) -> Result<()> {
+        let mut lab = Lab::attach(self.lab().prefix())?;
+        for host in self.some()? {
+            self.moves += 1;
+            lab.set_public(host, [203, 0, 113, 100 + self.moves].into())?;
+            // Terraform may have forgotten it by the time that it comes back.
+            lab.trust(host)?;
+        }
+        // Whoever asks for an address from now on is to have the new one. The process ends with the trials.
+        self.scene.lab = Box::leak(Box::new(lab));
+        Ok(())
     }
 
     fn try_it(&mut self, change: Change, writer: Writer) -> Result<Outcome> {

@@ -263,6 +263,42 @@ fn a_stopped_member_goes_on_from_the_version_that_it_ran() {
     assert_eq!(step(7, false), Step::Refuse(newer));
 }
 
+/// Seen with site B cut off while drift was mended: the member whose start would have made the quorum waited for the turn of one that was
+/// restarted, and that one for the quorum.
+#[test]
+fn a_stopped_member_does_not_wait_for_the_turn_of_another() {
+    let observed = |service, restart_needed| Observed {
+        permit: None,
+        data: Data::Member,
+        service,
+        restart_needed,
+        ..permitted()
+    };
+    let lives = |own| {
+        Cluster::Lives(Lives {
+            own,
+            others: 4,
+            healthy: 3,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up: false,
+        })
+    };
+    let goes_on = |observed: &Observed, cluster| goes_on_out_of_turn(observed, &desired(), cluster);
+    let stopped = observed(Service::Stopped, false);
+    assert!(goes_on(&stopped, lives(Listed::Voter)));
+    assert!(goes_on(&observed(Service::Failed, true), Cluster::NoQuorum));
+    // Data is set aside, and members are restarted and added, in a turn.
+    assert!(!goes_on(&stopped, lives(Listed::Not)));
+    assert!(!goes_on(&observed(Service::Running, true), lives(Listed::Voter)));
+    let wiped = Observed {
+        data: Data::Empty,
+        ..stopped
+    };
+    assert!(!goes_on(&wiped, lives(Listed::Unstarted)));
+}
+
 #[test]
 fn a_founder_that_was_given_up_makes_room() {
     let joins = |healthy, given_up| Observed {

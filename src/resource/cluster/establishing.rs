@@ -13,7 +13,7 @@ use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
 use crate::membership::preflight::{Findings, judge};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
-use crate::resource::road::{Road, RoadError};
+use crate::resource::road::Road;
 use crate::topology::Topology;
 
 /// What is to be done on the servers.
@@ -171,9 +171,14 @@ impl Established {
             let at = Path::of("servers").key(&name);
             match outcome {
                 Ok(()) => {}
-                Err(StepError::Road(error @ RoadError::Connect(_))) if matches!(wish, Wish::Views) => {
+                Err(error) if matches!(wish, Wish::Views) && error.is_of_the_connection() => {
+                    // A script that was sent before the connection was lost has run, or it has not.
+                    let (is, are) = match error {
+                        StepError::Run(_) => ("may be", "may be"),
+                        StepError::Road(_) => ("is", "are"),
+                    };
                     let detail = format!(
-                        "Its /etc/hosts is as it was, and so are the addresses by which it reaches the others; a later apply brings \
+                        "Its /etc/hosts {is} as it was, and so {are} the addresses by which it reaches the others; a later apply brings \
                          them up to date. All the same, if it is gone for good, take it out of the configuration or give it its new \
                          machine's addresses. {error}"
                     );
@@ -221,4 +226,32 @@ pub fn to_private(unwritten: &BTreeSet<String>) -> Vec<u8> {
 pub fn from_private(private: &[u8]) -> BTreeSet<String> {
     let text = String::from_utf8_lossy(private);
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RunError;
+
+    /// Seen with a site cut off while addresses moved: nobody dialled the others where they were, as one server's view was not known.
+    #[test]
+    fn a_server_that_is_cut_off_does_not_keep_the_others_from_their_views() {
+        let outcomes = || {
+            let lost = RunError::ConnectionLost {
+                server: "b1".into(),
+                title: "writing the server's view".into(),
+                sent: true,
+                detail: "the server sent nothing for 45 s".into(),
+            };
+            Each::from([("a1".to_owned(), Ok(())), ("b1".to_owned(), Err(StepError::Run(lost)))])
+        };
+        let mut views = Established::default();
+        views.note(outcomes(), &Wish::Views);
+        assert!(!views.diagnostics.has_errors());
+        assert_eq!(views.unwritten, BTreeSet::from(["b1".to_owned()]));
+        // To found it takes all of them.
+        let mut founds = Established::default();
+        founds.note(outcomes(), &Wish::Found);
+        assert!(founds.diagnostics.has_errors());
+    }
 }

@@ -28,6 +28,16 @@ pub enum StepError {
     Run(#[from] RunError),
 }
 
+impl StepError {
+    /// Whether the server was not reached, or no longer.
+    pub fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Road(error) => matches!(error, RoadError::Connect(_)),
+            Self::Run(error) => error.is_of_the_connection(),
+        }
+    }
+}
+
 /// What every server gave, or why it gave nothing.
 pub type Each<T> = BTreeMap<String, Result<T, StepError>>;
 

@@ -26,7 +26,7 @@ use crate::etcd::version::Version;
 use crate::host::Host;
 use crate::membership::identity::{ClusterId, MemberId, founding_cluster_id, founding_member_id};
 use crate::membership::member::{
-    Adoption, Answer, Cluster, Desired, Observed, Refusal, Service, Start, Step, next_step,
+    Adoption, Answer, Cluster, Desired, Observed, Refusal, Service, Start, Step, goes_on_out_of_turn, next_step,
 };
 use crate::membership::quorum;
 use crate::resource::restarts::Restarting;
@@ -222,7 +222,12 @@ impl BringUp<'_> {
                     desired.verify = true;
                     (cluster, answers) = (None, None);
                 }
-                Step::LookAtCluster => cluster = self.look(host, course).await?,
+                Step::LookAtCluster => {
+                    cluster = match self.glance(course, &observed, &desired).await? {
+                        Some(seen) => Some(seen),
+                        None => self.look(host, course).await?,
+                    };
+                }
                 Step::LetOthersFirst => {
                     self.let_others_first(course).await?;
                     cluster = None;
@@ -361,6 +366,24 @@ impl BringUp<'_> {
         }
         course.scope = survey.as_ref().map(Survey::answering);
         course.survey = survey;
+        Ok(Some(cluster))
+    }
+
+    /// Looks at the cluster while somebody else may have the turn, where that is enough for what comes next.
+    async fn glance(
+        &self,
+        course: &mut Course,
+        observed: &Observed,
+        desired: &Desired,
+    ) -> Result<Option<Cluster>, BringUpError> {
+        if course.turn.is_some() || !goes_on_out_of_turn(observed, desired, Cluster::NoQuorum) {
+            return Ok(None);
+        }
+        let (cluster, survey) = self.look_at_cluster(self.talk()?).await;
+        if !goes_on_out_of_turn(observed, desired, cluster) {
+            return Ok(None);
+        }
+        course.scope = survey.as_ref().map(Survey::answering);
         Ok(Some(cluster))
     }
 

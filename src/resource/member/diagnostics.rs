@@ -56,8 +56,8 @@ pub(super) fn not_dialled(member: &MemberModel, left: &[String]) -> Diagnostics 
         .into()
 }
 
-/// The error with the attribute that it is about.
-pub(super) fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic {
+/// The error with the attribute that it is about. One that `existed` and was not changed may well be up.
+pub(super) fn explain(member: &MemberModel, existed: bool, error: &BringUpError) -> Diagnostic {
     let at = match error {
         BringUpError::Binary(_) => Path::of("binary"),
         BringUpError::Scheduled { what: "tools", .. } => Path::of("snapshots"),
@@ -72,5 +72,10 @@ pub(super) fn explain(member: &MemberModel, error: &BringUpError) -> Diagnostic 
         },
         _ => Path::of("server"),
     };
-    Diagnostic::error(format!("Member {} is not up", member.server), error.to_string()).at(at)
+    let what = if existed && error.changed_nothing() {
+        "was not changed"
+    } else {
+        "is not up"
+    };
+    Diagnostic::error(format!("Member {} {what}", member.server), error.to_string()).at(at)
 }

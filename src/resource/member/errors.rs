@@ -155,6 +155,26 @@ pub enum BringUpError {
     },
 }
 
+impl BringUpError {
+    /// Whether its server was not reached, or no longer.
+    pub fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Road(error) => matches!(error, RoadError::Connect(_)),
+            Self::Run(error) => error.is_of_the_connection(),
+            _ => false,
+        }
+    }
+
+    /// Whether the member is as it was before, as far as it was there.
+    pub fn changed_nothing(&self) -> bool {
+        match self {
+            Self::Turn { .. } | Self::Halted { .. } => true,
+            Self::Refused { refusal, .. } => refusal.may_pass(),
+            _ => false,
+        }
+    }
+}
+
 impl From<TalkError> for BringUpError {
     fn from(error: TalkError) -> Self {
         Self::Talk(Box::new(error))

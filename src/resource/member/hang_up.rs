@@ -7,11 +7,12 @@
 //! timed out, 5 s and more (`rafthttp`, `ConnWriteTimeout`): as long the leader sends nothing to anybody, and the cluster stands still.
 
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::model::MemberModel;
 use super::survey::{QUESTION, Survey};
 use crate::etcd::layout::Layout;
-use crate::host::Script;
+use crate::host::{Host, RunError, Script};
 use crate::resource::cluster::servers::on_each;
 use crate::resource::road::Road;
 use crate::topology::Topology;
@@ -31,12 +32,12 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
         let dead = topology.dials(name, &member.server).map(|dead| dead.to_string());
         let script = script(layout, &dead.unwrap_or_default());
         let outcome = match road.connect(server, QUESTION, false).await {
-            Ok(host) => host.run_checked(&script).await.map_err(|error| error.to_string()),
+            Ok(host) => run(&host, &script).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         // Without it the cluster may stand still for some seconds, and nothing more.
         match outcome {
-            Ok(output) => tracing::debug!(server = name, closed = output.values("closed").count(), "hung up"),
+            Ok(closed) => tracing::debug!(server = name, closed = closed.len(), "hung up"),
             Err(error) => tracing::debug!(server = name, error, "could not hang up"),
         }
     });
@@ -48,8 +49,7 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
 pub async fn hang_up_on_the_silent(road: &Road, member: &MemberModel, layout: &Layout) {
     let script = &script(layout, "");
     let closed = on_each(road, &member.cluster.servers, QUESTION, false, |_, host| async move {
-        let output = host.run_checked(script).await?;
-        Ok(output.values("closed").map(str::to_owned).collect::<Vec<_>>())
+        run(&host, script).await
     });
     for (server, closed) in closed.await {
         match closed {
@@ -57,6 +57,14 @@ pub async fn hang_up_on_the_silent(road: &Road, member: &MemberModel, layout: &L
             Ok(closed) => tracing::info!(server, ?closed, "closed connections that had gone silent"),
             Err(error) => tracing::debug!(server, %error, "could not hang up"),
         }
+    }
+}
+
+/// The connections that were closed. A server that was reached before and is cut off now is not waited for: it takes 45 s to show.
+async fn run(host: &Host, script: &Script) -> Result<Vec<String>, RunError> {
+    match timeout(QUESTION, host.run_checked(script)).await {
+        Ok(output) => Ok(output?.values("closed").map(str::to_owned).collect()),
+        Err(_) => Ok(Vec::new()),
     }
 }
 

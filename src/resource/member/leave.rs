@@ -115,11 +115,12 @@ impl Leave<'_> {
         let timer =
             { self.member.snapshots.iter() }.map(|_| format!(" {}", scheduled::timer_name(self.layout.cluster())));
         let detail = format!(
-            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer}`, and remove {etc}, {unit_file} \
-             and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
+            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer}`, and remove {etc}, {unit_file}, \
+             the user {user} and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
             unit = self.layout.unit_name(),
             timer = timer.collect::<String>(),
             unit_file = self.layout.unit_file(),
+            user = self.layout.user(),
             etc = self.layout.etc_dir(),
             data = self.layout.data_dir(),
         );

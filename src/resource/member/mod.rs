@@ -46,7 +46,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model as cluster;
-use crate::resource::road::{Road, RoadError};
+use crate::resource::road::Road;
 use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
 use crate::topology::Topology;
@@ -99,7 +99,7 @@ impl MemberResource {
             Err(diagnostics) => return keep(diagnostics),
         };
         if let Err(error) = self.road.stays(whole.member.cluster.token(), &whole.member.server) {
-            return keep(explain(&whole.member, &error.into()).into());
+            return keep(explain(&whole.member, !prior.is_null(), &error.into()).into());
         }
         let keys = self.keys(&request.config, &whole.member);
         // A change of a member that runs and was verified before is none of its links'.
@@ -146,14 +146,16 @@ impl MemberResource {
                     diagnostics: warning.into(),
                 }
             }
-            Err(BringUpError::Road(error @ RoadError::Connect(_)))
-                if !self.road.stopped() && plan::only_views_differ(&prior, &request.planned) =>
+            Err(error)
+                if error.is_of_the_connection()
+                    && !self.road.stopped()
+                    && plan::only_views_differ(&prior, &request.planned) =>
             {
                 unreached(&whole.member, &prior, request.planned, &error)
             }
             // A failed create returns no state on purpose: Terraform would mark the member as tainted and replace it,
             // data and all, where the next create can go on from what it finds.
-            Err(error) => keep(explain(&whole.member, &error).into()),
+            Err(error) => keep(explain(&whole.member, !prior.is_null(), &error).into()),
         }
     }
 
@@ -307,7 +309,7 @@ impl MemberResource {
 }
 
 /// The member as it is to be once its server can be reached again. What it lacks until then is how it sees the others.
-fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &RoadError) -> ApplyResponse {
+fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &BringUpError) -> ApplyResponse {
     planned.set("certificate_expiry", prior.get("certificate_expiry").clone());
     let warning = Diagnostic::warning(
         format!("Member {} was not changed", member.server),

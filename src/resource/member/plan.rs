@@ -207,7 +207,8 @@ pub fn only_views_differ(prior: &Value, planned: &Value) -> bool {
     let unchanged = |attribute: &str, value: &Value| match attribute {
         "cluster" => same_cluster(),
         "configuration" => value.is_unknown() || restarts(prior) == restarts(planned),
-        "initial_cluster" | "certificate_expiry" => true,
+        // How long a change may take is no change.
+        "initial_cluster" | "certificate_expiry" | "timeouts" => true,
         "drift" => prior
             .get("drift")
             .as_map()
@@ -279,4 +280,28 @@ fn expires_soon(state: &Value, planned: &Value) -> bool {
             let authority = authority.as_str().and_then(|pem| parse(pem).ok());
             end.is_some_and(|end| end < soon && authority.is_none_or(|authority| end < authority.not_after))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_wait_where_a_server_is_not_reached() {
+        let member = |version: &str, other: &str, update: &str| {
+            let server = |public: &str| Value::object([("public_address", public.into())]);
+            let servers = Value::object([("a1", server("203.0.113.1")), ("b1", server(other))]);
+            Value::object([
+                ("server", "a1".into()),
+                ("cluster", Value::object([("servers", servers)])),
+                ("version", version.into()),
+                ("initial_cluster", format!("b1=https://{other}:2380").into()),
+                ("timeouts", Value::object([("update", update.into())])),
+            ])
+        };
+        let before = member("3.6.16", "203.0.113.2", "5m");
+        assert!(only_views_differ(&before, &member("3.6.16", "203.0.113.9", "5m")));
+        assert!(only_views_differ(&before, &member("3.6.16", "203.0.113.9", "30s")));
+        assert!(!only_views_differ(&before, &member("3.6.17", "203.0.113.2", "5m")));
+    }
 }

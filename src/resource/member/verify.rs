@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
@@ -22,6 +22,8 @@ use crate::resource::cluster::servers::on_each;
 const VERIFY: Duration = Duration::from_secs(60);
 /// How long one look at the member's health may take: it does not answer before it has a quorum.
 const HEALTH: Duration = Duration::from_secs(5);
+/// How long a server may take to say whether its founder has started: ten seconds of it to wait for that. One that is cut off says nothing.
+const STARTS: Duration = Duration::from_secs(15);
 
 /// How long a member that does not get well is left alone, before connections that fell silent are closed, and between two times. A leader
 /// is elected within two seconds.
@@ -68,8 +70,10 @@ impl BringUp<'_> {
                 .set("unit", self.layout.unit_name())
                 .line(include_str!("../await_start.sh"))
                 .line(include_str!("started.sh"));
-            let output = host.run_checked(&script).await?;
-            Ok(output.value("started").is_some())
+            match timeout(STARTS, host.run_checked(&script)).await {
+                Ok(output) => Ok(output?.value("started").is_some()),
+                Err(_) => Ok(false),
+            }
         })
         .await;
         1 + started.values().flatten().filter(|started| **started).count()
