@@ -141,3 +141,48 @@ fn silent_connections_are_given_up_sooner() -> Result<()> {
     }
     Ok(())
 }
+
+/// The NAT in front of a member that has just been restarted forgets its connections: the rolling change waits for what is silent, closes it, and goes
+/// on. Linux alone would keep a member waiting for longer than the change has patience.
+#[test]
+fn a_rolling_change_goes_on_where_connections_fell_silent() -> Result<()> {
+    let lab = Builder::standard(&prefix("silent-roll")).only(&THREE).up()?;
+    lab.wan_everywhere(Delay::ms(25.0))?;
+    let scene = Scene::found_as(&lab, &THREE, &configuration(&lab, None)?)?;
+    eventually("c1 leads", Duration::from_secs(60), || {
+        let now = leader(&lab, &THREE)?;
+        if now != "c1" {
+            let to = crate::outside::status(&lab, "c1")?.member_id;
+            ctl(&lab, now, &format!("move-leader {to:x}"))?;
+        }
+        Ok(now == "c1")
+    })?;
+    let before = crate::rolling::started(&lab, &THREE)?;
+    let writer = Writer::start(&lab, &THREE)?;
+    let other = configuration(&lab, None)?.member("config", "{ \"snapshot-count\" = \"20000\" }");
+    scene.terraform.write("main.tf", &other.render())?;
+    let mut running = scene
+        .terraform
+        .start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
+    let began = Instant::now();
+    eventually("b1 is restarted and back", Duration::from_secs(60), || {
+        Ok(crate::rolling::started(&lab, &["b1"])?["b1"] != before["b1"] && ctl(&lab, "b1", "get one").is_ok())
+    })?;
+    lab.forget_connections("B")?;
+    eventually("b1 falls silent", Duration::from_secs(30), || {
+        Ok(ctl(&lab, "b1", "get one").is_err())
+    })?;
+    ensure!(!running.ended()?, "the change was over before b1 fell silent");
+    running.wait()?.ok()?;
+    eprintln!("connections of b1 fell silent: applied in {:.0?}", began.elapsed());
+    let after = crate::rolling::started(&lab, &THREE)?;
+    ensure!(
+        THREE.iter().all(|host| after[*host] != before[*host]),
+        "not all were restarted"
+    );
+    let written = writer.stop()?;
+    eprintln!("{written}");
+    written.nothing_lost()?;
+    scene.is_whole()?;
+    scene.terraform.destroy().map(drop)
+}

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::binary;
 use super::errors::BringUpError;
 use super::hand_over::hand_over;
+use super::hang_up::{SILENCE, hang_up_on_the_silent};
 use super::install::Plan;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
@@ -87,8 +88,8 @@ pub(super) struct Course {
     turn: Option<Turn>,
     restarting: Option<Restarting>,
     restarted: bool,
-    /// How long a refusal that may pass is waited for.
-    patience: Option<Instant>,
+    /// Until when a refusal that may pass is waited for, and since when connections that fell silent were left alone meanwhile.
+    patience: Option<(Instant, Instant)>,
     pub(super) survey: Option<Survey>,
     /// The servers whose members answered before: those are to be connected after.
     pub(super) scope: Option<Vec<String>>,
@@ -411,17 +412,24 @@ impl BringUp<'_> {
 
     /// Some refusals pass by themselves: others get the turn meanwhile.
     async fn wait_or_refuse(&self, course: &mut Course, refusal: Refusal) -> Result<(), BringUpError> {
-        let until = *course
-            .patience
-            .get_or_insert_with(|| self.deadline.min(Instant::now() + PATIENCE));
-        if !refusal.may_pass() || Instant::now() >= until {
+        let now = Instant::now();
+        let (until, silent_since) = course.patience.get_or_insert((self.deadline.min(now + PATIENCE), now));
+        if !refusal.may_pass() || now >= *until {
             return Err(BringUpError::Refused {
                 server: self.member.server.clone(),
                 refusal,
             });
         }
         tracing::debug!(%refusal, "not yet");
+        // What is waited for may be at the other end of a connection that is none any more.
+        let hang_up = silent_since.elapsed() >= SILENCE;
+        if hang_up {
+            *silent_since = now;
+        }
         Self::give_turn_away(course).await;
+        if hang_up {
+            hang_up_on_the_silent(self.road, self.member, self.layout).await;
+        }
         let waited = self.road.pause(Duration::from_secs(1)).await;
         waited.map_err(|_| self.stopped(course))
     }

@@ -6,6 +6,8 @@
 //! (etcd `rafthttp/peer.go`, `stop`). A stream whose far end has gone silent, full of what it did not take, is closed only when a write has
 //! timed out, 5 s and more (`rafthttp`, `ConnWriteTimeout`): as long the leader sends nothing to anybody, and the cluster stands still.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use tokio::time::timeout;
 
@@ -16,6 +18,10 @@ use crate::host::{Host, RunError, Script};
 use crate::resource::cluster::servers::on_each;
 use crate::resource::road::Road;
 use crate::topology::Topology;
+
+/// How long members that do not get well are left alone, before connections that fell silent are closed, and between two times. A leader
+/// is elected within two seconds.
+pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// Closes connections that are dead on the servers of all members that answer, if the one that is to be removed does not.
 pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, layout: &Layout, survey: &Survey) {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
-use super::hang_up::hang_up_on_the_silent;
+use super::hang_up::{SILENCE, hang_up_on_the_silent};
 use super::observe::{self, Look};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
@@ -25,9 +25,6 @@ const HEALTH: Duration = Duration::from_secs(5);
 /// How long a server may take to say whether its founder has started: ten seconds of it to wait for that. One that is cut off says nothing.
 const STARTS: Duration = Duration::from_secs(15);
 
-/// How long a member that does not get well is left alone, before connections that fell silent are closed, and between two times. A leader
-/// is elected within two seconds.
-const SILENCE: Duration = Duration::from_secs(10);
 /// The longest pause between two looks at the directed pairs.
 const LOOKS: Duration = Duration::from_secs(1);
 
