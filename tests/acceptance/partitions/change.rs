@@ -26,7 +26,7 @@ pub fn heal(lab: &Lab) -> Result<()> {
 pub fn hasty(configuration: Configuration) -> Configuration {
     configuration
         .ssh("keep_alive", quoted("3s"))
-        .member("timeouts", "{ create = \"30s\", update = \"30s\", delete = \"30s\" }")
+        .member("timeouts", "{ create = \"30s\", update = \"20s\", delete = \"30s\" }")
 }
 
 /// A change that is under way.
