@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, quoted};
 use crate::outside::{ctl, eventually, leader};
 use crate::prefix;
 use crate::scaling::{Scene, VERSION};
@@ -148,7 +148,9 @@ fn silent_connections_are_given_up_sooner() -> Result<()> {
 fn a_rolling_change_goes_on_where_connections_fell_silent() -> Result<()> {
     let lab = Builder::standard(&prefix("silent-roll")).only(&THREE).up()?;
     lab.wan_everywhere(Delay::ms(25.0))?;
-    let scene = Scene::found_as(&lab, &THREE, &configuration(&lab, None)?)?;
+    // Those of SSH are forgotten too, and seen to be lost after three answers that are owed.
+    let good = configuration(&lab, None)?.ssh("keep_alive", quoted("3s"));
+    let scene = Scene::found_as(&lab, &THREE, &good)?;
     eventually("c1 leads", Duration::from_secs(60), || {
         let now = leader(&lab, &THREE)?;
         if now != "c1" {
@@ -159,7 +161,7 @@ fn a_rolling_change_goes_on_where_connections_fell_silent() -> Result<()> {
     })?;
     let before = crate::rolling::started(&lab, &THREE)?;
     let writer = Writer::start(&lab, &THREE)?;
-    let other = configuration(&lab, None)?.member("config", "{ \"snapshot-count\" = \"20000\" }");
+    let other = good.clone().member("config", "{ \"snapshot-count\" = \"20000\" }");
     scene.terraform.write("main.tf", &other.render())?;
     let mut running = scene
         .terraform

@@ -108,12 +108,17 @@ impl BringUp<'_> {
                 Ok(status) => return Ok(status),
                 Err(last) => last,
             };
-            let seen = observe::observe(host, self.member, self.layout, Look::default()).await?;
-            if seen.service != Service::Running {
-                return Err(BringUpError::Failed {
-                    server: self.member.server.clone(),
-                    log: self.log(host).await,
-                });
+            match observe::observe(host, self.member, self.layout, Look::default()).await {
+                Ok(seen) if seen.service != Service::Running => {
+                    return Err(BringUpError::Failed {
+                        server: self.member.server.clone(),
+                        log: self.log(host).await,
+                    });
+                }
+                Ok(_) => {}
+                // Nothing is changed here, so a connection that was lost is only made anew.
+                Err(error) if error.is_of_the_connection() => tracing::debug!(%error, "looking again"),
+                Err(error) => return Err(error.into()),
             }
             // etcd from 3.5 on waits on a connection that fell silent as long as the kernel does, and sends into it meanwhile.
             if silent_since.elapsed() >= SILENCE {
@@ -152,6 +157,7 @@ impl BringUp<'_> {
         let all = self.topology.servers().keys().map(ToString::to_string);
         let mut asked: Vec<String> = all.filter(in_scope).collect();
         let mut pause = Duration::from_millis(200);
+        let mut silent_since = began;
         loop {
             let (listed, metrics) = tokio::join!(api.members(HEALTH), talk.metrics_of(&asked));
             let lacks = match listed {
@@ -187,6 +193,10 @@ impl BringUp<'_> {
                     Lacks::Links(lines) => BringUpError::Links(lines),
                     Lacks::Answer(last) => self.no_health(host, began, last.into()).await,
                 });
+            }
+            if silent_since.elapsed() >= SILENCE {
+                hang_up_on_the_silent(self.road, self.member, self.layout).await;
+                silent_since = Instant::now();
             }
             if self.road.pause(pause).await.is_err() {
                 return Err(BringUpError::Stopped { runs: true });
