@@ -161,7 +161,11 @@ fn a_rolling_change_goes_on_where_connections_fell_silent() -> Result<()> {
     })?;
     let before = crate::rolling::started(&lab, &THREE)?;
     let writer = Writer::start(&lab, &THREE)?;
-    let other = good.clone().member("config", "{ \"snapshot-count\" = \"20000\" }");
+    // With the kernel alone it takes longer.
+    let other = good
+        .clone()
+        .member("config", "{ \"snapshot-count\" = \"20000\" }")
+        .member("timeouts", "{ update = \"80s\" }");
     scene.terraform.write("main.tf", &other.render())?;
     let mut running = scene
         .terraform

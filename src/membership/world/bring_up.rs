@@ -9,7 +9,8 @@ use super::history::{List, voters};
 use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
 use super::turn::{Got, Process, Turn};
 use crate::membership::member::{
-    Answer, Cluster, Data, Desired, Listed, Lives, Observed, OtherLearner, Service, Start, Step, next_step,
+    Answer, Cluster, Data, Desired, Listed, Lives, Observed, OtherLearner, Service, Start, Step, goes_on_out_of_turn,
+    next_step,
 };
 use crate::membership::quorum;
 
@@ -154,13 +155,35 @@ impl BringUp {
                 }
             }
         }
-        self.scope = survey.as_ref().map(|survey| {
-            let healthy = survey.healthy.keys().filter_map(|id| survey.list.get(id));
-            healthy.map(|one| one.server).collect()
-        });
+        self.scope = survey.as_ref().map(Self::answering);
         self.cluster = Some(survey.as_ref().map_or(Cluster::NoQuorum, |survey| self.lives(survey)));
         self.survey = survey;
         true
+    }
+
+    /// `glance`: a look out of turn, where that is enough for what comes next.
+    fn glance(&mut self, process: &Process, world: &mut World) -> bool {
+        let (Some(seen), Some(desired)) = (&self.seen, &self.desired) else {
+            return false;
+        };
+        let observed = self.observed(seen, process);
+        if self.turn.is_taken() || !goes_on_out_of_turn(&observed, desired, Cluster::NoQuorum) {
+            return false;
+        }
+        let survey = world.survey(&self.servers, self.server);
+        let cluster = survey.as_ref().map_or(Cluster::NoQuorum, |survey| self.lives(survey));
+        if !goes_on_out_of_turn(&observed, desired, cluster) {
+            return false;
+        }
+        world.note("started out of turn");
+        self.scope = survey.as_ref().map(Self::answering);
+        self.cluster = Some(cluster);
+        true
+    }
+
+    fn answering(survey: &Survey) -> Servers {
+        let healthy = survey.healthy.keys().filter_map(|id| survey.list.get(id));
+        healthy.map(|one| one.server).collect()
     }
 
     fn lives(&self, survey: &Survey) -> Cluster {
@@ -298,7 +321,11 @@ impl BringUp {
     ) -> Result<Outcome, Violation> {
         match step {
             Step::Install(start) => return self.install(start, process, world),
-            Step::LookAtCluster => drop(self.look(process, call, world)),
+            Step::LookAtCluster => {
+                if !self.glance(process, world) {
+                    self.look(process, call, world);
+                }
+            }
             Step::LetOthersFirst => {
                 self.give_turn_away(process, world);
                 if !process.waiting.iter().any(|other| *other != self.server) {

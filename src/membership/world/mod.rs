@@ -89,6 +89,7 @@ fn the_stories_tell_of_everything() {
         "waited for a successor",
         "stopped together",
         "left to rest",
+        "started out of turn",
     ] {
         assert!(seen.get(what).is_some_and(|times| *times > 0), "{what}: {seen:?}");
     }

@@ -82,6 +82,11 @@ impl Turn {
         Got::Now
     }
 
+    /// Whether it has begun.
+    pub fn is_taken(&self) -> bool {
+        self.taken
+    }
+
     /// Whether it holds off everybody else.
     pub fn is_locked(&self) -> bool {
         self.taken && self.lock.is_some()
