@@ -264,7 +264,7 @@ fn too_far(looks: &BTreeMap<String, Look>, pairs: &[Pair]) -> Option<Problem> {
     };
     let (pair, longest) = { pairs.iter().filter_map(|pair| Some((pair, shorter(pair)?))) }
         .max_by(|one, other| one.1.total_cmp(&other.1))?;
-    (longest * ROUND_TRIPS_IN_ELECTION > f64::from(election)).then(|| Problem::Timing(pair.clone(), longest, election))
+    is_too_far(longest, election).then(|| Problem::Timing(pair.clone(), longest, election))
 }
 
 /// The way that loses most packets, if it is poor.
@@ -305,6 +305,43 @@ fn problems_of(name: &str, look: &Look) -> Vec<Problem> {
     problems
 }
 
+/// Whether a round trip is too long for an election timeout, both in ms.
+fn is_too_far(round_trip: f64, election: u32) -> bool {
+    round_trip * ROUND_TRIPS_IN_ELECTION > f64::from(election)
+}
+
+/// What is remarkable about a member that has been verified, though it is up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Remark {
+    /// Its disk is slow: ms for a synchronous write.
+    SlowDisk(f64),
+    /// Its server's clock differs from that of the machine that runs Terraform: by so many ms at least.
+    Clock(i64),
+    /// A peer is too far for its election timeout: who, and both in ms.
+    Far(String, f64, u32),
+}
+
+/// What is remarkable, of the disk (see [`slow_disk`]), of the clock (the difference and how much of that may be wrong, in ms), and of the round trips
+/// to its peers, in ms.
+pub fn remarks(
+    fsync: Option<(f64, u64)>,
+    clock: Option<(i64, i64)>,
+    round_trips: &BTreeMap<String, f64>,
+    election: u32,
+) -> Vec<Remark> {
+    let mut remarks: Vec<Remark> = slow_disk(fsync).map(Remark::SlowDisk).into_iter().collect();
+    let apart = clock.map(|(ms, uncertainty)| (ms, ms.abs().saturating_sub(uncertainty)));
+    remarks.extend(
+        apart
+            .filter(|(_, least)| *least > CLOCKS_APART_MS)
+            .map(|(ms, _)| Remark::Clock(ms)),
+    );
+    let farthest = round_trips.iter().max_by(|one, other| one.1.total_cmp(other.1));
+    let far = farthest.filter(|(_, ms)| is_too_far(**ms, election));
+    remarks.extend(far.map(|(peer, ms)| Remark::Far(peer.clone(), *ms, election)));
+    remarks
+}
+
 /// A disk that is slow, by the mean of so many synchronous writes: how many ms each took.
 pub fn slow_disk(fsync: Option<(f64, u64)>) -> Option<f64> {
     let (ms, _) = fsync.filter(|(ms, writes)| *ms > WRITE_REFUSED_MS && *writes >= SOME_WRITES)?;
@@ -328,6 +365,35 @@ fn clocks(looks: &BTreeMap<String, Look>) -> Option<(String, String, i64)> {
         ((*behind).clone(), (*ahead).clone(), least.max(0))
     });
     apart.max_by_key(|(_, _, least)| *least)
+}
+
+/// As the rest of a sentence that begins with the member's server.
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SlowDisk(ms) => write!(
+                f,
+                "takes {ms:.0} ms for a synchronous write of its log, on average since it was started. etcd wants 10 ms or less: each write of the \
+                 cluster waits for that, and a leader with such a disk loses its leadership"
+            ),
+            Self::Clock(ms) => {
+                let direction = if *ms < 0 { "behind" } else { "ahead of" };
+                let tenths = ms.unsigned_abs() / 100;
+                write!(
+                    f,
+                    "has a clock that is {}.{} s {direction} that of the machine that runs Terraform. Leases and certificates go by clocks: let a time \
+                     service keep both",
+                    tenths / 10,
+                    tenths % 10
+                )
+            }
+            Self::Far(peer, ms, election) => write!(
+                f,
+                "is {ms:.0} ms from {peer} and back, which is too long for an election timeout of {election} ms: one late packet starts an election. \
+                 Set election_timeout of the cluster to ten round trips, and heartbeat_interval to one"
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -607,6 +673,28 @@ mod tests {
             "{said:?}"
         );
         assert_eq!(said.len(), 3, "{said:?}");
+    }
+
+    #[test]
+    fn a_verified_member_may_be_remarkable() {
+        let near = BTreeMap::from([("b1".to_owned(), 30.0), ("c1".to_owned(), 150.0)]);
+        assert_eq!(remarks(Some((9.0, 5)), Some((-900, 10)), &near, 1000), []);
+        assert_eq!(remarks(None, Some((1500, 600)), &near, 1000), [], "it may be less");
+        let all = remarks(Some((150.0, 5)), Some((-20_040, 30)), &near, 800);
+        assert_eq!(
+            all,
+            [
+                Remark::SlowDisk(150.0),
+                Remark::Clock(-20_040),
+                Remark::Far("c1".to_owned(), 150.0, 800)
+            ]
+        );
+        let said: Vec<String> = all.iter().map(ToString::to_string).collect();
+        assert!(
+            said[1].starts_with("has a clock that is 20.0 s behind that of the machine that runs Terraform"),
+            "{said:?}"
+        );
+        assert!(said[2].starts_with("is 150 ms from c1 and back"), "{said:?}");
     }
 
     #[test]

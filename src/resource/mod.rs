@@ -18,6 +18,7 @@ pub mod member;
 pub mod restarts;
 pub mod road;
 pub mod role;
+pub mod round_trips;
 pub mod server;
 pub mod snapshot;
 pub mod talk;

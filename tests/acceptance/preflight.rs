@@ -109,7 +109,7 @@ fn etcd_3_4_is_told_of_the_address_that_it_would_reject() -> Result<()> {
 }
 
 /// Makes the machine's own `date` say what it is not.
-fn set_clock(lab: &Lab, host: &str, ahead: &str) -> Result<()> {
+pub fn set_clock(lab: &Lab, host: &str, ahead: &str) -> Result<()> {
     let text = format!("#!/bin/sh\n[ \"$1\" = +%s.%N ] && exec /bin/date -d '{ahead}' +%s.%N\nexec /bin/date \"$@\"\n");
     lab.write_file(host, "/usr/local/bin/date", text.as_bytes())?;
     lab.exec(host, "chmod 755 /usr/local/bin/date")?.ok().map(drop)

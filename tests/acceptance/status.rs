@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::configuration::Configuration;
 use crate::outside::{dialled, eventually, heard_from, leader, status};
 use crate::prefix;
+use crate::preflight::set_clock;
 use crate::terraform::Terraform;
 use crate::writer::Writer;
 
@@ -214,10 +215,24 @@ fn what_becomes_poor_after_founding_is_named() -> Result<()> {
         let (seen, _) = look(&terraform)?;
         Ok(problems(&seen).contains("c1: its disk takes ") && fsync(&seen).is_some_and(|ms| ms > 100.0))
     })?;
-    let other = good.clone().member("config", "{ \"snapshot-count\" = \"20000\" }");
-    terraform.write("main.tf", &(other.render() + DATA))?;
-    let said = terraform.apply()?;
-    ensure!(said.contains("The disk of c1 is slow"), "{said}");
+    // A clock as well.
+    set_clock(&lab, "c1", "20 seconds")?;
+    let change = |snapshot_count: &str| -> Result<String> {
+        let other = good
+            .clone()
+            .member("config", format!("{{ \"snapshot-count\" = \"{snapshot_count}\" }}"));
+        terraform.write("main.tf", &(other.render() + DATA))?;
+        // Terraform breaks lines.
+        Ok(terraform.apply()?.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let said = change("20000")?;
+    ensure!(
+        said.contains("Member c1 is up, and something may be trouble")
+            && said.contains("ms for a synchronous write of its log")
+            && said.contains("s ahead of that of the machine that runs Terraform"),
+        "{said}"
+    );
+    lab.exec("c1", "rm /usr/local/bin/date")?.ok()?;
     lab.limit_disk("c1", data, 100_000)?;
     eventually("a quick disk shows", Duration::from_secs(90), || {
         let (seen, _) = look(&terraform)?;
@@ -243,6 +258,11 @@ fn what_becomes_poor_after_founding_is_named() -> Result<()> {
     })
     .with_context(|| format!("{:#}\n{:#}", last["problems"], last["links"]))?;
     eprintln!("{}", problems(&last));
+    let said = change("30000")?;
+    ensure!(
+        said.contains("Server c1 is 2") && said.contains("which is too long for an election timeout of 1000 ms"),
+        "{said}"
+    );
     lab.wan("A", "C", Delay::ms(0.0))?;
     lab.wan("B", "C", Delay::ms(0.0))?;
     writer.stop()?.nothing_lost()?;

@@ -17,6 +17,7 @@ use crate::membership::sockets::Socket;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::dialling::{self, Target};
 use crate::resource::road::Road;
+use crate::resource::round_trips;
 use crate::resource::talk::{Lent, Talk, TalkError};
 use crate::topology::{Dialled, ServerName, Topology, hosts_block};
 
@@ -222,7 +223,7 @@ fn script(topology: &Topology) -> Script {
     let ports: BTreeSet<u16> = topology.servers().values().map(|server| server.peer_port).collect();
     let hex: Vec<String> = ports.iter().map(|port| format!("{port:04X}")).collect();
     let decimal: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    Script::new("looking at the member")
+    let script = Script::new("looking at the member")
         .set("cluster", cluster.as_str())
         .set("unit", format!("etcd-{cluster}.service"))
         .set("hex_ports", hex.join(" "))
@@ -234,7 +235,8 @@ fn script(topology: &Topology) -> Script {
         .set("seconds", REJECTED_WITHIN.as_secs().to_string())
         .line(include_str!("../../resource/report_text.sh"))
         .line(include_str!("../../resource/lend.sh"))
-        .line(include_str!("../../resource/ports.sh"))
+        .line(include_str!("../../resource/ports.sh"));
+    round_trips::append(script)
 }
 
 fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTime) -> ServerLook {
@@ -255,10 +257,6 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
         let (address, name) = line.split_once(char::is_whitespace)?;
         let server = names.get(name.split_whitespace().next()?)?;
         Some((server.to_string(), address.to_owned()))
-    });
-    let round_trips = output.values("rtt").filter_map(|line| {
-        let (peer, rtt) = line.split_once(' ')?;
-        Some((peer.to_owned(), rtt.split('/').next()?.parse().ok()?))
     });
     let packets = output.values("packets").filter_map(|line| {
         let (peer, counts) = line.split_once(' ')?;
@@ -291,7 +289,7 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
             .into_iter()
             .filter(|socket| socket.local.port() == own_port)
             .collect(),
-        round_trips: round_trips.collect(),
+        round_trips: round_trips::read(output),
         packets: packets.collect(),
         election_timeout_ms: output.value("election-timeout").and_then(|ms| ms.parse().ok()),
         ports_taken: ports_taken.collect(),

@@ -20,13 +20,10 @@ for port in $hex_ports; do
   cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
     sed -n "s/^ *[0-9]*: \([0-9A-F]*:[0-9A-F]*\) \([0-9A-F]*:$port\) 01 .*/out=\1 \2/p; s/^ *[0-9]*: \([0-9A-F]*:$port\) \([0-9A-F]*:[0-9A-F]*\) 01 .*/in=\1 \2/p"
 done
-# What the kernel measures on them: the round trip on the first of each peer that it dials, `203.0.113.21:2380 25.1/0.3`; and the packets to each
-# address that dials it, for it is on those connections that etcd sends: how many, and how many of them were lost. What was sent again and had
-# arrived all the same (dsack_dups) was not.
+report_round_trips "$ports"
+# The packets to each address that dials it, for it is on those connections that etcd sends: how many, and how many of them were lost. What was sent
+# again and had arrived all the same (dsack_dups) was not.
 if command -v ss >/dev/null 2>&1; then
-  for port in $ports; do
-    ss -Htin state established "dport = :$port" 2>/dev/null
-  done | awk '/rtt:/ { for (i = 1; i <= NF; i++) if ($i ~ /^rtt:/ && !seen[peer]++) print "rtt=" peer " " substr($i, 5) } /^[0-9]/ { peer = $4 }'
   ss -Htin state established "sport = :${own_ports%% *}" 2>/dev/null | awk '
     /^[0-9]/ { peer = $4; sub(/:[0-9]*$/, "", peer); gsub(/[][]/, "", peer); sub(/^::ffff:/, "", peer); next }
     {

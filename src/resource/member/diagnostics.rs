@@ -3,6 +3,7 @@
 use super::errors::BringUpError;
 use super::model::MemberModel;
 use super::wanted::WantedError;
+use crate::membership::health::Remark;
 use crate::membership::member::Refusal;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -31,18 +32,21 @@ pub(super) fn unverified(server: &str, others: &[String]) -> Diagnostics {
     Diagnostic::warning("Some members did not answer", detail).into()
 }
 
-/// A warning where its disk has become slow since the preflight saw it.
-pub(super) fn slow_disk(server: &str, ms: Option<f64>) -> Diagnostics {
-    let Some(ms) = ms else {
+/// A warning where a member is up whose disk, clock or lines have become poor since the preflight saw them.
+pub(super) fn remarkable(server: &str, remarks: &[Remark]) -> Diagnostics {
+    if remarks.is_empty() {
         return Diagnostics::new();
-    };
-    let detail = format!(
-        "The member is up, and a synchronous write takes {ms:.0} ms on the disk of its data, on average since it started. etcd wants 10 ms or \
-         less: each write of the cluster waits for that, and a leader with such a disk loses its leadership."
-    );
-    Diagnostic::warning(format!("The disk of {server} is slow"), detail)
-        .at(Path::of("server"))
-        .into()
+    }
+    let sentences: Vec<String> = remarks
+        .iter()
+        .map(|remark| format!("Server {server} {remark}."))
+        .collect();
+    Diagnostic::warning(
+        format!("Member {server} is up, and something may be trouble"),
+        sentences.join("\n\n"),
+    )
+    .at(Path::of("server"))
+    .into()
 }
 
 /// A warning where a peer that moved could not be dialled at its new address.

@@ -51,7 +51,7 @@ use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
 use crate::topology::Topology;
 use bring_up::BringUp;
-use diagnostics::{explain, not_dialled, not_ours, slow_disk, unverified};
+use diagnostics::{explain, not_dialled, not_ours, remarkable, unverified};
 use errors::BringUpError;
 use kept::Word;
 use leave::Leave;
@@ -124,7 +124,7 @@ impl MemberResource {
             Ok(up) => ApplyResponse {
                 diagnostics: [
                     unverified(&whole.member.server, &up.verified.outside),
-                    slow_disk(&whole.member.server, up.verified.slow_disk_ms),
+                    remarkable(&whole.member.server, &up.verified.remarks),
                     not_dialled(&whole.member, &up.left),
                 ]
                 .into_iter()

@@ -1,6 +1,7 @@
 //! Whether a member came up: how many founders run, whether it answers, and whether every directed pair is connected.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
@@ -12,11 +13,13 @@ use super::observe::{self, Look};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
 use crate::etcd::metrics::active_peers;
-use crate::host::{Host, Script};
-use crate::membership::health::slow_disk;
+use crate::host::{ClockOffset, Host, Output, Script};
+use crate::membership::health::{Remark, remarks};
 use crate::membership::links;
 use crate::membership::member::Service;
 use crate::resource::cluster::servers::on_each;
+use crate::resource::round_trips;
+use crate::topology::timing;
 
 /// How long the directed pairs may take to connect once the member answers.
 const VERIFY: Duration = Duration::from_secs(60);
@@ -33,8 +36,8 @@ const LOOKS: Duration = Duration::from_secs(1);
 pub struct Verified {
     /// Listed members whose connections were not verified, as they did not answer before either.
     pub outside: Vec<String>,
-    /// How long the member's disk takes for a synchronous write, in ms, if that is slow.
-    pub slow_disk_ms: Option<f64>,
+    /// What is remarkable about the member, though it is up.
+    pub remarks: Vec<Remark>,
 }
 
 /// Why a look at the directed pairs was not the last one.
@@ -159,7 +162,8 @@ impl BringUp<'_> {
         let mut pause = Duration::from_millis(200);
         let mut silent_since = began;
         loop {
-            let (listed, metrics) = tokio::join!(api.members(HEALTH), talk.metrics_of(&asked));
+            let (listed, metrics, looked) =
+                tokio::join!(api.members(HEALTH), talk.metrics_of(&asked), self.look_around(host));
             let lacks = match listed {
                 // It has answered before: a machine that is busy has not gone.
                 Err(last) => Lacks::Answer(last),
@@ -174,9 +178,10 @@ impl BringUp<'_> {
                     let missing = links::missing(&asked, &reached);
                     if missing.is_empty() {
                         let own = metrics.get(&self.member.server);
+                        let fsync = own.and_then(|own| own.wal_fsyncs.mean_ms());
                         return Ok(Verified {
                             outside,
-                            slow_disk_ms: slow_disk(own.and_then(|own| own.wal_fsyncs.mean_ms())),
+                            remarks: self.remarks(looked.as_ref(), fsync),
                         });
                     }
                     let mut lines: Vec<String> = missing
@@ -204,6 +209,43 @@ impl BringUp<'_> {
             // Each look is a connection to every member, and many clusters may be looked at at once.
             pause = (pause * 2).min(LOOKS);
         }
+    }
+
+    /// How the clock and the lines of the server are. Who has just been founded was looked at by the preflight.
+    async fn look_around(&self, host: &Host) -> Option<(Output, SystemTime)> {
+        if !self.existed {
+            return None;
+        }
+        let ports: BTreeSet<u16> = { self.topology.servers().values() }
+            .map(|peer| peer.peer_port)
+            .collect();
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        let script = Script::new("looking at the server's clock and lines").line("echo \"date_first=$(date +%s.%N)\"");
+        let script = round_trips::append(script)
+            .set("ports", ports.join(" "))
+            .line("report_round_trips \"$ports\"\necho \"date_last=$(date +%s.%N)\"");
+        let output = timeout(HEALTH, host.run_checked(&script)).await.ok()?.ok()?;
+        Some((output, SystemTime::now()))
+    }
+
+    fn remarks(&self, looked: Option<&(Output, SystemTime)>, fsync: Option<(f64, u64)>) -> Vec<Remark> {
+        let clock = looked.and_then(|(output, received)| ClockOffset::of(output, *received));
+        let measured = looked.map(|(output, _)| round_trips::read(output)).unwrap_or_default();
+        let peers = self.topology.servers().keys().filter_map(|peer| {
+            let dialled = self.topology.dials(&self.member.server, peer.as_str()).ok()?;
+            Some((peer.to_string(), *measured.get(&dialled.to_string())?))
+        });
+        let election = self
+            .member
+            .cluster
+            .election_timeout
+            .unwrap_or(timing::DEFAULT.election_ms);
+        remarks(
+            fsync,
+            clock.map(|clock| (clock.ms, clock.uncertainty_ms)),
+            &peers.collect(),
+            election,
+        )
     }
 
     fn unreached(&self, name: &str) -> bool {
