@@ -159,7 +159,7 @@ impl BringUp<'_> {
         let in_scope = |name: &String| *name == self.member.server || scope.is_none_or(|scope| scope.contains(name));
         let all = self.topology.servers().keys().map(ToString::to_string);
         let mut asked: Vec<String> = all.filter(in_scope).collect();
-        let mut pause = Duration::from_millis(200);
+        let mut pause = Duration::from_millis(50);
         let mut silent_since = began;
         loop {
             let (listed, metrics, looked) =
