@@ -26,6 +26,8 @@ pub struct Metrics {
     pub applied: u64,
     /// `etcd_disk_wal_fsync_duration_seconds`: synchronous writes of the log since it started.
     pub wal_fsyncs: Durations,
+    /// How many of them took 64 ms at most.
+    pub wal_fsyncs_quick: u64,
     /// `etcd_mvcc_db_total_size_in_bytes`.
     pub db_size: u64,
     /// `etcd_server_quota_backend_bytes`.
@@ -50,11 +52,6 @@ impl Durations {
         (self.count > 0).then(|| self.sum / self.count as f64)
     }
 
-    /// The mean in milliseconds, and of how many it is; `None` before the first.
-    pub fn mean_ms(self) -> Option<(f64, u64)> {
-        Some((self.mean()? * 1000.0, self.count))
-    }
-
     /// Those that came after `before`.
     pub fn since(self, before: Self) -> Self {
         Self {
@@ -65,6 +62,17 @@ impl Durations {
 }
 
 impl Metrics {
+    /// Its synchronous writes, since an earlier look or since it started: how many, the mean in milliseconds, and how many of them took more than 64 ms.
+    /// `None` if there were none.
+    pub fn fsyncs(&self, since: Option<&Self>) -> Option<(u64, f64, u64)> {
+        let before = since
+            .map(|before| (before.wal_fsyncs, before.wal_fsyncs_quick))
+            .unwrap_or_default();
+        let all = self.wal_fsyncs.since(before.0);
+        let quick = self.wal_fsyncs_quick.saturating_sub(before.1);
+        Some((all.count, all.mean()? * 1000.0, all.count.saturating_sub(quick)))
+    }
+
     /// From the Prometheus text format. Lines that aren't known or understood are skipped.
     pub fn parse(text: &str) -> Self {
         let mut metrics = Self::default();
@@ -121,6 +129,9 @@ impl Metrics {
             "etcd_server_leader_changes_seen_total" => self.leader_changes = sample.count(),
             "etcd_server_proposals_applied_total" => self.applied = sample.count(),
             "etcd_disk_wal_fsync_duration_seconds_sum" => self.wal_fsyncs.sum = sample.value,
+            "etcd_disk_wal_fsync_duration_seconds_bucket" if sample.label("le").as_deref() == Some("0.064") => {
+                self.wal_fsyncs_quick = sample.count();
+            }
             "etcd_disk_wal_fsync_duration_seconds_count" => self.wal_fsyncs.count = sample.count(),
             "etcd_mvcc_db_total_size_in_bytes" => self.db_size = sample.count(),
             "etcd_server_quota_backend_bytes" => self.quota = sample.count(),
@@ -222,6 +233,7 @@ etcd_server_is_leader 0
 etcd_server_leader_changes_seen_total 2
 etcd_server_proposals_applied_total 1.234567e+06
 etcd_disk_wal_fsync_duration_seconds_bucket{le="0.001"} 3
+etcd_disk_wal_fsync_duration_seconds_bucket{le="0.064"} 9
 etcd_disk_wal_fsync_duration_seconds_sum 0.25
 etcd_disk_wal_fsync_duration_seconds_count 10
 etcd_mvcc_db_total_size_in_bytes 1.5994880e+07
@@ -237,13 +249,15 @@ etcd_server_version{server_version="3.5.30"} 1
         assert_eq!(metrics.disconnected_peers.values().copied().collect::<Vec<_>>(), [3]);
         assert_eq!(metrics.round_trips["91bc3c398fb3c146"].mean(), Some(0.05));
         let later = Durations { sum: 1.25, count: 12 };
-        assert_eq!(metrics.wal_fsyncs.mean(), Some(0.025));
+        assert_eq!((metrics.wal_fsyncs.mean(), metrics.wal_fsyncs_quick), (Some(0.025), 9));
         assert_eq!(later.since(metrics.wal_fsyncs).mean(), Some(0.5));
         assert_eq!(
             Durations::default().since(metrics.wal_fsyncs).mean(),
             None,
             "it was restarted in between"
         );
+        assert_eq!(metrics.fsyncs(None), Some((10, 25.0, 1)));
+        assert_eq!(metrics.fsyncs(Some(&metrics)), None);
         assert!(metrics.has_leader && !metrics.is_leader && !metrics.is_learner);
         assert_eq!(
             (metrics.leader_changes, metrics.applied, metrics.db_size, metrics.quota),

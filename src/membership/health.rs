@@ -42,8 +42,8 @@ pub struct Look {
     pub ports_taken: Vec<(u16, String)>,
     /// The election timeout that it has, in ms.
     pub election_timeout_ms: Option<u32>,
-    /// How long its disk takes for a synchronous write, in ms, and of how many writes that is the mean.
-    pub fsync: Option<(f64, u64)>,
+    /// Synchronous writes to its disk.
+    pub fsyncs: Option<Fsyncs>,
     /// Its alarms, `NOSPACE` or `CORRUPT`.
     pub alarms: BTreeSet<String>,
     /// Bytes in its backend, and how many it may have.
@@ -54,6 +54,30 @@ pub struct Look {
     pub certificate_days: BTreeMap<String, i64>,
     /// Why its server takes no snapshots by itself, where it is to.
     pub snapshots: Option<String>,
+}
+
+/// Synchronous writes of a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fsyncs {
+    /// How many.
+    pub writes: u64,
+    /// The mean in ms.
+    pub mean_ms: f64,
+    /// How many of them took more than 64 ms.
+    pub slow: u64,
+}
+
+impl Fsyncs {
+    /// Whether they are enough to say anything.
+    pub fn tell(&self) -> bool {
+        self.writes >= SOME_WRITES
+    }
+}
+
+impl From<(u64, f64, u64)> for Fsyncs {
+    fn from((writes, mean_ms, slow): (u64, f64, u64)) -> Self {
+        Self { writes, mean_ms, slow }
+    }
 }
 
 /// What a member is to its cluster.
@@ -285,7 +309,7 @@ fn problems_of(name: &str, look: &Look) -> Vec<Problem> {
     }
     problems
         .extend({ look.ports_taken.iter() }.map(|(port, process)| Problem::PortTaken(name(), *port, process.clone())));
-    problems.extend(slow_disk(look.fsync).map(|ms| Problem::SlowDisk(name(), ms)));
+    problems.extend(slow_disk(look.fsyncs).map(|ms| Problem::SlowDisk(name(), ms)));
     if look.standing == Some(Standing::Stranger) {
         problems.push(Problem::NotListed(name()));
     }
@@ -324,12 +348,12 @@ pub enum Remark {
 /// What is remarkable, of the disk (see [`slow_disk`]), of the clock (the difference and how much of that may be wrong, in ms), and of the round trips
 /// to its peers, in ms.
 pub fn remarks(
-    fsync: Option<(f64, u64)>,
+    fsyncs: Option<Fsyncs>,
     clock: Option<(i64, i64)>,
     round_trips: &BTreeMap<String, f64>,
     election: u32,
 ) -> Vec<Remark> {
-    let mut remarks: Vec<Remark> = slow_disk(fsync).map(Remark::SlowDisk).into_iter().collect();
+    let mut remarks: Vec<Remark> = slow_disk(fsyncs).map(Remark::SlowDisk).into_iter().collect();
     let apart = clock.map(|(ms, uncertainty)| (ms, ms.abs().saturating_sub(uncertainty)));
     remarks.extend(
         apart
@@ -342,10 +366,10 @@ pub fn remarks(
     remarks
 }
 
-/// A disk that is slow, by the mean of so many synchronous writes: how many ms each took.
-pub fn slow_disk(fsync: Option<(f64, u64)>) -> Option<f64> {
-    let (ms, _) = fsync.filter(|(ms, writes)| *ms > WRITE_REFUSED_MS && *writes >= SOME_WRITES)?;
-    Some(ms)
+/// A disk that is slow: how many ms a synchronous write takes. A moment in which it stood still does not make it one.
+pub fn slow_disk(fsyncs: Option<Fsyncs>) -> Option<f64> {
+    let slow = fsyncs.filter(|all| all.tell() && all.mean_ms > WRITE_REFUSED_MS && all.slow * 2 > all.writes)?;
+    Some(slow.mean_ms)
 }
 
 /// The two servers whose clocks differ most, and by how much at least.
@@ -657,8 +681,13 @@ mod tests {
     #[test]
     fn a_slow_disk_and_a_taken_port_are_said() {
         let mut looks = looks(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
-        looks.get_mut("a1").unwrap().fsync = Some((150.0, 3));
-        looks.get_mut("b1").unwrap().fsync = Some((150.0, 2));
+        looks.get_mut("a1").unwrap().fsyncs = Some(Fsyncs::from((3, 150.0, 2)));
+        assert_eq!(
+            slow_disk(Some(Fsyncs::from((10, 150.0, 1)))),
+            None,
+            "it stood still once"
+        );
+        looks.get_mut("b1").unwrap().fsyncs = Some(Fsyncs::from((2, 150.0, 2)));
         let c1 = looks.get_mut("c1").unwrap();
         c1.service = Some("failed".to_owned());
         c1.ports_taken = vec![(2380, "nc (process 7)".to_owned())];
@@ -678,9 +707,12 @@ mod tests {
     #[test]
     fn a_verified_member_may_be_remarkable() {
         let near = BTreeMap::from([("b1".to_owned(), 30.0), ("c1".to_owned(), 150.0)]);
-        assert_eq!(remarks(Some((9.0, 5)), Some((-900, 10)), &near, 1000), []);
+        assert_eq!(
+            remarks(Some(Fsyncs::from((5, 9.0, 0))), Some((-900, 10)), &near, 1000),
+            []
+        );
         assert_eq!(remarks(None, Some((1500, 600)), &near, 1000), [], "it may be less");
-        let all = remarks(Some((150.0, 5)), Some((-20_040, 30)), &near, 800);
+        let all = remarks(Some(Fsyncs::from((5, 150.0, 5))), Some((-20_040, 30)), &near, 800);
         assert_eq!(
             all,
             [

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::snapshots::ScheduledLook;
 use crate::etcd::api::{Alarm, Member, Status};
-use crate::etcd::metrics::{Durations, Metrics};
+use crate::etcd::metrics::Metrics;
 use crate::etcd::scheduled;
 use crate::host::{ClockOffset, Output, Script};
+use crate::membership::health::Fsyncs;
 use crate::membership::sockets::Socket;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::dialling::{self, Target};
@@ -49,8 +50,8 @@ pub struct Look {
     pub members: Option<Vec<Member>>,
     /// What it measures.
     pub metrics: Option<Metrics>,
-    /// How long its disk took for synchronous writes of the log: while it was looked at, or if there were none, since it started.
-    pub fsyncs: Durations,
+    /// Its synchronous writes of the log: while it was looked at, or if those were too few, since it started.
+    pub fsyncs: Option<Fsyncs>,
     /// What came of dialling the peers from the server just now.
     pub dialled: BTreeMap<String, Dialled>,
 }
@@ -123,11 +124,12 @@ pub async fn look(
     let asking = ask(&talk, name.as_str(), deadline, &mut look);
     let (dialled, ()) = tokio::join!(tokio::time::timeout_at(deadline, dialling), asking);
     look.dialled = dialled.unwrap_or_default();
-    if let Some(before) = look.metrics.as_ref().map(|metrics| metrics.wal_fsyncs) {
+    if let Some(before) = &look.metrics {
         let left = deadline.saturating_duration_since(Instant::now());
         let now = talk.metrics(name.as_str(), left).await.ok();
-        let meanwhile = now.map(|now| now.wal_fsyncs.since(before));
-        look.fsyncs = meanwhile.filter(|some| some.count > 0).unwrap_or(before);
+        let meanwhile = now.and_then(|now| now.fsyncs(Some(before))).map(Fsyncs::from);
+        let all = || before.fsyncs(None).map(Fsyncs::from);
+        look.fsyncs = meanwhile.filter(Fsyncs::tell).or_else(all);
     }
     look
 }

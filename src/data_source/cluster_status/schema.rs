@@ -98,8 +98,8 @@ fn member() -> Vec<Attribute> {
         ),
         number(
             "wal_fsync_ms",
-            "How long its disk took for a synchronous write of the log, in ms: the mean of those that fell into the look, or if there were none, \
-             of all since it started.",
+            "How long its disk took for a synchronous write of the log, in ms: the mean of those that fell into the look, or if those were fewer \
+             than three, of all since it started.",
         ),
         texts("alarms", "Its alarms: `NOSPACE` or `CORRUPT`."),
         Attribute::object(

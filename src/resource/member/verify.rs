@@ -14,7 +14,7 @@ use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
 use crate::etcd::metrics::active_peers;
 use crate::host::{ClockOffset, Host, Output, Script};
-use crate::membership::health::{Remark, remarks};
+use crate::membership::health::{Fsyncs, Remark, remarks};
 use crate::membership::links;
 use crate::membership::member::Service;
 use crate::resource::cluster::servers::on_each;
@@ -178,10 +178,10 @@ impl BringUp<'_> {
                     let missing = links::missing(&asked, &reached);
                     if missing.is_empty() {
                         let own = metrics.get(&self.member.server);
-                        let fsync = own.and_then(|own| own.wal_fsyncs.mean_ms());
+                        let fsyncs = own.and_then(|own| own.fsyncs(None)).map(Fsyncs::from);
                         return Ok(Verified {
                             outside,
-                            remarks: self.remarks(looked.as_ref(), fsync),
+                            remarks: self.remarks(looked.as_ref(), fsyncs),
                         });
                     }
                     let mut lines: Vec<String> = missing
@@ -228,7 +228,7 @@ impl BringUp<'_> {
         Some((output, SystemTime::now()))
     }
 
-    fn remarks(&self, looked: Option<&(Output, SystemTime)>, fsync: Option<(f64, u64)>) -> Vec<Remark> {
+    fn remarks(&self, looked: Option<&(Output, SystemTime)>, fsyncs: Option<Fsyncs>) -> Vec<Remark> {
         let clock = looked.and_then(|(output, received)| ClockOffset::of(output, *received));
         let measured = looked.map(|(output, _)| round_trips::read(output)).unwrap_or_default();
         let peers = self.topology.servers().keys().filter_map(|peer| {
@@ -241,7 +241,7 @@ impl BringUp<'_> {
             .election_timeout
             .unwrap_or(timing::DEFAULT.election_ms);
         remarks(
-            fsync,
+            fsyncs,
             clock.map(|clock| (clock.ms, clock.uncertainty_ms)),
             &peers.collect(),
             election,
