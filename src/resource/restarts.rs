@@ -62,6 +62,13 @@ impl Restarts {
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         clusters.get(token).is_some_and(|all| !all.waiting.is_empty())
     }
+
+    /// Whether members of a cluster wait, and this one is none of them.
+    pub fn only_others_wait(&self, token: &str, member: &str) -> bool {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = clusters.get(token).map(|all| &all.waiting);
+        waiting.is_some_and(|waiting| !waiting.is_empty() && !waiting.contains(member))
+    }
 }
 
 impl Drop for Restarting {
@@ -83,6 +90,8 @@ mod tests {
         let other = Restarting::new(&restarts, "other", "c1");
         assert!(a1.others_wait() && b1.others_wait() && !other.others_wait());
         assert!(restarts.wait("t") && !restarts.wait("nobody's"));
+        assert!(restarts.only_others_wait("t", "c1") && !restarts.only_others_wait("t", "a1"));
+        assert!(!restarts.only_others_wait("nobody's", "c1"));
         b1.fail();
         drop(b1);
         assert!(!a1.others_wait());

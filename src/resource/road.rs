@@ -218,6 +218,12 @@ impl Road {
             .is_ok_and(|configured| configured.restarts.wait(token))
     }
 
+    /// Whether members of a cluster wait to be restarted, and this one is none of them.
+    pub fn only_others_restart(&self, token: &str, member: &str) -> bool {
+        self.configured()
+            .is_ok_and(|configured| configured.restarts.only_others_wait(token, member))
+    }
+
     /// Notes what a plan gives to a server that all of its cluster must have alike, and says what plans of this process give to the others.
     pub fn alike(&self, cluster: &str, server: &str, own: &Shared) -> BTreeMap<String, Shared> {
         self.configured()
