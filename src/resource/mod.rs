@@ -15,6 +15,8 @@ pub mod k3s;
 pub mod k3s_cluster;
 pub mod k3s_server;
 pub mod member;
+pub mod ports;
+pub mod random;
 pub mod restarts;
 pub mod road;
 pub mod role;

@@ -196,16 +196,21 @@ fn another_server_that_answers_is_named() -> Result<()> {
     )
 }
 
-#[test]
-fn a_distant_site_that_loses_packets_is_warned_of_and_timed_for() -> Result<()> {
-    let lab = Builder::standard(&prefix("pre-far")).only(&THREE).up()?;
+/// Site C is 200 ms away, and the way loses packets.
+pub fn far_and_poor(lab: &Lab) -> Result<()> {
     let far = Delay {
         ms: 100.0,
         jitter_ms: 0.0,
         loss_percent: 2.0,
     };
     lab.wan("A", "C", far)?;
-    lab.wan("B", "C", far)?;
+    lab.wan("B", "C", far)
+}
+
+#[test]
+fn a_distant_site_that_loses_packets_is_warned_of_and_timed_for() -> Result<()> {
+    let lab = Builder::standard(&prefix("pre-far")).only(&THREE).up()?;
+    far_and_poor(&lab)?;
     let terraform = Terraform::new(&lab, "1.15")?;
     terraform.configure(&Configuration::new(&lab, &THREE, "3.6.16")?.render())?;
     let said = terraform

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::configuration::Configuration;
 use crate::outside::{dialled, eventually, heard_from, leader, status};
 use crate::prefix;
-use crate::preflight::set_clock;
+use crate::preflight::{far_and_poor, set_clock};
 use crate::terraform::Terraform;
 use crate::writer::Writer;
 
@@ -240,13 +240,7 @@ fn what_becomes_poor_after_founding_is_named() -> Result<()> {
     })?;
 
     // A line that is long and poor.
-    let far = Delay {
-        ms: 100.0,
-        jitter_ms: 0.0,
-        loss_percent: 2.0,
-    };
-    lab.wan("A", "C", far)?;
-    lab.wan("B", "C", far)?;
+    far_and_poor(&lab)?;
     // What was sent before counts as well: connections that are new tell it sooner.
     lab.exec("c1", "systemctl restart etcd-main")?.ok()?;
     let mut last = Value::Null;

@@ -17,6 +17,7 @@ use crate::membership::health::Fsyncs;
 use crate::membership::sockets::Socket;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::dialling::{self, Target};
+use crate::resource::ports;
 use crate::resource::road::Road;
 use crate::resource::round_trips;
 use crate::resource::talk::{Lent, Talk, TalkError};
@@ -215,7 +216,7 @@ async fn at_server(
         .run_checked(&script.line(include_str!("look.sh")).timeout(within))
         .await
         .map_err(|error| error.to_string())?;
-    let own_port = topology.servers().get(name).map_or(0, |server| server.peer_port);
+    let own_port = own.map_or(0, |own| own.peer_port);
     Ok(read(&output, topology, own_port, SystemTime::now()))
 }
 
@@ -237,7 +238,7 @@ fn script(topology: &Topology) -> Script {
         .set("seconds", REJECTED_WITHIN.as_secs().to_string())
         .line(include_str!("../../resource/report_text.sh"))
         .line(include_str!("../../resource/lend.sh"))
-        .line(include_str!("../../resource/ports.sh"));
+        .line(ports::SCRIPT);
     round_trips::append(script)
 }
 
@@ -265,10 +266,6 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
         let (sent, lost) = counts.split_once(' ')?;
         Some((peer.parse().ok()?, (sent.parse().ok()?, lost.parse().ok()?)))
     });
-    let ports_taken = output.values("port").filter_map(|line| {
-        let (port, process) = line.split_once(' ')?;
-        Some((port.parse().ok()?, process.to_owned()))
-    });
     let rejected = output.values("rejected").filter_map(|line| {
         let mut words = line.splitn(3, ' ');
         Some(Rejected {
@@ -294,7 +291,7 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
         round_trips: round_trips::read(output),
         packets: packets.collect(),
         election_timeout_ms: output.value("election-timeout").and_then(|ms| ms.parse().ok()),
-        ports_taken: ports_taken.collect(),
+        ports_taken: ports::read(output),
         rejected: rejected.collect(),
         snapshots: ScheduledLook::of(output, topology.cluster()),
     }

@@ -15,6 +15,7 @@ use crate::host::{Host, Output, Script};
 use crate::membership::recovery::{Log, Wanted};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::resource::borrowing::borrow;
+use crate::resource::ports;
 use crate::resource::talk::TalkError;
 
 /// How long the survivor may take to read its log, and how long until its data is made anew: it is read and written once.
@@ -54,7 +55,7 @@ async fn remake(recovering: &Recovering<'_>, wanted: &Wanted) -> Result<(), Stri
         .await
         .map_err(|error| error.to_string())?;
     let script = survivors("having the survivor's member read its log", cluster, wanted)
-        .line(include_str!("../ports.sh"))
+        .line(ports::SCRIPT)
         .line(include_str!("catch_up.sh"));
     let output = host.run_checked(&script).await.map_err(|error| error.to_string())?;
     caught_up(recovering, &host, name, &output).await?;

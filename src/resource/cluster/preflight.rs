@@ -20,6 +20,7 @@ use crate::membership::preflight::{Findings, Outcome, Pair, Refusal, Server, Ver
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::dialling::{self, Target};
+use crate::resource::random::random_text;
 use crate::resource::road::Road;
 use crate::topology::{ClusterName, Topology};
 
@@ -52,7 +53,7 @@ impl<'a> Preflight<'a> {
             topology,
             checks: cluster.preflight.clone().unwrap_or_default(),
             fresh,
-            nonce: super::random_token()?,
+            nonce: random_text()?,
         })
     }
 

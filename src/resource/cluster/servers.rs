@@ -13,6 +13,7 @@ use crate::etcd::restoring::Order;
 use crate::host::{ClockOffset, FileSpec, Host, Output, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::membership::preflight::Disk;
+use crate::resource::ports;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
 use crate::topology::{ServerName, Topology, hosts_block};
@@ -106,7 +107,7 @@ pub async fn observe(
         .set("ports", ports)
         .set("begin_mark", hosts_block::begin_mark(cluster))
         .set("end_mark", hosts_block::end_mark(cluster))
-        .line(include_str!("../ports.sh"))
+        .line(ports::SCRIPT)
         .line(include_str!("../await_start.sh"))
         .line(include_str!("observe.sh"));
     if let Some(preflight) = preflight {
@@ -138,19 +139,12 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
             .and_modify(|all| *all = format!("{all}, {address}"))
             .or_insert_with(|| address.to_owned());
     }
-    let ports_taken = output
-        .values("port")
-        .filter_map(|line| {
-            let (port, process) = line.split_once(' ')?;
-            Some((port.parse().ok()?, process.to_owned()))
-        })
-        .collect();
     let holding = Holding {
         token: output.value("token").map(str::to_owned),
         permit: output.value("permit").is_some(),
         data: output.value("data").map(str::to_owned),
         founders: output.value("founding").map(names_in),
-        ports_taken,
+        ports_taken: ports::read(output),
     };
     let runs = output.value("pid").is_some_and(|pid| pid != "0");
     let listening = output.value("listening").map(|machine| Ok(machine.to_owned()));

@@ -1,8 +1,9 @@
 //! `etcd_k3s_cluster`: what the servers of a k3s cluster share: its token, the addresses of its members, and on every server the translation
 //! that makes them reach each other. When it is new it leaves the permit to found it on one server.
 
+mod schema;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use crate::plugin::block::{
 };
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
-use crate::plugin::schema::{Attribute, Schema};
+use crate::plugin::schema::Schema;
 use crate::plugin::value::{FormError, Value, from_value};
-use crate::resource::cluster::model::text_map;
 use crate::resource::cluster::servers::{StepError, on_each, root_file, stamp};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
+use crate::resource::random::random_text;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::timeouts;
 use crate::topology::{ClusterName, ServerName, Topology, Translation, translation};
@@ -68,7 +69,7 @@ impl K3sClusterResource {
         };
         for name in ["id", "token"] {
             if planned.get(name).is_unknown() {
-                match random() {
+                match random_text() {
                     Ok(text) => planned.set(name, text),
                     Err(diagnostic) => return refused(diagnostic.into()),
                 }
@@ -345,17 +346,6 @@ fn fill(block: &mut Value, whole: &Whole) {
     block.set("urls", Value::Map(urls.collect()));
 }
 
-/// 128 random bits in hexadecimal.
-fn random() -> Result<String, Diagnostic> {
-    let mut bytes = [0u8; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Diagnostic::error("No random text could be made", error.to_string()))?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
-}
-
 #[async_trait]
 impl Resource for K3sClusterResource {
     fn name(&self) -> &'static str {
@@ -363,51 +353,7 @@ impl Resource for K3sClusterResource {
     }
 
     fn schema(&self) -> Schema {
-        let mut attributes = model::shared_attributes();
-        for attribute in &mut attributes {
-            attribute.requires_replace = ["name", "datastore"].contains(&attribute.name);
-        }
-        let computed = |attribute: Attribute| attribute.computed().use_state();
-        attributes.extend([
-            Attribute::string("pool").default(model::POOL).describe(
-                "Addresses for members whose servers' private addresses are not unique. Nothing else in your networks may use them. \
-                 Default: `100.64.77.0/24`.",
-            ),
-            Attribute::string("token").or_computed().use_state().sensitive().describe(
-                "The secret that servers and agents join with. Default: random. It can't be changed once there are servers.",
-            ),
-            Attribute::string("token_wo").write_only().sensitive().describe(
-                "The same, never stored; every `etcd_k3s_server` needs it too then (Terraform 1.11 and later).",
-            ),
-            model::ports_attribute("join_ports").describe(
-                "Ports at which a server reaches those of its own network by their private address though it was given the public one, \
-                 past routers without hairpin. Default: `[6443]`; RKE2 has 9345 too.",
-            ),
-            Attribute::string("service").default("k3s.service").describe(
-                "The service before which addresses are put into place at boot. Default: `k3s.service`.",
-            ),
-            computed(Attribute::string("id")).describe("What sets it apart from every other cluster: random."),
-            text_map("addresses").computed().describe(
-                "The address of every server's etcd member, the same text everywhere. etcd has stored it, so it stays. None with a `datastore`.",
-            ),
-            text_map("rules").computed().describe("What each server has nftables do, as it is in force there."),
-            text_map("urls").computed().describe("Where each server is reached by agents, `kubectl` and other servers of other networks."),
-            computed(Attribute::string("founding")).describe(
-                "How far founding has come: `prepared` (a server has the permit), `founded` (a server holds data), or `stranded` (the permit is \
-                 used up and nobody holds data: the next apply issues it anew).",
-            ),
-            timeouts::attribute(&[
-                ("create", "How long to wait for servers. Default: `1m`."),
-                ("update", "How long to wait for servers. Default: `1m`."),
-                ("delete", "How long to wait for servers. Default: `20s`."),
-            ]),
-        ]);
-        Schema {
-            version: 0,
-            description: "What the servers of a k3s cluster share whose embedded etcd spans networks: the token, an address for every member, and \
-                          on each server the translation that makes it reach the others.",
-            attributes,
-        }
+        schema::schema()
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {

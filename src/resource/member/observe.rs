@@ -12,6 +12,7 @@ use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
 use crate::host::{Host, Output, RunError, Script};
 use crate::membership::member::{Data, Service};
+use crate::resource::ports;
 use crate::resource::talk::Lent;
 
 /// What was seen on the server.
@@ -149,7 +150,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .set("binary", look.binary)
         .set("files", look.files.join(" "))
         .set("with_key", if look.key { "yes" } else { "no" })
-        .line(include_str!("../ports.sh"))
+        .line(ports::SCRIPT)
         .line(include_str!("../await_start.sh"))
         .line(include_str!("../report_text.sh"))
         .line(include_str!("../lend.sh"))
@@ -189,10 +190,7 @@ pub fn seen(output: &Output) -> Seen {
         executable: text("executable"),
         running: text("running").filter(|version| !version.is_empty()),
         last: text("last").filter(|version| !version.is_empty()),
-        port_taken: output.value("port").and_then(|line| {
-            let (port, process) = line.split_once(' ')?;
-            Some((port.parse().ok()?, process.to_owned()))
-        }),
+        port_taken: ports::read(output).into_iter().next(),
         files: output
             .values("file")
             .filter_map(|line| line.split_once(' '))
