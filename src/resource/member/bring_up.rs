@@ -11,14 +11,13 @@ use tokio::time::Instant;
 use super::binary;
 use super::errors::BringUpError;
 use super::hand_over::hand_over;
-use super::hang_up::{SILENCE, hang_up_on_the_silent};
 use super::install::Plan;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
 use super::redial::Moved;
 use super::survey::Survey;
 use super::talk::Talk;
-use super::turn::{Turn, TurnError};
+use super::turn::Turn;
 use super::verify::Verified;
 use super::wanted::Keys;
 use crate::etcd::api::Status;
@@ -27,15 +26,12 @@ use crate::etcd::version::Version;
 use crate::host::Host;
 use crate::membership::identity::{ClusterId, MemberId, founding_cluster_id, founding_member_id};
 use crate::membership::member::{
-    Adoption, Answer, Cluster, Desired, Observed, Refusal, Service, Start, Step, goes_on_out_of_turn, next_step,
+    Adoption, Answer, Cluster, Desired, Observed, Service, Start, Step, goes_on_out_of_turn, next_step,
 };
 use crate::membership::quorum;
 use crate::resource::restarts::Restarting;
 use crate::resource::road::Road;
 use crate::topology::Topology;
-
-/// How long to wait for members that are not healthy, where a restart needs them to be.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a member is brought up with.
 pub struct BringUp<'a> {
@@ -85,11 +81,11 @@ pub struct Up {
 pub(super) struct Course {
     pub(super) seen: Seen,
     /// Held from the first look that a change rests on to the end of that change.
-    turn: Option<Turn>,
-    restarting: Option<Restarting>,
+    pub(super) turn: Option<Turn>,
+    pub(super) restarting: Option<Restarting>,
     restarted: bool,
     /// Until when a refusal that may pass is waited for, and since when connections that fell silent were left alone meanwhile.
-    patience: Option<(Instant, Instant)>,
+    pub(super) patience: Option<(Instant, Instant)>,
     pub(super) survey: Option<Survey>,
     /// The servers whose members answered before: those are to be connected after.
     pub(super) scope: Option<Vec<String>>,
@@ -295,7 +291,7 @@ impl BringUp<'_> {
         }
     }
 
-    fn stopped(&self, course: &Course) -> BringUpError {
+    pub(super) fn stopped(&self, course: &Course) -> BringUpError {
         BringUpError::Stopped {
             runs: course.seen.service == Service::Running,
         }
@@ -386,52 +382,6 @@ impl BringUp<'_> {
         }
         course.scope = survey.as_ref().map(Survey::answering);
         Ok(Some(cluster))
-    }
-
-    async fn give_turn_away(course: &mut Course) {
-        course.survey = None;
-        if let Some(turn) = course.turn.take() {
-            turn.end().await;
-        }
-    }
-
-    async fn let_others_first(&self, course: &mut Course) -> Result<(), BringUpError> {
-        Self::give_turn_away(course).await;
-        while course.restarting.as_ref().is_some_and(Restarting::others_wait) {
-            if self.road.pause(Duration::from_millis(100)).await.is_err() {
-                return Err(self.stopped(course));
-            }
-            if Instant::now() >= self.deadline {
-                let server = self.member.server.clone();
-                let source = TurnError::Late;
-                return Err(BringUpError::Turn { server, source });
-            }
-        }
-        Ok(())
-    }
-
-    /// Some refusals pass by themselves: others get the turn meanwhile.
-    async fn wait_or_refuse(&self, course: &mut Course, refusal: Refusal) -> Result<(), BringUpError> {
-        let now = Instant::now();
-        let (until, silent_since) = course.patience.get_or_insert((self.deadline.min(now + PATIENCE), now));
-        if !refusal.may_pass() || now >= *until {
-            return Err(BringUpError::Refused {
-                server: self.member.server.clone(),
-                refusal,
-            });
-        }
-        tracing::debug!(%refusal, "not yet");
-        // What is waited for may be at the other end of a connection that is none any more.
-        let hang_up = silent_since.elapsed() >= SILENCE;
-        if hang_up {
-            *silent_since = now;
-        }
-        Self::give_turn_away(course).await;
-        if hang_up {
-            hang_up_on_the_silent(self.road, self.member, self.layout).await;
-        }
-        let waited = self.road.pause(Duration::from_secs(1)).await;
-        waited.map_err(|_| self.stopped(course))
     }
 
     pub(super) fn own_peer_url(&self) -> Result<String, BringUpError> {

@@ -22,6 +22,7 @@ mod state;
 pub mod survey;
 pub mod turn;
 mod verify;
+mod waiting;
 pub mod wanted;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,63 @@
+//! How a member waits for others: it gives its turn away meanwhile.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bring_up::{BringUp, Course};
+use super::errors::BringUpError;
+use super::hang_up::{SILENCE, hang_up_on_the_silent};
+use super::turn::TurnError;
+use crate::membership::member::Refusal;
+use crate::resource::restarts::Restarting;
+
+/// How long to wait for members that are not healthy, where a restart needs them to be.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl BringUp<'_> {
+    pub(super) async fn give_turn_away(course: &mut Course) {
+        course.survey = None;
+        if let Some(turn) = course.turn.take() {
+            turn.end().await;
+        }
+    }
+
+    pub(super) async fn let_others_first(&self, course: &mut Course) -> Result<(), BringUpError> {
+        Self::give_turn_away(course).await;
+        while course.restarting.as_ref().is_some_and(Restarting::others_wait) {
+            if self.road.pause(Duration::from_millis(100)).await.is_err() {
+                return Err(self.stopped(course));
+            }
+            if Instant::now() >= self.deadline {
+                let server = self.member.server.clone();
+                let source = TurnError::Late;
+                return Err(BringUpError::Turn { server, source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Some refusals pass by themselves: others get the turn meanwhile.
+    pub(super) async fn wait_or_refuse(&self, course: &mut Course, refusal: Refusal) -> Result<(), BringUpError> {
+        let now = Instant::now();
+        let (until, silent_since) = course.patience.get_or_insert((self.deadline.min(now + PATIENCE), now));
+        if !refusal.may_pass() || now >= *until {
+            return Err(BringUpError::Refused {
+                server: self.member.server.clone(),
+                refusal,
+            });
+        }
+        tracing::debug!(%refusal, "not yet");
+        // What is waited for may be at the other end of a connection that is none any more.
+        let hang_up = silent_since.elapsed() >= SILENCE;
+        if hang_up {
+            *silent_since = now;
+        }
+        Self::give_turn_away(course).await;
+        if hang_up {
+            hang_up_on_the_silent(self.road, self.member, self.layout).await;
+        }
+        let waited = self.road.pause(Duration::from_secs(1)).await;
+        waited.map_err(|_| self.stopped(course))
+    }
+}
