@@ -1,7 +1,5 @@
 //! Access control: roles, users, and everything else that the provider does while it is on, with a client that is a user.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab};
 use terraform_provider_etcd::etcd::certificates::{Ca, LeafRequest, PrivateKeyPem};
@@ -228,9 +226,7 @@ fn everything_goes_on(name: &str, version: &str) -> Result<()> {
         scene.terraform.write("main.tf", &(rotated.render() + ACCESS))?;
         scene.terraform.apply().with_context(|| step.to_owned())?;
     }
-    eventually("the cluster is whole", Duration::from_secs(20), || {
-        Ok(scene.is_whole().is_ok())
-    })?;
+    eventually("the cluster is whole", || Ok(scene.is_whole().is_ok()))?;
 
     // Nobody locks himself out.
     let root = "resource \"etcd_user\" \"root\" {\n  cluster = etcd_cluster.main\n  name = \"root\"\n  roles = []\n}\n";

@@ -128,11 +128,9 @@ fn without_tls() -> Result<()> {
     ensure!(said.contains("without TLS"), "no warning in:\n{said}");
     one_cluster(&lab, &HOSTS)?;
     for host in HOSTS {
-        eventually(
-            &format!("{host} hears from its peer"),
-            std::time::Duration::from_secs(10),
-            || Ok(heard_from(&lab, host)?.len() == 1),
-        )?;
+        eventually(&format!("{host} hears from its peer"), || {
+            Ok(heard_from(&lab, host)?.len() == 1)
+        })?;
         let text = lab.read_file(host, "/etc/etcd/main/etcd.yaml")?;
         ensure!(!text.contains("https://"), "{host}:\n{text}");
         // Without TLS never on all addresses.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab, cache_folder};
@@ -60,7 +59,7 @@ impl FileServer {
             folder,
             url: format!("http://{address}:{PORT}/etcd.tar.gz"),
         };
-        eventually("the web server answers", Duration::from_secs(10), || {
+        eventually("the web server answers", || {
             Ok(lab.exec(reader, &format!("curl -sfI {}", server.url))?.success())
         })?;
         Ok(server)

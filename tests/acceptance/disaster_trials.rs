@@ -24,7 +24,6 @@ const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 const VERSION: &str = "3.6.16";
 /// How many moments the ordinary tests try.
 const MOMENTS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Trials<'a> {
     lab: &'a Lab,
@@ -152,7 +151,7 @@ impl<'a> Trials<'a> {
         self.terraform.apply()?;
         let old = one_cluster(self.lab, &HOSTS)?;
         ctl(self.lab, "a1", "put kept yes")?;
-        eventually("it is on a1", PATIENCE, || {
+        eventually("it is on a1", || {
             Ok(ctl(self.lab, "a1", "get --consistency=s --print-value-only kept")?.trim() == "yes")
         })?;
         self.lab.power_off("b1")?;

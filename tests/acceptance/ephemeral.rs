@@ -1,8 +1,6 @@
 //! What is there for a run only: a tunnel and a client's certificate, with which another program of the same apply uses the cluster.
 //! Neither is in the state or in a plan.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, cache_folder};
 
@@ -112,7 +110,7 @@ fn another_program_uses_the_cluster_in_the_same_apply() -> Result<()> {
 
     // One member goes away, then the other comes back and a second one goes: the tunnel serves on.
     lab.power_off("a1")?;
-    eventually("the others have a leader", Duration::from_secs(30), || {
+    eventually("the others have a leader", || {
         Ok(status(&lab, "b1").is_ok_and(|status| status.leader != 0) && ctl(&lab, "b1", "put there yes").is_ok())
     })?;
     let words = "ctl put greeting \"hello ${var.revision}\"";
@@ -150,7 +148,7 @@ fn the_tunnel_goes_on_through_another_member() -> Result<()> {
     let configuration = Configuration::new(&lab, &HOSTS, "3.6.16")?.render();
     terraform.configure(&(configuration + &user(&etcdctl, &words)))?;
     let running = terraform.start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
-    eventually("the tunnel is used", Duration::from_secs(240), || Ok(ready.exists()))?;
+    eventually("the tunnel is used", || Ok(ready.exists()))?;
     // The first by name is the one that it goes through. It says nothing any more, not even that it is gone.
     lab.power_off("a1")?;
     std::fs::write(&gone, "")?;

@@ -21,11 +21,7 @@ fn reboots_a_cut_and_a_power_cut_lose_no_acknowledged_write() -> Result<()> {
     terraform.configure(&Configuration::new(&lab, &hosts, "3.6.16")?.render())?;
     terraform.apply()?;
     let cluster = one_cluster(&lab, &hosts)?;
-    let comes_back = || {
-        eventually("the cluster is whole", Duration::from_secs(60), || {
-            Ok(one_cluster(&lab, &hosts)? == cluster)
-        })
-    };
+    let comes_back = || eventually("the cluster is whole", || Ok(one_cluster(&lab, &hosts)? == cluster));
 
     for host in hosts {
         let writer = Writer::start(&lab, &hosts)?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Hairpin, HostSpec, Lab, PASSWORD, Site};
@@ -43,15 +42,11 @@ fn views_are(
             .map(|other| dials(viewer, other))
             .collect::<Result<_>>()?;
         let from: BTreeSet<IpAddr> = others.map(|other| hears(viewer, other)).collect::<Result<_>>()?;
-        eventually(&format!("{viewer} dials {to:?}"), Duration::from_secs(10), || {
-            Ok(dialled(lab, viewer)? == to)
+        eventually(&format!("{viewer} dials {to:?}"), || Ok(dialled(lab, viewer)? == to))
+            .with_context(|| format!("it dials {:?}", dialled(lab, viewer)))?;
+        eventually(&format!("{viewer} hears from {from:?}"), || {
+            Ok(heard_from(lab, viewer)? == from)
         })
-        .with_context(|| format!("it dials {:?}", dialled(lab, viewer)))?;
-        eventually(
-            &format!("{viewer} hears from {from:?}"),
-            Duration::from_secs(10),
-            || Ok(heard_from(lab, viewer)? == from),
-        )
         .with_context(|| format!("it hears from {:?}", heard_from(lab, viewer)))?;
         let (_, configuration) = etcd_configuration(lab, viewer)?;
         let said: BTreeSet<&str> = configuration["initial-cluster"]

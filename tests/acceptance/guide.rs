@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use etcd_lab::{Builder, Lab};
@@ -17,7 +16,6 @@ use crate::terraform::Terraform;
 
 const GUIDE: &str = "docs/guides/disaster-recovery.md";
 const ETCD: &str = "3.6.16";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The blocks of code under one heading, in their order, with their languages.
 struct Section {
@@ -168,7 +166,7 @@ fn a_stranger_follows_the_guide_at_night() -> Result<()> {
     reader.types("terraform apply")?;
     let first = one_cluster(&lab, &hosts)?;
     ctl(&lab, "a1", "put kept one")?;
-    eventually("it is on all", PATIENCE, || {
+    eventually("it is on all", || {
         Ok(ctl(&lab, "a1", "get --consistency=s --print-value-only kept")?.trim() == "one")
     })?;
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Hairpin, Lab};
@@ -24,7 +23,6 @@ const ETCD: &str = "3.6.16";
 const PROGRAM: &str = "/opt/k3s-bin/k3s";
 const NEXT: &str = "/opt/k3s-bin/next/k3s";
 const NEXT_VERSION: &str = "v1.36.4+stand-in";
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The real program, where there is one.
 fn real() -> Option<PathBuf> {
@@ -213,7 +211,7 @@ fn one_cluster(lab: &Lab, hosts: &[&str]) -> Result<BTreeMap<String, String>> {
 
 /// The same, once that is so.
 fn becomes_one_cluster(lab: &Lab, hosts: &[&str]) -> Result<()> {
-    eventually("one cluster", PATIENCE, || one_cluster(lab, hosts).map(|_| true))
+    eventually("one cluster", || one_cluster(lab, hosts).map(|_| true))
 }
 
 /// The addresses to which packets of the host's connections with port 2380 really go, as its connection tracking has them or else `ss`.

@@ -1,7 +1,7 @@
 //! The majority of a cluster's servers is gone for good: it goes on from what one member has.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
@@ -18,7 +18,6 @@ const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 const AFTER: [&str; 3] = ["a1", "a2", "b2"];
 /// Has etcd write nothing into its database before it has to.
 const LAZY: &str = "{ \"backend-batch-interval\" = \"600s\", \"backend-batch-limit\" = \"1000000\" }";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Has a server forget that it was one of a cluster.
 pub const FORGET: &str = "systemctl disable --now etcd-main; userdel etcd-main; rm -rf /var/lib/etcd /etc/etcd /etc/systemd/system/etcd-main.service; \
@@ -91,7 +90,7 @@ fn goes_on(test: &str, terraform: &str, etcd: &str, harder: bool) -> Result<()> 
     }
     let old = one_cluster(&lab, &HOSTS)?;
     let writer = Writer::start(&lab, &HOSTS)?;
-    eventually("some of it is written", PATIENCE, || Ok(writer.acknowledged() > 100))?;
+    eventually("some of it is written", || Ok(writer.acknowledged() > 100))?;
 
     // Nothing of it as long as there may be a quorum.
     let wanted = of(&AFTER)?.cluster("recovery", recovery("a1", &["b1", "c1"]));
@@ -106,12 +105,10 @@ fn goes_on(test: &str, terraform: &str, etcd: &str, harder: bool) -> Result<()> 
     ensure!(one_cluster(&lab, &HOSTS)? == old, "something was changed");
     writer.stop()?.nothing_lost()?;
     let writer = Writer::start(&lab, &HOSTS)?;
-    eventually("more of it is written", PATIENCE, || Ok(writer.acknowledged() > 100))?;
+    eventually("more of it is written", || Ok(writer.acknowledged() > 100))?;
     // That an entry is committed is on the disk with the next entry: a crash may take that of the last ones.
     let before = keys(&lab, "a1")?;
-    eventually("some more is on a1", PATIENCE, || {
-        Ok(keys(&lab, "a1")?.len() > before.len() + 30)
-    })?;
+    eventually("some more is on a1", || Ok(keys(&lab, "a1")?.len() > before.len() + 30))?;
     lab.power_off("b1")?;
     lab.power_off("c1")?;
     writer.stop().ok();
@@ -160,14 +157,10 @@ fn goes_on(test: &str, terraform: &str, etcd: &str, harder: bool) -> Result<()> 
     lab.power_on("b1")?;
     lab.power_on("c1")?;
     for host in ["b1", "c1"] {
-        eventually("the old member runs", PATIENCE, || {
-            Ok(lab.exec(host, "pgrep -x etcd")?.success())
-        })?;
+        eventually("the old member runs", || Ok(lab.exec(host, "pgrep -x etcd")?.success()))?;
     }
     let writer = Writer::start(&lab, &AFTER)?;
-    eventually("the new one goes on beside them", PATIENCE, || {
-        Ok(writer.acknowledged() > 300)
-    })?;
+    eventually("the new one goes on beside them", || Ok(writer.acknowledged() > 300))?;
     writer.stop()?.nothing_lost()?;
     ensure!(one_cluster(&lab, &AFTER)? == new, "another cluster");
     let names: BTreeSet<String> = member_list(&lab, "a1")?.into_iter().map(|member| member.name).collect();
@@ -211,10 +204,10 @@ fn the_log_is_read(lab: &Lab, etcd: &str, tls: bool) -> Result<()> {
             .collect();
         ctl(lab, "b1", &format!("txn <<'END'\n\n{puts}\n\nEND"))?;
     }
-    eventually("all of it is on a1", PATIENCE, || Ok(keys(lab, "a1")? == all))?;
+    eventually("all of it is on a1", || Ok(keys(lab, "a1")? == all))?;
     // That an entry is committed is on the disk with the next entry.
     ctl(lab, "b1", "put next 1")?;
-    eventually("the next is on a1", PATIENCE, || {
+    eventually("the next is on a1", || {
         Ok(!ctl(lab, "a1", "get --consistency=s next")?.is_empty())
     })?;
     lab.power_off("b1")?;
@@ -269,7 +262,7 @@ fn other_survivors_are_stopped_and_join_anew() -> Result<()> {
     terraform.apply()?;
     let old = one_cluster(&lab, &FIVE)?;
     ctl(&lab, "a1", "put kept yes")?;
-    eventually("it is everywhere", PATIENCE, || {
+    eventually("it is everywhere", || {
         Ok(ctl(&lab, "b2", "get --consistency=s --print-value-only kept")?.trim() == "yes")
     })?;
     ["a1", "b1", "c1"].iter().try_for_each(|host| lab.power_off(host))?;

@@ -303,9 +303,7 @@ fn ten_clusters_of_five_from_one_module_per_region() -> Result<()> {
             before[&place]
         );
     }
-    eventually("all ten are well", Duration::from_secs(30), || {
-        Ok(ten_healthy(&lab)? == ids)
-    })?;
+    eventually("all ten are well", || Ok(ten_healthy(&lab)? == ids))?;
     terraform.nothing_to_do()?;
 
     destroyed(&lab, &terraform, "destroy")

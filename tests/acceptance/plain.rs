@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab};
@@ -181,9 +181,7 @@ pub fn make(lab: &Lab, hosts: &[&str], version: &str, kind: Kind, folder: &Path)
         let _ = write!(script, "systemctl enable --now --no-block {}", kind.service());
         lab.exec(host, &script)?.ok()?;
     }
-    eventually("the plain cluster answers", Duration::from_secs(30), || {
-        Ok(one_cluster(lab, hosts).is_ok())
-    })
+    eventually("the plain cluster answers", || Ok(one_cluster(lab, hosts).is_ok()))
 }
 
 /// Import blocks for everything, by identity or by ID.

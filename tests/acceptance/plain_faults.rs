@@ -1,7 +1,6 @@
 //! What goes wrong when a cluster that was made by other means is taken over: it is refused in words, or goes on where it was cut off.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab};
@@ -233,7 +232,7 @@ fn taking_over_goes_on_wherever_it_was_cut_off() -> Result<()> {
     // As the hand-over of the first begins, then as soon as its name is in the list, then as the second begins.
     for (moment, hosts) in [("the first begins", 1), ("the second begins", 2)] {
         let mut running = terraform.start(&APPLY)?;
-        eventually(moment, Duration::from_secs(90), || {
+        eventually(moment, || {
             ensure!(!running.ended()?, "the apply ended before {moment}");
             Ok(with("/etc/etcd/main/adopted-from")?.len() >= hosts && !with("/etc/etcd/main/adopting")?.is_empty())
         })?;

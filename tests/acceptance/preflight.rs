@@ -152,7 +152,7 @@ fn what_is_wrong_with_a_server_is_named() -> Result<()> {
         .args(["-l", "-k", "-p", "2379"])
         .stdin(std::process::Stdio::null())
         .spawn()?;
-    eventually("nc listens", Duration::from_secs(5), || {
+    eventually("nc listens", || {
         Ok(!lab.exec("b1", "ss -Hltn 'sport = :2379'")?.stdout.is_empty())
     })?;
     wrong.refused("a port that is taken", &good, CLUSTER, "servers", &["b1", "2379", "nc"])?;
@@ -317,9 +317,7 @@ fn a_preflight_that_is_cut_off_leaves_nothing() -> Result<()> {
     let before = Fingerprint::take(&lab)?;
     let mut running = terraform.start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
     let listens = "systemctl is-active preflight-etcd-main";
-    eventually("they listen", Duration::from_secs(30), || {
-        Ok(lab.exec("b1", listens)?.success())
-    })?;
+    eventually("they listen", || Ok(lab.exec("b1", listens)?.success()))?;
     running.kill_provider()?;
     ensure!(!running.wait()?.success(), "it was killed");
     ensure!(
@@ -331,14 +329,10 @@ fn a_preflight_that_is_cut_off_leaves_nothing() -> Result<()> {
     ensure!(said.contains("no answer within 5 s"), "{said}");
     before.unchanged(&lab)?;
     let mut running = terraform.start(&["apply", "-auto-approve", "-input=false", "-no-color"])?;
-    eventually("they listen", Duration::from_secs(30), || {
-        Ok(lab.exec("b1", listens)?.success())
-    })?;
+    eventually("they listen", || Ok(lab.exec("b1", listens)?.success()))?;
     running.kill_provider()?;
     running.wait()?;
-    eventually("it ends by itself", Duration::from_secs(70), || {
-        Ok(before.unchanged(&lab).is_ok())
-    })
+    eventually("it ends by itself", || Ok(before.unchanged(&lab).is_ok()))
 }
 
 /// How long preflights took, observation included, as the provider's log has it.

@@ -1,7 +1,6 @@
 //! Wrong input: each with the right words on the right attribute, and nothing changed on any server.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etcd_lab::{Builder, HostSpec, Lab, PASSWORD};
@@ -231,7 +230,7 @@ fn what_stands_in_the_way() -> Result<()> {
         .args(["-l", "-k", "-p", "2380"])
         .stdin(Stdio::null())
         .spawn()?;
-    eventually("nc listens", Duration::from_secs(5), || {
+    eventually("nc listens", || {
         Ok(!lab.exec("b1", "ss -Hltn 'sport = :2380'")?.stdout.is_empty())
     })?;
     wrong.refused("a port that is taken", &good, CLUSTER, "servers", &["b1", "2380", "nc"])?;

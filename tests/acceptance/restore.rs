@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
@@ -19,7 +18,6 @@ use crate::terraform::Terraform;
 use crate::writer::Writer;
 
 const OTHERS: [&str; 3] = ["a2", "b2", "c1"];
-const DISTANT: Duration = Duration::from_secs(60);
 
 /// `restore` of this file.
 pub fn restore(file: &Path, more: &str) -> String {
@@ -60,9 +58,7 @@ pub fn with_snapshot(
     let revision = taken["revision"].as_u64().context("no revision")?;
     let before = keys(lab, "a1", Some(revision))?;
     let after = writer.acknowledged();
-    eventually("more is written after it", DISTANT, || {
-        Ok(writer.acknowledged() > after + 10)
-    })?;
+    eventually("more is written after it", || Ok(writer.acknowledged() > after + 10))?;
     writer.stop()?.nothing_lost()?;
     ensure!(before.len() > 10, "hardly anything was written: {}", before.len());
     ensure!(
@@ -138,12 +134,10 @@ fn comes_back_elsewhere(test: &str, terraform: &str, etcd: &str, bump: Option<u6
 
     // An old member that comes back to life stays what it was: alone, without a quorum.
     lab.power_on("a1")?;
-    eventually("the old member runs", DISTANT, || {
-        Ok(lab.exec("a1", "pgrep -x etcd")?.success())
-    })?;
+    eventually("the old member runs", || Ok(lab.exec("a1", "pgrep -x etcd")?.success()))?;
     let writer = Writer::start(&lab, &OTHERS)?;
     let begun = writer.acknowledged();
-    eventually("the new cluster goes on beside it", DISTANT, || {
+    eventually("the new cluster goes on beside it", || {
         Ok(writer.acknowledged() > begun + 200)
     })?;
     writer.stop()?.nothing_lost()?;

@@ -1,7 +1,7 @@
 //! Members come and go by editing the servers, while a client writes through all of them.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
@@ -107,7 +107,7 @@ impl<'a> Scene<'a> {
     /// Checks that it is the cluster that was founded, with a voter on each host and nothing else, that every server's own files
     /// say so, and that a plan finds nothing to do.
     pub fn is_whole(&self) -> Result<()> {
-        eventually("all are of one cluster", Duration::from_secs(10), || {
+        eventually("all are of one cluster", || {
             Ok(one_cluster(self.lab, &self.hosts)? == self.cluster)
         })?;
         let wanted: BTreeSet<&str> = self.hosts.iter().copied().collect();

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab, private_key_file};
@@ -190,9 +189,7 @@ fn a_lost_cluster_comes_back_from_what_its_servers_took() -> Result<()> {
     );
     on(&lab, "b1", "systemctl start etcd-main")?;
     on(&lab, "c1", "systemctl start etcd-main")?;
-    eventually("all are one cluster again", Duration::from_secs(30), || {
-        Ok(one_cluster(&lab, &HOSTS).is_ok())
-    })?;
+    eventually("all are one cluster again", || Ok(one_cluster(&lab, &HOSTS).is_ok()))?;
     terraform.write("status.tf", status)?;
     terraform.apply()?;
     let outputs: Value = serde_json::from_str(&terraform.run(&["output", "-json"])?.ok()?)?;

@@ -382,7 +382,7 @@ impl<'a> Trials<'a> {
             ensure!(!command.contains("snapshot.yaml"), "{host} runs {command}");
         }
         // Where nothing was left to do the dead provider's may still be there, and goes by itself.
-        eventually("no lock is left", Duration::from_secs(40), || {
+        eventually("no lock is left", || {
             let host = self.scene.hosts.first().context("no hosts")?;
             Ok(
                 ctl(self.lab(), host, "get --prefix --keys-only terraform-provider-etcd/")?

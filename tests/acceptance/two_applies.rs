@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use etcd_lab::Builder;
 
 use crate::configuration::{Configuration, quoted};
-use crate::outside::{ctl, eventually, hosts_block, member_list};
+use crate::outside::{ctl, hosts_block, member_list, within};
 use crate::prefix;
 use crate::scaling::{Scene, VERSION};
 use crate::writer::Writer;
@@ -105,7 +105,7 @@ fn who_finds_the_lock_taken_waits_and_then_names_its_holder() -> Result<()> {
     scene.terraform.write("main.tf", &rolling("300s")?)?;
     scene.terraform.apply()?;
     scene.is_whole()?;
-    eventually("the lock is given back", Duration::from_secs(5), || {
+    within("the lock is given back", Duration::from_secs(15), || {
         Ok(ctl(&lab, "a1", &format!("get --keys-only {LOCK}"))?.trim().is_empty())
     })
 }

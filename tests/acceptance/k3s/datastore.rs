@@ -37,7 +37,7 @@ impl WebServer {
             .spawn()
             .context("starting the web server")?;
         let server = Self { process, url, sha256 };
-        eventually("the web server answers", Duration::from_secs(10), || {
+        eventually("the web server answers", || {
             Ok(lab.exec(HOSTS[0], &format!("curl -sfI {}", server.url))?.success())
         })?;
         Ok(server)

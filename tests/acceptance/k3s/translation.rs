@@ -52,7 +52,7 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
             .filter(|(name, _)| *name != host)
             .map(|(_, address)| address.clone())
             .collect();
-        eventually("everybody dials everybody", PATIENCE, || {
+        eventually("everybody dials everybody", || {
             Ok(reached(&lab, host)?.is_superset(&others))
         })?;
     }
@@ -69,7 +69,7 @@ fn servers_with_the_same_address_are_one_cluster_through_thick_and_thin() -> Res
 
     // Somebody flushes all rules: they come back without Terraform.
     lab.exec("a1", "nft flush ruleset")?.ok()?;
-    eventually("the rules are back", Duration::from_secs(30), || {
+    eventually("the rules are back", || {
         Ok(lab.exec("a1", "nft list table ip etcd_k3s_main")?.success())
     })?;
     becomes_one_cluster(&lab, &HOSTS)?;
@@ -176,7 +176,7 @@ impl<'a> Watch<'a> {
             ends: BTreeSet::new(),
         };
         // Written again and again: when the watch begins nobody says.
-        eventually("the watch sees a key change", PATIENCE, || watch.sees("begins"))?;
+        eventually("the watch sees a key change", || watch.sees("begins"))?;
         watch.ends = watch.ends()?;
         ensure!(watch.ends.len() == 1, "{:?}", watch.ends);
         Ok(watch)
@@ -201,7 +201,7 @@ impl<'a> Watch<'a> {
     }
 
     fn goes_on(&self) -> Result<()> {
-        eventually("the watch sees it still", PATIENCE, || self.sees("goes-on"))?;
+        eventually("the watch sees it still", || self.sees("goes-on"))?;
         let now = self.ends()?;
         ensure!(
             now == self.ends,

@@ -102,7 +102,7 @@ impl<'a> Change<'a> {
                 journals(lab, &self.scene.hosts)
             );
             // Whoever is on this side has a leader.
-            eventually("the rest has a quorum", Duration::from_secs(20), || {
+            eventually("the rest has a quorum", || {
                 Ok(ctl(lab, "a1", "put during/cut yes").is_ok())
             })?;
         }
@@ -116,9 +116,7 @@ impl<'a> Change<'a> {
             names_what_is_cut_off(what, &said)?;
         }
         heal(lab)?;
-        eventually("B is back", Duration::from_secs(120), || {
-            Ok(ctl(lab, "b1", "put after/cut yes").is_ok())
-        })?;
+        eventually("B is back", || Ok(ctl(lab, "b1", "put after/cut yes").is_ok()))?;
         self.scene
             .terraform
             .write("main.tf", &(self.configuration.render() + &self.beside))?;
