@@ -14,8 +14,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// From `<local> <remote>` as `/proc/net/tcp` and `/proc/net/tcp6` write them: 32-bit words in hexadecimal, each in the
-    /// byte order of the machine.
+    /// From `<local> <remote>` as `ss -n` writes them, or as `/proc/net/tcp` and `/proc/net/tcp6` do: 32-bit words in hexadecimal, each in
+    /// the byte order of the machine.
     pub fn parse(text: &str, big_endian: bool) -> Option<Self> {
         let (local, remote) = text.split_once(' ')?;
         Some(Self {
@@ -26,6 +26,9 @@ impl Socket {
 }
 
 fn end(text: &str, big_endian: bool) -> Option<SocketAddr> {
+    if let Some(end) = read_by_people(text) {
+        return Some(end);
+    }
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let words: Option<Vec<[u8; 4]>> = (0..address.len())
@@ -45,6 +48,14 @@ fn end(text: &str, big_endian: bool) -> Option<SocketAddr> {
         Err(_) => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
     };
     Some(SocketAddr::new(address.to_canonical(), port))
+}
+
+/// `10.0.0.11:2380`, `[2001:db8::1]:2380`, `[fe80::1]%eth0:2380` or `[fe80::1%eth0]:2380`.
+fn read_by_people(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.rsplit_once(':')?;
+    let address = address.split('%').next()?;
+    let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
+    Some(SocketAddr::new(address.to_canonical(), port.parse().ok()?))
 }
 
 /// The address by which the connections of one member come to another. `outgoing` are its connections to that one;
@@ -91,6 +102,22 @@ mod tests {
             "10.0.0.11:2380".parse().unwrap()
         );
         assert_eq!(Socket::parse("nonsense", false), None);
+    }
+
+    #[test]
+    fn the_form_for_people_is_read() {
+        let seen = Socket::parse("10.0.0.11:2380 203.0.113.21:43210", false).unwrap();
+        assert_eq!(seen, socket("10.0.0.11:2380", "203.0.113.21:43210"));
+        let mapped = Socket::parse("[::ffff:10.0.0.11]:2380 [::ffff:203.0.113.21]:43210", false);
+        assert_eq!(mapped, Some(seen));
+        let six = Socket::parse("[2001:db8::1]:2380 [fe80::1]%eth0:43210", false).unwrap();
+        assert_eq!(six, socket("[2001:db8::1]:2380", "[fe80::1]:43210"));
+        assert_eq!(
+            six,
+            Socket::parse("[2001:db8::1]:2380 [fe80::1%eth0]:43210", false).unwrap()
+        );
+        assert_eq!(Socket::parse("10.0.0.11:2380", false), None);
+        assert_eq!(Socket::parse(" ", false), None);
     }
 
     #[test]

@@ -81,8 +81,9 @@ impl<'a> Preflight<'a> {
         if self.checks.dials() && self.topology.servers().len() > 1 {
             let place = place.peer_listener();
             let answer = format!(
-                "nonce={} name={server}\n{}",
+                "nonce={} name={server} port={}\n{}",
                 self.nonce,
+                place.port(),
                 include_str!("preflight/answer.sh")
             );
             script = script

@@ -260,8 +260,7 @@ impl BringUp<'_> {
         if let Some(order) = restores {
             script = self.restoring(script, order, seen)?.timeout(self.remaining());
         }
-        // Enabling has systemd read its units anew as well.
-        script = script.line("systemctl --quiet enable \"$unit\" 2>/dev/null");
+        script = script.line(include_str!("enable.sh"));
         if start == Start::Found {
             script = script.line(format!("sleep {:.2}", self.head_start().as_secs_f64()));
         }

@@ -1,4 +1,5 @@
-# The member's user and folders. Given: user, directory, pki.
+# The member's user and folders. Given: user, directory, pki, unit. Notes in new_unit whether its unit is still to be written.
+if [ -e "/etc/systemd/system/$unit" ]; then new_unit=; else new_unit=yes; fi
 if ! id "$user" >/dev/null 2>&1; then
   useradd --system --user-group --no-create-home --home-dir /nonexistent --shell "$(command -v nologin || echo /bin/false)" "$user"
 fi

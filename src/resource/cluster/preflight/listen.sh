@@ -1,6 +1,11 @@
 # Listens where the member will, until it is ended or three quarters of a minute have passed; leaves no file. Only where nothing of a member is and
 # the port is free. Given: preflight_unit, listen (ADDRESS:PORT), port, answer (a script), is_free.
-is_listening() { grep -qs ":$1 0*:0000 0A " /proc/net/tcp /proc/net/tcp6; }
+# The kernel's lists in /proc are slow to read, and ss asks for what listens alone.
+is_listening() {
+  if command -v ss >/dev/null 2>&1; then [ -n "$(ss -Hltn "sport = :$port" 2>/dev/null)" ]
+  else grep -qs ":$(printf %04X "$port") 0*:0000 0A " /proc/net/tcp /proc/net/tcp6
+  fi
+}
 start_preflight() {
   if ! command -v systemd-socket-activate >/dev/null 2>&1 || ! command -v systemd-run >/dev/null 2>&1; then
     echo 'not-listening=systemd-socket-activate is not there'
@@ -13,13 +18,12 @@ start_preflight() {
     --property=TasksMax=500 --property=StandardError=null \
     systemd-socket-activate --accept --inetd --listen="$listen" \
     /bin/sh -c "$(printf '%s' "$answer" | sed 's/\$/$$/g')" 2>&1) || { printf 'not-listening=%s\n' "$(printf %s "$said" | tail -n 1)"; return 0; }
-  hex=$(printf %04X "$port")
   tries=0
-  until is_listening "$hex"; do
+  until is_listening; do
     tries=$((tries + 1))
     if [ $tries -gt 100 ]; then echo 'not-listening=it did not start to listen within a second'; return 0; fi
     sleep 0.01
   done
   printf 'listening=%s\n' "$(uname -m)"
 }
-if is_free && ! is_listening "$(printf %04X "$port")"; then start_preflight; fi
+if is_free && ! is_listening; then start_preflight; fi

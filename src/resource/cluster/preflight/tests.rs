@@ -103,9 +103,10 @@ fn the_error_is_a_table_and_words() {
 }
 
 /// Answers one connection as a server does, or as a stranger; the port.
-fn answered_by(text: String) -> u16 {
+fn answered_by(text: impl Fn(u16) -> String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
+    let text = text(port);
     std::thread::spawn(move || {
         let (socket, _) = listener.accept().expect("a connection");
         let output: OwnedFd = socket.try_clone().expect("a copy").into();
@@ -122,7 +123,10 @@ fn answered_by(text: String) -> u16 {
 
 #[test]
 fn probes_and_answers_understand_each_other() {
-    let answer = |name: &str| format!("nonce=n1 name={name}\n{}", include_str!("answer.sh"));
+    let answer = |name: &'static str| {
+        move |port: u16| format!("nonce=n1 name={name} port={port}\n{}", include_str!("answer.sh"))
+    };
+    let without_ss = move |port: u16| answer("g1")(port).replace("command -v ss ", "command -v no-ss ");
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address").port()
@@ -130,8 +134,12 @@ fn probes_and_answers_understand_each_other() {
     let ports = [
         ("b1", answered_by(answer("b1"))),
         ("c1", answered_by(answer("d1"))),
-        ("e1", answered_by("echo HTTP/1.1 400 Bad Request; sleep 1".to_owned())),
+        (
+            "e1",
+            answered_by(|_| "echo HTTP/1.1 400 Bad Request; sleep 1".to_owned()),
+        ),
         ("f1", closed),
+        ("g1", answered_by(without_ss)),
     ];
     let targets: Vec<String> = ports
         .iter()
@@ -159,13 +167,15 @@ fn probes_and_answers_understand_each_other() {
             to,
         )
     };
-    let Some(Outcome::Open(trip)) = outcome("b1") else {
-        panic!("{said}");
-    };
-    // How large it is depends on how long the handshake took.
-    let whole = |bulk: Option<Bulk>| bulk.is_some_and(|bulk| bulk.sent > 0 && bulk.sent == bulk.arrived);
-    assert!(whole(trip.out) && whole(trip.back), "{said}");
-    assert_eq!(trip.source, Some("127.0.0.1".parse().unwrap()), "{said}");
+    for to in ["b1", "g1"] {
+        let Some(Outcome::Open(trip)) = outcome(to) else {
+            panic!("{said}");
+        };
+        // How large it is depends on how long the handshake took.
+        let whole = |bulk: Option<Bulk>| bulk.is_some_and(|bulk| bulk.sent > 0 && bulk.sent == bulk.arrived);
+        assert!(whole(trip.out) && whole(trip.back), "{said}");
+        assert_eq!(trip.source, Some("127.0.0.1".parse().unwrap()), "{said}");
+    }
     assert!(
         matches!(outcome("c1"), Some(Outcome::Other(name)) if name == "d1"),
         "{said}"
