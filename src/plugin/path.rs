@@ -54,6 +54,23 @@ impl Path {
         Self(steps)
     }
 
+    /// As far as every Terraform finds its place in the configuration: an attribute of the block, and perhaps an element of it. Of a longer path OpenTofu
+    /// and Terraform 1.11 take the last name alone, and show an attribute of the block that happens to have it, or none.
+    #[must_use]
+    pub fn shown(&self) -> Self {
+        let element = matches!(self.0.get(1), Some(Step::Key(_) | Step::Index(_)));
+        Self(self.0.iter().take(1 + usize::from(element)).cloned().collect())
+    }
+
+    /// Whether a text has the name of the last attribute on it.
+    pub fn is_named_in(&self, text: &str) -> bool {
+        let mut names = self.0.iter().filter_map(|step| match step {
+            Step::Attribute(name) => Some(name),
+            Step::Key(_) | Step::Index(_) => None,
+        });
+        names.next_back().is_none_or(|name| text.contains(name.as_str()))
+    }
+
     /// The steps, outermost first.
     pub fn steps(&self) -> &[Step] {
         &self.0
@@ -71,5 +88,22 @@ impl fmt::Display for Path {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_found_by_every_terraform() {
+        let shown = |path: Path| path.shown().to_string();
+        assert_eq!(shown(Path::of("servers").key("b").attribute("name")), "servers[\"b\"]");
+        assert_eq!(shown(Path::of("ssh").attribute("bastion").attribute("port")), "ssh");
+        assert_eq!(shown(Path::of("list").index(1)), "list[1]");
+        assert_eq!(shown(Path::of("name")), "name");
+        assert_eq!(shown(Path::root()), "");
+        assert!(Path::of("ssh").attribute("port").is_named_in("the port is 0"));
+        assert!(!Path::of("servers").key("port").index(2).is_named_in("the port is 0"));
     }
 }

@@ -131,10 +131,19 @@ fn diagnostic(one: Diagnostic) -> pb::Diagnostic {
         Severity::Error => pb::diagnostic::Severity::Error,
         Severity::Warning => pb::diagnostic::Severity::Warning,
     };
+    let (mut detail, mut attribute) = (one.detail, None);
+    if let Some(whole) = &one.path {
+        let shown = whole.shown();
+        if *whole != shown && !whole.is_named_in(&one.summary) && !whole.is_named_in(&detail) {
+            let gap = if detail.is_empty() { "" } else { "\n\n" };
+            detail.push_str(&format!("{gap}This is about {whole}."));
+        }
+        attribute = Some(path(&shown));
+    }
     pb::Diagnostic {
         severity: severity.into(),
         summary: one.summary,
-        detail: one.detail,
-        attribute: one.path.as_ref().map(path),
+        detail,
+        attribute,
     }
 }

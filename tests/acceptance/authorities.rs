@@ -12,7 +12,7 @@ use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::{eventually, heard_from, one_cluster};
 use crate::prefix;
-use crate::terraform::Terraform;
+use crate::terraform::{OPENTOFU, Terraform};
 
 const HOSTS: [&str; 2] = ["a1", "b1"];
 
@@ -81,9 +81,18 @@ fn forms(lab: &Lab, terraform: &Terraform, before: &Fingerprint) -> Result<()> {
 
 #[test]
 fn authorities_of_the_users_own() -> Result<()> {
-    let lab = Builder::standard(&prefix("authorities")).only(&HOSTS).up()?;
+    of_the_users_own("authorities", "1.15")
+}
+
+#[test]
+fn authorities_of_the_users_own_with_opentofu() -> Result<()> {
+    of_the_users_own("authorities-tofu", OPENTOFU)
+}
+
+fn of_the_users_own(test: &str, terraform: &str) -> Result<()> {
+    let lab = Builder::standard(&prefix(test)).only(&HOSTS).up()?;
     let before = Fingerprint::take(&lab)?;
-    let terraform = Terraform::new(&lab, "1.15")?;
+    let terraform = Terraform::new(&lab, terraform)?;
     make_authorities(&terraform.work())?;
     let base = Configuration::new(&lab, &HOSTS, "3.6.16")?
         .member("on_destroy", quoted("delete_data"))

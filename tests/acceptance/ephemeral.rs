@@ -7,7 +7,7 @@ use etcd_lab::{Builder, cache_folder};
 use crate::configuration::Configuration;
 use crate::outside::{ctl, eventually, status};
 use crate::prefix;
-use crate::terraform::Terraform;
+use crate::terraform::{OPENTOFU, Terraform};
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 
@@ -52,8 +52,17 @@ resource "terraform_data" "other" {{
 
 #[test]
 fn another_program_uses_the_cluster_in_the_same_apply() -> Result<()> {
-    let lab = Builder::standard(&prefix("ephemeral")).only(&HOSTS).up()?;
-    let terraform = Terraform::new(&lab, "1.11")?;
+    another_program("ephemeral", "1.11")
+}
+
+#[test]
+fn another_program_uses_the_cluster_in_the_same_apply_with_opentofu() -> Result<()> {
+    another_program("ephemeral-tofu", OPENTOFU)
+}
+
+fn another_program(test: &str, terraform: &str) -> Result<()> {
+    let lab = Builder::standard(&prefix(test)).only(&HOSTS).up()?;
+    let terraform = Terraform::new(&lab, terraform)?;
     let etcdctl = cache_folder().join("etcd/3.6.16/etcdctl").display().to_string();
     let seen = terraform.work().join("seen");
     let words = format!(

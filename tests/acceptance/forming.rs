@@ -10,7 +10,7 @@ use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::{dialled, etcd_configuration, eventually, heard_from, leftovers, one_cluster, status};
 use crate::prefix;
-use crate::terraform::Terraform;
+use crate::terraform::{OPENTOFU, Terraform};
 
 /// The address by which `viewer` is to dial `other`: private inside a site, public across.
 fn dials(lab: &Lab, viewer: &str, other: &str) -> Result<IpAddr> {
@@ -160,6 +160,12 @@ fn three_servers_on_etcd_3_6() -> Result<()> {
 fn five_servers_on_etcd_3_7() -> Result<()> {
     let lab = Builder::standard(&prefix("form-37")).hairpin(Hairpin::Dropped);
     forms(lab, &FIVE, "3.7.3", ["1.15", "1.11"])
+}
+
+#[test]
+fn three_servers_with_opentofu() -> Result<()> {
+    let lab = Builder::standard(&prefix("form-tofu")).only(&THREE).up()?;
+    forms_in(&lab, &THREE, OPENTOFU, &Configuration::new(&lab, &THREE, "3.6.16")?)
 }
 
 #[test]

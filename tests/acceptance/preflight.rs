@@ -32,7 +32,7 @@ fn one_closed_direction_of_one_pair_among_five() -> Result<()> {
     lab.wan_everywhere(Delay::ms(10.0))?;
     lab.close_port("a1", "b1", 2380)?;
     let good = Configuration::new(&lab, &FIVE, "3.6.16")?;
-    let wrong = Wrong::new(&lab, &good)?;
+    let wrong = Wrong::new(&lab, "1.15", &good)?;
     let words = [
         "Nothing was changed on any server",
         "a1    b1  203.0.113.21:2380  no answer within 5 s  TCP from a1 (203.0.113.11) to b1 port 2380",
@@ -119,7 +119,7 @@ pub fn set_clock(lab: &Lab, host: &str, ahead: &str) -> Result<()> {
 fn what_is_wrong_with_a_server_is_named() -> Result<()> {
     let lab = Builder::standard(&prefix("pre-server")).only(&THREE).up()?;
     let good = Configuration::new(&lab, &THREE, "3.6.16")?;
-    let wrong = Wrong::new(&lab, &good)?;
+    let wrong = Wrong::new(&lab, "1.15", &good)?;
 
     set_clock(&lab, "c1", "20 seconds")?;
     let words = ["Server c1: its clock is ", "s ahead of the others", "chrony"];
@@ -182,7 +182,7 @@ fn another_server_that_answers_is_named() -> Result<()> {
         .server("c2", "peer_port", "2390")
         .server("c2", "client_port", "2389")
         .server("c2", "ssh", "{ port = 2222 }");
-    let wrong = Wrong::new(&lab, &configuration)?;
+    let wrong = Wrong::new(&lab, "1.15", &configuration)?;
     let words = [
         "a1    c2  203.0.113.30:2390  c1 answers there",
         "let 203.0.113.30:2390 lead to c2",

@@ -10,7 +10,7 @@ use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::eventually;
 use crate::prefix;
-use crate::terraform::Terraform;
+use crate::terraform::{OPENTOFU, Terraform};
 
 const HOSTS: [&str; 3] = ["a1", "b1", "c1"];
 const CLUSTER: &str = "etcd_cluster.main";
@@ -24,8 +24,8 @@ pub struct Wrong<'a> {
 
 impl<'a> Wrong<'a> {
     /// With a configuration that is good.
-    pub fn new(lab: &'a Lab, good: &Configuration) -> Result<Self> {
-        let terraform = Terraform::new(lab, "1.15")?;
+    pub fn new(lab: &'a Lab, terraform: &str, good: &Configuration) -> Result<Self> {
+        let terraform = Terraform::new(lab, terraform)?;
         terraform.configure(&good.render())?;
         Ok(Self { lab, terraform })
     }
@@ -68,7 +68,7 @@ fn impatient(lab: &Lab) -> Result<Configuration> {
 fn what_the_configuration_gets_wrong() -> Result<()> {
     let lab = Builder::standard(&prefix("wrong-plan")).only(&HOSTS).up()?;
     let good = Configuration::new(&lab, &HOSTS, "3.6.16")?;
-    let wrong = Wrong::new(&lab, &good)?;
+    let wrong = Wrong::new(&lab, "1.11", &good)?;
     let member = "etcd_member.this";
     wrong.refused(
         "two servers of one name",
@@ -145,7 +145,7 @@ fn what_a_server_is_not() -> Result<()> {
         )
         .up()?;
     let good = impatient(&lab)?;
-    let wrong = Wrong::new(&lab, &good)?;
+    let wrong = Wrong::new(&lab, OPENTOFU, &good)?;
     wrong.refused(
         "an address that is not on the machine",
         &good.clone().server("b1", "private_address", quoted("10.0.0.99")),
@@ -223,7 +223,7 @@ fn what_a_server_is_not() -> Result<()> {
 fn what_stands_in_the_way() -> Result<()> {
     let lab = Builder::standard(&prefix("wrong-host")).only(&HOSTS).up()?;
     let good = impatient(&lab)?;
-    let wrong = Wrong::new(&lab, &good)?;
+    let wrong = Wrong::new(&lab, "1.15", &good)?;
 
     let mut listener = lab
         .command_on("b1", "nc")?

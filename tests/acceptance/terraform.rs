@@ -23,9 +23,19 @@ pub const PROVIDER: &str = env!("CARGO_BIN_EXE_terraform-provider-etcd");
 /// What Terraform finds it under.
 const PLUGIN: &str = "terraform-provider-etcd_v0.1.0";
 
-/// The Terraform of a minor version, one of [`VERSIONS`].
+/// The oldest OpenTofu that has all that members need.
+pub const OPENTOFU: &str = "opentofu-1.11";
+
+/// The Terraform of a minor version, one of [`VERSIONS`], or the OpenTofu of one. `ACCEPTANCE_TERRAFORM` has another program run in the
+/// place of all of them.
 pub fn program(minor: &str) -> Result<PathBuf> {
-    let program = cache_folder().join("terraform").join(minor).join("terraform");
+    if let Some(other) = std::env::var_os("ACCEPTANCE_TERRAFORM") {
+        return Ok(other.into());
+    }
+    let program = match minor.strip_prefix("opentofu-") {
+        Some(minor) => cache_folder().join("opentofu").join(minor).join("tofu"),
+        None => cache_folder().join("terraform").join(minor).join("terraform"),
+    };
     ensure!(program.exists(), "there is no {}: run tests/setup", program.display());
     Ok(program)
 }
@@ -39,7 +49,7 @@ pub struct Terraform<'a> {
 }
 
 impl<'a> Terraform<'a> {
-    /// A fresh working directory. `minor` is one of [`VERSIONS`]. The provider is found in a filesystem mirror, so that
+    /// A fresh working directory. `minor` is one of [`VERSIONS`], or [`OPENTOFU`]. The provider is found in a filesystem mirror, so that
     /// `terraform init` does what it does for a user.
     pub fn new(lab: &'a Lab, minor: &str) -> Result<Self> {
         let program = program(minor)?;
@@ -50,16 +60,17 @@ impl<'a> Terraform<'a> {
             other => other,
         };
         let mirror = folder.path().join("mirror");
-        let package = mirror.join(format!(
-            "registry.terraform.io/crossnet/etcd/0.1.0/linux_{architecture}"
-        ));
-        fs::create_dir_all(&package)?;
-        // A file of its own: a build in the meantime must not change what `terraform init` has locked.
-        let plugin = package.join(PLUGIN);
-        // Measurements are of one of the release profile.
-        let provider = std::env::var("ACCEPTANCE_PROVIDER").unwrap_or_else(|_| PROVIDER.to_owned());
-        if fs::hard_link(&provider, &plugin).is_err() {
-            fs::copy(&provider, &plugin).context("copying the provider")?;
+        // Where Terraform and OpenTofu look for one whose `source` names no registry.
+        for registry in ["registry.terraform.io", "registry.opentofu.org"] {
+            let package = mirror.join(format!("{registry}/crossnet/etcd/0.1.0/linux_{architecture}"));
+            fs::create_dir_all(&package)?;
+            // A file of its own: a build in the meantime must not change what `terraform init` has locked.
+            let plugin = package.join(PLUGIN);
+            // Measurements are of one of the release profile.
+            let provider = std::env::var("ACCEPTANCE_PROVIDER").unwrap_or_else(|_| PROVIDER.to_owned());
+            if fs::hard_link(&provider, &plugin).is_err() {
+                fs::copy(&provider, &plugin).context("copying the provider")?;
+            }
         }
         let settings = format!(
             "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n",

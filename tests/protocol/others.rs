@@ -34,7 +34,7 @@ async fn write_only_values_need_a_terraform_that_knows_them() {
     );
     assert_eq!(
         answer.diagnostics[0].attribute.as_ref().map(path_text).as_deref(),
-        Some(".settings.token")
+        Some(".settings")
     );
     request.client_capabilities = Some(pb::ClientCapabilities {
         write_only_attributes_allowed: true,
