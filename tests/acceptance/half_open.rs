@@ -1,5 +1,6 @@
 //! A NAT forgets its connections: both ends go on believing in them, and what they send goes nowhere.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -15,7 +16,7 @@ const THREE: [&str; 3] = ["a1", "b1", "c1"];
 const FILE: &str = "/etc/sysctl.d/60-etcd-main.conf";
 /// What closes connections that fell silent.
 const HANG_UP: &str = concat!(
-    "unit=etcd-main.service dead=\n",
+    "unit=etcd-main.service dead= ports=2380\n",
     include_str!("../../src/resource/member/hang_up.sh")
 );
 
@@ -140,6 +141,47 @@ fn silent_connections_are_given_up_sooner() -> Result<()> {
         ensure!(!lab.exec(host, &format!("test -e {FILE}"))?.success());
     }
     Ok(())
+}
+
+/// The local ports of b1's connections to c1's peer port.
+fn from_b1_to_c1(lab: &Lab) -> Result<BTreeSet<String>> {
+    let list =
+        "ss -Htn state established 'dst 203.0.113.30 and dport = :2380' | awk '{ sub(/.*:/, \"\", $3); print $3 }'";
+    Ok(lab.exec("b1", list)?.ok()?.lines().map(str::to_owned).collect())
+}
+
+/// What c1 says on the streams that b1 has dialled is lost, as after a cut in which c1 has closed them. b1 has nothing to send on them, so nothing
+/// of its own is missed, and c1 answers the kernel's probes.
+#[test]
+fn streams_on_which_nothing_comes_are_dialled_anew() -> Result<()> {
+    let lab = Builder::standard(&prefix("silent-in")).only(&THREE).up()?;
+    let scene = Scene::found_as(&lab, &THREE, &configuration(&lab, None)?)?;
+    scene.is_whole()?;
+    let started = crate::rolling::started(&lab, &THREE)?;
+    let healthy = lab.exec("b1", HANG_UP)?.ok()?;
+    ensure!(healthy.is_empty(), "closed on a healthy member: {healthy}");
+    let before = from_b1_to_c1(&lab)?;
+    ensure!(before.len() >= 2, "b1 has dialled {before:?}");
+    let ports = before.iter().cloned().collect::<Vec<_>>().join(", ");
+    let lose = format!(
+        "nft -f - <<'END'\ntable inet lost {{\n chain out {{\n  type filter hook output priority 0\n  \
+         tcp sport 2380 tcp dport {{ {ports} }} tcp flags & (psh | fin | rst) != 0 drop\n }}\n}}\nEND"
+    );
+    lab.exec("c1", &lose)?.ok()?;
+    eventually("they are closed", || {
+        let closed = lab.exec("b1", HANG_UP)?.ok()?;
+        Ok(closed.contains("closed=203.0.113.30:2380"))
+    })?;
+    eventually("b1 dials anew", || {
+        let after = from_b1_to_c1(&lab)?;
+        Ok(after.len() >= 2 && after.is_disjoint(&before))
+    })?;
+    ensure!(
+        crate::rolling::started(&lab, &THREE)? == started,
+        "a member was restarted"
+    );
+    scene.is_whole()?;
+    scene.terraform.destroy().map(drop)
 }
 
 /// The NAT in front of a member that has just been restarted forgets its connections: the rolling change waits for what is silent, closes it, and goes

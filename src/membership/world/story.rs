@@ -367,6 +367,16 @@ impl Stage {
         })
     }
 
+    /// Killed after so many steps; what the state has then.
+    fn run_and_kill(&mut self, mut run: Run, steps: usize) -> Result<State, Violation> {
+        for _ in 0..steps {
+            self.pass_time()?;
+            run.step(&mut self.world)?;
+        }
+        self.world.tell(|| format!("killed after {steps} steps"));
+        Ok(run.kill(&mut self.world))
+    }
+
     fn run(&mut self, mut run: Run) -> Result<Run, Violation> {
         for _ in 0..STEPS {
             self.pass_time()?;

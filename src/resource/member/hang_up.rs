@@ -6,6 +6,7 @@
 //! (etcd `rafthttp/peer.go`, `stop`). A stream whose far end has gone silent, full of what it did not take, is closed only when a write has
 //! timed out, 5 s and more (`rafthttp`, `ConnWriteTimeout`): as long the leader sends nothing to anybody, and the cluster stands still.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -36,7 +37,7 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
         .filter(|(name, _)| answering.contains(name) && **name != member.server);
     let each = servers.map(|(name, server)| async move {
         let dead = topology.dials(name, &member.server).map(|dead| dead.to_string());
-        let script = script(layout, &dead.unwrap_or_default());
+        let script = script(layout, &dead.unwrap_or_default(), "");
         let outcome = match road.connect(server, QUESTION, false).await {
             Ok(host) => run(&host, &script).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -50,10 +51,12 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
     join_all(each).await;
 }
 
-/// Closes the connections of all members, this one included, on which the far end acknowledges nothing. A connection that carries anything
-/// stays, a snapshot on its way too.
+/// Closes the connections of all members, this one included, on which the far end acknowledges nothing, and those to peers on which nothing comes.
+/// A connection that carries anything stays, a snapshot on its way too.
 pub async fn hang_up_on_the_silent(road: &Road, member: &MemberModel, layout: &Layout) {
-    let script = &script(layout, "");
+    let servers = member.cluster.servers.values();
+    let ports: BTreeSet<String> = servers.map(|server| server.peer_port.to_string()).collect();
+    let script = &script(layout, "", &ports.into_iter().collect::<Vec<_>>().join(" "));
     let closed = on_each(road, &member.cluster.servers, QUESTION, false, |_, host| async move {
         run(&host, script).await
     });
@@ -74,9 +77,10 @@ async fn run(host: &Host, script: &Script) -> Result<Vec<String>, RunError> {
     }
 }
 
-fn script(layout: &Layout, dead: &str) -> Script {
+fn script(layout: &Layout, dead: &str, ports: &str) -> Script {
     Script::new("closing connections that are dead")
         .set("unit", layout.unit_name())
         .set("dead", dead)
+        .set("ports", ports)
         .line(include_str!("hang_up.sh"))
 }

@@ -109,6 +109,15 @@ impl Stage {
         self.world.teardown = true;
         let known = self.state.members();
         let lived = self.lives();
+        // It may be killed first, more than once.
+        while self.world.chance.once_in(3) {
+            self.wait()?;
+            let steps = self.world.chance.below(150);
+            let Ok(run) = self.plan(&Servers::new(), 1 + self.world.faults % 10, true) else {
+                return Err("a destroy was refused".to_owned());
+            };
+            self.state = self.run_and_kill(run, steps)?;
+        }
         for _ in 0..4 {
             self.wait()?;
             let Ok(run) = self.plan(&Servers::new(), 1 + self.world.faults % 10, true) else {
