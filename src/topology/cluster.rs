@@ -119,6 +119,12 @@ impl Topology {
         &self.servers
     }
 
+    /// The ports for peers, each once.
+    #[must_use]
+    pub fn peer_ports(&self) -> BTreeSet<u16> {
+        self.servers.values().map(|server| server.peer_port).collect()
+    }
+
     /// What the server named `viewer` sees.
     ///
     /// # Errors

@@ -223,7 +223,7 @@ async fn at_server(
 /// What the look at each server begins with.
 fn script(topology: &Topology) -> Script {
     let cluster = topology.cluster();
-    let ports: BTreeSet<u16> = topology.servers().values().map(|server| server.peer_port).collect();
+    let ports = topology.peer_ports();
     let hex: Vec<String> = ports.iter().map(|port| format!("{port:04X}")).collect();
     let decimal: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let script = Script::new("looking at the member")

@@ -6,7 +6,6 @@
 //! (etcd `rafthttp/peer.go`, `stop`). A stream whose far end has gone silent, full of what it did not take, is closed only when a write has
 //! timed out, 5 s and more (`rafthttp`, `ConnWriteTimeout`): as long the leader sends nothing to anybody, and the cluster stands still.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -53,10 +52,9 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
 
 /// Closes the connections of all members, this one included, on which the far end acknowledges nothing, and those to peers on which nothing comes.
 /// A connection that carries anything stays, a snapshot on its way too.
-pub async fn hang_up_on_the_silent(road: &Road, member: &MemberModel, layout: &Layout) {
-    let servers = member.cluster.servers.values();
-    let ports: BTreeSet<String> = servers.map(|server| server.peer_port.to_string()).collect();
-    let script = &script(layout, "", &ports.into_iter().collect::<Vec<_>>().join(" "));
+pub async fn hang_up_on_the_silent(road: &Road, member: &MemberModel, topology: &Topology, layout: &Layout) {
+    let ports: Vec<String> = topology.peer_ports().iter().map(u16::to_string).collect();
+    let script = &script(layout, "", &ports.join(" "));
     let closed = on_each(road, &member.cluster.servers, QUESTION, false, |_, host| async move {
         run(&host, script).await
     });

@@ -85,17 +85,12 @@ impl BringUp<'_> {
         let peers = dialled(&self.member.server, self.topology);
         let own = self.member.server();
         let list = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join(" ");
-        let mut ports: Vec<u16> = self
-            .topology
-            .servers()
-            .values()
-            .map(|server| server.peer_port)
-            .collect();
-        ports.sort_unstable();
-        ports.dedup();
         let script = Script::new("dialling the peers that moved")
             .set("unit", self.layout.unit_name())
-            .set("ports", list(&mut ports.iter().map(ToString::to_string)))
+            .set(
+                "ports",
+                list(&mut self.topology.peer_ports().iter().map(ToString::to_string)),
+            )
             .set("addresses", list(&mut peers.values().map(ToString::to_string)))
             .set("moved", list(&mut self.moved.peers.values().map(ToString::to_string)))
             .set("all", if self.moved.itself { "yes" } else { "no" })

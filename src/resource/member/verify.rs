@@ -1,6 +1,5 @@
 //! Whether a member came up: how many founders run, whether it answers, and whether every directed pair is connected.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
@@ -125,7 +124,7 @@ impl BringUp<'_> {
             }
             // etcd from 3.5 on waits on a connection that fell silent as long as the kernel does, and sends into it meanwhile.
             if silent_since.elapsed() >= SILENCE {
-                hang_up_on_the_silent(self.road, self.member, self.layout).await;
+                hang_up_on_the_silent(self.road, self.member, self.topology, self.layout).await;
                 silent_since = Instant::now();
             }
             if self.road.pause(Duration::from_millis(100)).await.is_err() {
@@ -200,7 +199,7 @@ impl BringUp<'_> {
                 });
             }
             if silent_since.elapsed() >= SILENCE {
-                hang_up_on_the_silent(self.road, self.member, self.layout).await;
+                hang_up_on_the_silent(self.road, self.member, self.topology, self.layout).await;
                 silent_since = Instant::now();
             }
             if self.road.pause(pause).await.is_err() {
@@ -216,10 +215,7 @@ impl BringUp<'_> {
         if !self.existed {
             return None;
         }
-        let ports: BTreeSet<u16> = { self.topology.servers().values() }
-            .map(|peer| peer.peer_port)
-            .collect();
-        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        let ports: Vec<String> = self.topology.peer_ports().iter().map(u16::to_string).collect();
         let script = Script::new("looking at the server's clock and lines").line("echo \"date_first=$(date +%s.%N)\"");
         let script = round_trips::append(script)
             .set("ports", ports.join(" "))

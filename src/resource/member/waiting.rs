@@ -55,7 +55,7 @@ impl BringUp<'_> {
         }
         Self::give_turn_away(course).await;
         if hang_up {
-            hang_up_on_the_silent(self.road, self.member, self.layout).await;
+            hang_up_on_the_silent(self.road, self.member, self.topology, self.layout).await;
         }
         let waited = self.road.pause(Duration::from_secs(1)).await;
         waited.map_err(|_| self.stopped(course))
