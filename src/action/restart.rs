@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::site::{self, Site, name_of};
 use crate::etcd::metrics::active_peers;
@@ -19,6 +20,7 @@ use crate::plugin::value::Value;
 use crate::resource::member::hand_over::hand_over;
 use crate::resource::member::survey::{QUESTION, Survey};
 use crate::resource::road::Road;
+use crate::resource::silence::{self, SILENCE};
 use crate::resource::talk::Talk;
 
 /// How long a refusal that may pass is waited for.
@@ -66,8 +68,9 @@ async fn restart(
     others_wait: bool,
     progress: &Progress,
 ) -> Result<bool, Diagnostic> {
-    let patience = site.deadline.min(tokio::time::Instant::now() + PATIENCE);
+    let patience = site.deadline.min(Instant::now() + PATIENCE);
     let mut leader_moves = 0;
+    let mut silent_since = Instant::now();
     loop {
         if site.road.stopped() {
             return Err(site.stopped());
@@ -84,7 +87,7 @@ async fn restart(
                 }
                 Ok(None)
             }
-            Step::Refuse(refusal) if refusal.may_pass() && tokio::time::Instant::now() < patience => Ok(None),
+            Step::Refuse(refusal) if refusal.may_pass() && Instant::now() < patience => Ok(None),
             Step::Refuse(refusal) => {
                 Err(site.trouble("was not restarted further", format!("The member on {name}: {refusal}.")))
             }
@@ -100,6 +103,7 @@ async fn restart(
         if let Some(restarted) = outcome? {
             return Ok(restarted);
         }
+        end_silence(site, talk, &mut silent_since).await;
         let waited = site.road.pause(Duration::from_millis(200)).await;
         waited.map_err(|_| site.stopped())?;
     }
@@ -163,7 +167,8 @@ async fn anew(
 ) -> Result<(), Diagnostic> {
     let failed = |why: String| site.trouble("has a member that does not come back", format!("{name}: {why}."));
     progress.say(format!("{name} is being restarted"));
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
+    let mut silent_since = began;
     let server = site.model.server(name).map_err(|error| failed(error.to_string()))?;
     let host = site.road.connect(server, QUESTION * 3, false).await;
     let host = host.map_err(|error| failed(error.to_string()))?;
@@ -186,11 +191,20 @@ async fn anew(
         if site.remaining().is_zero() {
             return Err(failed(format!("it was restarted, and then: {last}")));
         }
+        end_silence(site, talk, &mut silent_since).await;
         let waited = site.road.pause(Duration::from_millis(100)).await;
         waited.map_err(|_| site.stopped())?;
     }
     progress.say(format!("{name} is back after {:.1} s", began.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// What has taken long by now may be kept from going on.
+async fn end_silence(site: &Site<'_>, talk: &Talk<'_>, since: &mut Instant) {
+    if since.elapsed() >= SILENCE {
+        silence::end(site.road, &site.model, &site.topology, Some(talk)).await;
+        *since = Instant::now();
+    }
 }
 
 /// Whether it has caught up, confirms a quorum, and each pair with it is connected both ways.
@@ -207,7 +221,7 @@ async fn is_back(talk: &Talk<'_>, name: &str, committed: u64, others: &[String])
     let names = talk.names_of(&members);
     let mut all = others.to_vec();
     all.push(name.to_owned());
-    let reached = links::by_name(&active_peers(&talk.metrics_of(&all).await), &names);
+    let reached = links::by_name(&active_peers(&talk.metrics_of(&all, QUESTION).await), &names);
     match links::missing(&all, &reached).first() {
         Some((from, to)) => Err(format!("{from} is not connected to {to}")),
         None => Ok(()),

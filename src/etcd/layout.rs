@@ -17,6 +17,12 @@ const USER_NAME_MAX: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerPath(String);
 
+/// The name of a cluster's service unit, `etcd-<cluster>.service`.
+#[must_use]
+pub fn unit_name(cluster: &ClusterName) -> String {
+    format!("etcd-{cluster}.service")
+}
+
 /// A path that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path:?} can't be used: {why}")]
@@ -170,7 +176,7 @@ impl Layout {
     /// The service unit's name, `etcd-<cluster>.service`.
     #[must_use]
     pub fn unit_name(&self) -> String {
-        format!("etcd-{}.service", self.cluster)
+        unit_name(&self.cluster)
     }
 
     /// Where the service unit stands.

@@ -90,7 +90,14 @@ impl Metrics {
             .map(|((_, remote), _)| remote.as_str())
     }
 
-    /// The same as numbers.
+    /// The IDs of the peers that it was connected to, and is no more.
+    pub fn lost_ids(&self) -> BTreeSet<u64> {
+        let lost = self.active_peers.iter().filter(|(_, active)| !**active);
+        lost.filter_map(|((_, remote), _)| u64::from_str_radix(remote, 16).ok())
+            .collect()
+    }
+
+    /// The IDs of the peers to which a stream is active, as numbers.
     pub fn active_ids(&self) -> BTreeSet<u64> {
         self.connected_to()
             .filter_map(|remote| u64::from_str_radix(remote, 16).ok())
@@ -145,6 +152,13 @@ impl Metrics {
 pub fn active_peers(all: &BTreeMap<String, Metrics>) -> BTreeMap<String, BTreeSet<u64>> {
     { all.iter() }
         .map(|(name, metrics)| (name.clone(), metrics.active_ids()))
+        .collect()
+}
+
+/// Whom each of several members has lost.
+pub fn lost_peers(all: &BTreeMap<String, Metrics>) -> BTreeMap<String, BTreeSet<u64>> {
+    { all.iter() }
+        .map(|(name, metrics)| (name.clone(), metrics.lost_ids()))
         .collect()
 }
 
@@ -245,7 +259,7 @@ etcd_server_version{server_version="3.5.30"} 1
     fn a_members_metrics() {
         let metrics = Metrics::parse(TEXT);
         assert_eq!(metrics.connected_to().collect::<Vec<_>>(), ["91bc3c398fb3c146"]);
-        assert_eq!(metrics.active_peers.len(), 2);
+        assert_eq!(metrics.lost_ids(), BTreeSet::from([0xfd42_2379_fda5_0e48]));
         assert_eq!(metrics.disconnected_peers.values().copied().collect::<Vec<_>>(), [3]);
         assert_eq!(metrics.round_trips["91bc3c398fb3c146"].mean(), Some(0.05));
         let later = Durations { sum: 1.25, count: 12 };

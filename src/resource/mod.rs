@@ -22,6 +22,7 @@ pub mod road;
 pub mod role;
 pub mod round_trips;
 pub mod server;
+pub mod silence;
 pub mod snapshot;
 pub mod talk;
 pub mod timeouts;

@@ -16,8 +16,6 @@ use crate::resource::cluster::model::ClusterModel;
 use crate::resource::road::{Road, RoadError};
 use crate::topology::{Topology, ViewError};
 
-/// How long one question to a member may take.
-const QUESTION: Duration = Duration::from_secs(5);
 /// How long a member may take from listening to serving before it is dialled again.
 const EARLY: Duration = Duration::from_secs(30);
 /// From one dial to the next where nothing listens yet.
@@ -218,10 +216,10 @@ impl<'a> Talk<'a> {
         Ok(Metrics::parse(&pages.get("/metrics", left).await?))
     }
 
-    /// The IDs of the members that each of these members reaches, as its own metrics say; who does not answer is left out.
-    pub async fn metrics_of(&self, members: &[String]) -> BTreeMap<String, Metrics> {
-        let asked = { members.iter() }
-            .map(|name| async move { Some((name.clone(), self.metrics(name, QUESTION).await.ok()?)) });
+    /// What each of these members measures; who does not answer within the time is left out.
+    pub async fn metrics_of(&self, members: &[String], within: Duration) -> BTreeMap<String, Metrics> {
+        let asked =
+            { members.iter() }.map(|name| async move { Some((name.clone(), self.metrics(name, within).await.ok()?)) });
         join_all(asked).await.into_iter().flatten().collect()
     }
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use etcd_lab::{Builder, Delay, Lab};
 
+pub mod believed_lost;
+
 use crate::configuration::{Configuration, quoted};
 use crate::outside::{ctl, eventually, leader, within};
 use crate::prefix;
@@ -15,9 +17,9 @@ use crate::writer::Writer;
 const THREE: [&str; 3] = ["a1", "b1", "c1"];
 const FILE: &str = "/etc/sysctl.d/60-etcd-main.conf";
 /// What closes connections that fell silent.
-const HANG_UP: &str = concat!(
-    "unit=etcd-main.service dead= ports=2380\n",
-    include_str!("../../src/resource/member/hang_up.sh")
+pub const HANG_UP: &str = concat!(
+    "unit=etcd-main.service ports=2380 dead= lost=\n",
+    include_str!("../../src/resource/silence.sh")
 );
 
 fn retries(lab: &Lab, host: &str) -> Result<String> {

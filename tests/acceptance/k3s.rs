@@ -16,6 +16,7 @@ use crate::terraform::Terraform;
 
 mod datastore;
 mod servers;
+mod silence;
 mod translation;
 
 const ETCD: &str = "3.6.16";

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::snapshots::ScheduledLook;
 use crate::etcd::api::{Alarm, Member, Status};
+use crate::etcd::layout::unit_name;
 use crate::etcd::metrics::Metrics;
 use crate::etcd::scheduled;
 use crate::host::{ClockOffset, Output, Script};
@@ -73,6 +74,8 @@ pub struct ServerLook {
     pub outgoing: Vec<Socket>,
     /// Established connections to its own port for peers.
     pub incoming: Vec<Socket>,
+    /// The addresses and ports of peers whose streams carry what they say.
+    pub heard: BTreeSet<String>,
     /// The kernel's round trips by address and port of the peer, in milliseconds.
     pub round_trips: BTreeMap<String, f64>,
     /// How many packets it sent on all connections that come from an address, and how many of them were lost.
@@ -228,7 +231,7 @@ fn script(topology: &Topology) -> Script {
     let decimal: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let script = Script::new("looking at the member")
         .set("cluster", cluster.as_str())
-        .set("unit", format!("etcd-{cluster}.service"))
+        .set("unit", unit_name(cluster))
         .set("hex_ports", hex.join(" "))
         .set("ports", decimal.join(" "))
         .set("begin_mark", hosts_block::begin_mark(cluster))
@@ -288,6 +291,7 @@ fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTim
             .into_iter()
             .filter(|socket| socket.local.port() == own_port)
             .collect(),
+        heard: output.values("heard").map(str::to_owned).collect(),
         round_trips: round_trips::read(output),
         packets: packets.collect(),
         election_timeout_ms: output.value("election-timeout").and_then(|ms| ms.parse().ok()),
@@ -323,7 +327,7 @@ mod tests {
         let stdout = "date_first=1700000000.000000000\nservice=active\nmachine=x86_64\n\
             hosts=10.0.0.11 a1.main.etcd.internal\nhosts=203.0.113.21 b1.main.etcd.internal\n\
             out=0B00000A:D431 157100CB:094C\nin=0B00000A:094C 157100CB:A000\n\
-            rtt=203.0.113.21:2380 25.5/0.7\npackets=203.0.113.21 1200 31\nelection-timeout=1000\nport=2380 nc (process 7)\n\
+            heard=203.0.113.21:2380\nrtt=203.0.113.21:2380 25.5/0.7\npackets=203.0.113.21 1200 31\nelection-timeout=1000\nport=2380 nc (process 7)\n\
             rejected=14 203.0.113.29 tls: \\\"203.0.113.29\\\" does not match\ndate_last=1700000000.100000000\n";
         let output = Output {
             stdout: stdout.to_owned(),
@@ -339,6 +343,7 @@ mod tests {
         );
         assert_eq!((look.outgoing.len(), look.incoming.len()), (1, 1));
         assert!((look.round_trips["203.0.113.21:2380"] - 25.5).abs() < f64::EPSILON);
+        assert!(look.heard.contains("203.0.113.21:2380"));
         assert_eq!(look.packets[&"203.0.113.21".parse::<IpAddr>().unwrap()], (1200, 31));
         assert_eq!(look.election_timeout_ms, Some(1000));
         assert_eq!(look.ports_taken, [(2380, "nc (process 7)".to_owned())]);

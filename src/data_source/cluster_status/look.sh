@@ -21,6 +21,15 @@ for port in $hex_ports; do
     sed -n "s/^ *[0-9]*: \([0-9A-F]*:[0-9A-F]*\) \([0-9A-F]*:$port\) 01 .*/out=\1 \2/p; s/^ *[0-9]*: \([0-9A-F]*:$port\) \([0-9A-F]*:[0-9A-F]*\) 01 .*/in=\1 \2/p"
 done
 report_round_trips "$ports"
+# Streams from peers that carry what those say, which is something every 1.7 s: nothing was sent on them for long, and something came a moment ago.
+if command -v ss >/dev/null 2>&1; then
+  for port in $ports; do
+    ss -Htin state established "dport = :$port" 2>/dev/null
+  done | awk '
+    function number(before) { return match($0, before "[0-9]+") ? substr($0, RSTART + length(before), RLENGTH - length(before)) + 0 : 0 }
+    /^[0-9]/ { peer = $4; next }
+    number("lastsnd:") > 10000 && number("lastrcv:") < 5000 && !seen[peer]++ { print "heard=" peer }'
+fi
 # The packets to each address that dials it, for it is on those connections that etcd sends: how many, and how many of them were lost. What was sent
 # again and had arrived all the same (dsack_dups) was not.
 if command -v ss >/dev/null 2>&1; then

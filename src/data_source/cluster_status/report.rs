@@ -188,11 +188,15 @@ impl<'a> Seen<'a> {
     fn pair(&self, (from, viewer): (&ServerName, &Server), (to, peer): (&ServerName, &Server)) -> Pair {
         let here = self.looks.get(from);
         let expected = address(viewer, peer).ok();
+        // etcd may count a peer as lost that it hears all the time (see `crate::resource::silence`).
+        let heard = || {
+            let place = self.dialled(from, to, peer.peer_port)?;
+            Some(here?.server.heard.contains(&place))
+        };
         let connected = here.and_then(|look| look.metrics.as_ref()).map(|metrics| {
             let id = self.id(to);
-            metrics
-                .connected_to()
-                .any(|remote| u64::from_str_radix(remote, 16).ok() == id)
+            let active = metrics.active_ids().into_iter().any(|active| Some(active) == id);
+            active || heard() == Some(true)
         });
         let known: BTreeSet<String> = [address(peer, viewer).ok(), self.source(from, to)]
             .into_iter()

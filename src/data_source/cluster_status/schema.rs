@@ -143,7 +143,7 @@ fn link() -> Vec<Attribute> {
         text("to", "Who is dialled."),
         truth(
             "connected",
-            "Whether a stream is active, as `from` says; null if it could not be asked.",
+            "Whether a stream is active, as `from` says or as is seen on it; null if it could not be asked.",
         ),
         truth(
             "reachable",

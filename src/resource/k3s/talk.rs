@@ -1,6 +1,7 @@
 //! The way to the etcd in k3s: through the tunnel to a server's loopback, with the certificate that k3s has there for itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,13 +11,18 @@ use futures::future::join_all;
 use super::DATA;
 use super::model::K3sClusterModel;
 use crate::etcd::api::{ApiTarget, Pages, TlsMaterial};
-use crate::etcd::metrics::Metrics;
+use crate::etcd::metrics::{Metrics, lost_peers};
 use crate::host::{Host, Script, Secret};
+use crate::membership::links::{self, Reached};
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
+use crate::resource::silence::Silence;
+use crate::topology::translation::Translation;
 
 /// Where the etcd in k3s tells what it measures, without TLS, on the loopback address alone.
 const METRICS: u16 = 2381;
+/// Where it listens for its peers.
+const PEERS: u16 = 2380;
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// The certificate with which k3s on this server talks to etcd. `None` where it has none.
@@ -44,8 +50,8 @@ pub async fn borrowed(road: &Road, cluster: &K3sClusterModel, prefer: &str) -> O
     join_all(asked).await.into_iter().flatten().next()
 }
 
-/// The IDs of the members that each of these servers' etcd is connected to, as its own metrics say; who does not answer is left out.
-pub async fn connected(road: &Road, cluster: &K3sClusterModel, servers: &[String]) -> BTreeMap<String, BTreeSet<u64>> {
+/// What each of these servers' etcd measures; who does not answer is left out.
+pub async fn metrics_of(road: &Road, cluster: &K3sClusterModel, servers: &[String]) -> BTreeMap<String, Metrics> {
     let asked = servers.iter().map(|name| async move {
         let host = road.connect(cluster.servers.get(name)?, QUESTION, false).await.ok()?;
         let target = ApiTarget {
@@ -57,9 +63,33 @@ pub async fn connected(road: &Road, cluster: &K3sClusterModel, servers: &[String
         };
         let pages = Pages::new(&host, &target).ok()?;
         let metrics = Metrics::parse(&pages.get("/metrics", QUESTION).await.ok()?);
-        let peers = metrics.connected_to();
-        let peers = peers.filter_map(|remote| u64::from_str_radix(remote, 16).ok());
-        Some((name.clone(), peers.collect()))
+        Some((name.clone(), metrics))
     });
     join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// What may keep the members from getting well is closed, as [`silence`] says. `names` are those of the servers by the IDs of their members.
+pub async fn end_silence(
+    road: &Road,
+    cluster: &K3sClusterModel,
+    translation: Option<&Translation>,
+    names: &BTreeMap<u64, String>,
+) {
+    let Some(translation) = translation else { return };
+    let all: Vec<String> = names.values().cloned().collect();
+    let lost = links::by_name(&lost_peers(&metrics_of(road, cluster, &all).await), names);
+    // Everybody dials a member at its one address.
+    let dialled = |(from, lost): (String, Reached)| {
+        let members = translation.members().iter();
+        let lost = members.filter(|(name, _)| lost.contains(name.as_str()));
+        let addresses = lost.map(|(_, address)| SocketAddr::new((*address).into(), PEERS));
+        (from, addresses.collect())
+    };
+    let silence = Silence {
+        road,
+        servers: &cluster.servers,
+        unit: "k3s.service",
+        ports: &BTreeSet::from([PEERS]),
+    };
+    silence.end(&lost.into_iter().map(dialled).collect()).await;
 }

@@ -214,7 +214,8 @@ impl Leave<'_> {
             if let Some(id) = survey.own {
                 let gone = |members: &[Member]| members.iter().all(|one| one.id != id);
                 let remove = || survey.api.member_remove(id, QUESTION);
-                let outcome = until_listed(self.road, self.deadline, &survey.api, gone, remove).await;
+                let mend = || talk::end_silence(self.road, &self.server.cluster, self.translation, &survey.names);
+                let outcome = until_listed(self.road, self.deadline, &survey.api, gone, remove, mend).await;
                 outcome.map_err(|unlisted| unlisted.of_removal())?;
             }
         }

@@ -8,6 +8,7 @@ use super::bring_up::{BringUp, Next};
 use super::errors::BringUpError;
 use super::install::{self, Permit};
 use crate::etcd::api::{ApiError, Member, TlsMaterial};
+use crate::etcd::metrics::active_peers;
 use crate::host::{Host, Script, Secret};
 use crate::membership::k3s::{Listed, Others};
 use crate::resource::cluster::servers::stamp;
@@ -15,6 +16,7 @@ use crate::resource::k3s::{DATA, directory, talk};
 use crate::resource::member::membership_changes::{Unlisted, until_listed};
 use crate::resource::member::survey::{Survey, survey_as};
 use crate::resource::road::RoadError;
+use crate::resource::silence::SILENCE;
 use crate::resource::talk::{Talk, TalkError};
 
 const QUESTION: Duration = Duration::from_secs(5);
@@ -162,7 +164,10 @@ impl<'a> BringUp<'a> {
         done: impl Fn(&[Member]) -> bool,
         ask: impl Fn() -> F,
     ) -> Result<(), BringUpError> {
-        let outcome = until_listed(self.road, self.deadline, &survey.api, done, ask).await;
+        let outcome = until_listed(self.road, self.deadline, &survey.api, done, ask, || {
+            self.end_silence(survey)
+        })
+        .await;
         outcome.map_err(|unlisted| match unlisted {
             Unlisted::Stopped => RoadError::Stopped.into(),
             Unlisted::Late(last) => BringUpError::Membership {
@@ -175,12 +180,17 @@ impl<'a> BringUp<'a> {
         })
     }
 
+    async fn end_silence(&self, survey: &Survey) {
+        talk::end_silence(self.road, &self.server.cluster, self.translation, &survey.names).await;
+    }
+
     /// Waits until every member that answers is connected to every other one.
     async fn verify(&self, survey: &Survey) -> Result<Next, BringUpError> {
         let until = self.deadline.min(Instant::now() + LINKS);
+        let mut silent_since = Instant::now();
         let servers = survey.answering();
         loop {
-            let connected = talk::connected(self.road, &self.server.cluster, &servers).await;
+            let connected = active_peers(&talk::metrics_of(self.road, &self.server.cluster, &servers).await);
             let mut missing = Vec::new();
             for (id, name) in &survey.names {
                 if !survey.healthy.contains_key(id) {
@@ -204,6 +214,10 @@ impl<'a> BringUp<'a> {
             }
             if Instant::now() >= until {
                 return Err(BringUpError::Links(missing));
+            }
+            if silent_since.elapsed() >= SILENCE {
+                self.end_silence(survey).await;
+                silent_since = Instant::now();
             }
             self.road.pause(AGAIN / 2).await?;
         }

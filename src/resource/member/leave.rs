@@ -25,6 +25,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::cluster::servers::stamp;
 use crate::resource::road::{Road, RoadError};
+use crate::resource::silence;
 use crate::topology::Topology;
 
 /// How long to wait for other members of the cluster that are to be destroyed in the same run, before this one begins to leave alone:
@@ -248,7 +249,7 @@ impl Leave<'_> {
         }
         if let (Leaving::RemoveGivenUp, Some(survey)) = (&decision, &survey) {
             if let Some(other) = survey.given_up(self.topology) {
-                self.remove_from_list(&survey.api, other.id).await?;
+                self.remove_from_list(&survey.api, talk.as_ref(), other.id).await?;
             }
             return Ok(decision);
         }
@@ -259,15 +260,17 @@ impl Leave<'_> {
             }
             hang_up(self.road, self.member, self.topology, self.layout, &survey).await;
             if let Some(id) = survey.own {
-                self.remove_from_list(&survey.api, id).await?;
+                self.remove_from_list(&survey.api, Some(talk), id).await?;
             }
         }
         Ok(decision)
     }
 
-    async fn remove_from_list(&self, api: &Api, id: u64) -> Result<(), String> {
+    async fn remove_from_list(&self, api: &Api, talk: Option<&Talk<'_>>, id: u64) -> Result<(), String> {
         let gone = |members: &[Member]| members.iter().all(|member| member.id != id);
-        let outcome = until_listed(self.road, self.deadline, api, gone, || api.member_remove(id, QUESTION)).await;
+        let remove = || api.member_remove(id, QUESTION);
+        let mend = || silence::end(self.road, &self.member.cluster, self.topology, talk);
+        let outcome = until_listed(self.road, self.deadline, api, gone, remove, mend).await;
         outcome.map_err(|unlisted| unlisted.of_removal())
     }
 

@@ -15,6 +15,7 @@ use crate::host::{Host, RunError, Script};
 use crate::membership::member::{Cluster, Listed, Lives, OtherLearner};
 use crate::resource::cluster::servers::stamp;
 use crate::resource::road::{Road, RoadError};
+use crate::resource::silence::SILENCE;
 
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long the members may take to see a changed hosts file: Go keeps what it read of it for 5 s
@@ -163,7 +164,7 @@ impl BringUp<'_> {
         done: impl Fn(&[Member]) -> bool,
         ask: impl Fn() -> F,
     ) -> Result<(), BringUpError> {
-        let outcome = until_listed(self.road, self.deadline, api, done, ask).await;
+        let outcome = until_listed(self.road, self.deadline, api, done, ask, || self.end_silence()).await;
         outcome.map_err(|unlisted| match unlisted {
             Unlisted::Stopped => BringUpError::Stopped { runs: false },
             Unlisted::Late(last) => BringUpError::Membership {
@@ -201,14 +202,16 @@ impl Unlisted {
 }
 
 /// Asks for a change until the member list shows it: a change may time out and still be made, and etcd refuses some
-/// for a while (peers must have been connected for 5 s, a learner must have caught up).
-pub async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
+/// for a while (peers must have been connected for 5 s, a learner must have caught up). Where that takes long, `mend` what may be in the way.
+pub async fn until_listed<F: Future<Output = Result<(), ApiError>>, M: Future<Output = ()>>(
     road: &Road,
     deadline: Instant,
     api: &Api,
     done: impl Fn(&[Member]) -> bool,
     ask: impl Fn() -> F,
+    mend: impl Fn() -> M,
 ) -> Result<(), Unlisted> {
+    let mut mended = Instant::now();
     loop {
         let asked = ask().await;
         let listed = match api.confirm_quorum(QUESTION).await {
@@ -224,6 +227,10 @@ pub async fn until_listed<F: Future<Output = Result<(), ApiError>>>(
             return Err(Unlisted::Late(last));
         }
         tracing::debug!(?last, "not listed yet");
+        if mended.elapsed() >= SILENCE {
+            mend().await;
+            mended = Instant::now();
+        }
         if road.pause(Duration::from_millis(500)).await.is_err() {
             return Err(Unlisted::Stopped);
         }

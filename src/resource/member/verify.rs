@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout};
 
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
-use super::hang_up::{SILENCE, hang_up_on_the_silent};
 use super::observe::{self, Look};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
@@ -18,6 +17,7 @@ use crate::membership::links;
 use crate::membership::member::Service;
 use crate::resource::cluster::servers::on_each;
 use crate::resource::round_trips;
+use crate::resource::silence::SILENCE;
 use crate::topology::timing;
 
 /// How long the directed pairs may take to connect once the member answers.
@@ -124,7 +124,7 @@ impl BringUp<'_> {
             }
             // etcd from 3.5 on waits on a connection that fell silent as long as the kernel does, and sends into it meanwhile.
             if silent_since.elapsed() >= SILENCE {
-                hang_up_on_the_silent(self.road, self.member, self.topology, self.layout).await;
+                self.end_silence().await;
                 silent_since = Instant::now();
             }
             if self.road.pause(Duration::from_millis(100)).await.is_err() {
@@ -161,8 +161,11 @@ impl BringUp<'_> {
         let mut pause = Duration::from_millis(50);
         let mut silent_since = began;
         loop {
-            let (listed, metrics, looked) =
-                tokio::join!(api.members(HEALTH), talk.metrics_of(&asked), self.look_around(host));
+            let (listed, metrics, looked) = tokio::join!(
+                api.members(HEALTH),
+                talk.metrics_of(&asked, HEALTH),
+                self.look_around(host)
+            );
             let lacks = match listed {
                 // It has answered before: a machine that is busy has not gone.
                 Err(last) => Lacks::Answer(last),
@@ -199,7 +202,7 @@ impl BringUp<'_> {
                 });
             }
             if silent_since.elapsed() >= SILENCE {
-                hang_up_on_the_silent(self.road, self.member, self.topology, self.layout).await;
+                self.end_silence().await;
                 silent_since = Instant::now();
             }
             if self.road.pause(pause).await.is_err() {

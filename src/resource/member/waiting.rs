@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::bring_up::{BringUp, Course};
 use super::errors::BringUpError;
-use super::hang_up::{SILENCE, hang_up_on_the_silent};
 use super::turn::TurnError;
 use crate::membership::member::Refusal;
 use crate::resource::restarts::Restarting;
+use crate::resource::silence::SILENCE;
 
 /// How long to wait for members that are not healthy, where a restart needs them to be.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ impl BringUp<'_> {
         }
         Self::give_turn_away(course).await;
         if hang_up {
-            hang_up_on_the_silent(self.road, self.member, self.topology, self.layout).await;
+            self.end_silence().await;
         }
         let waited = self.road.pause(Duration::from_secs(1)).await;
         waited.map_err(|_| self.stopped(course))

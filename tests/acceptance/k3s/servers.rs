@@ -6,7 +6,7 @@ use crate::complaint::Complaint;
 const HOSTS: [&str; 4] = ["a1", "a2", "b1", "c1"];
 
 /// What all servers have in `config`, and one of them beside it.
-fn options(all: &str, of: &str, beside: &str) -> String {
+pub fn options(all: &str, of: &str, beside: &str) -> String {
     let base = format!(
         "{{ \"disable-agent\" = \"true\", \"flannel-backend\" = \"none\", \"disable\" = jsonencode([\"traefik\"]){all} }}"
     );
