@@ -129,7 +129,7 @@ impl<'a> Pair<'a> {
         eventually("a1 sends without streams", || {
             let sent = self.sent()?;
             let beats = |(port, count): (&String, &u64)| *count >= *before.entry(port.clone()).or_insert(*count) + 3;
-            let some = sent.iter().map(beats).fold(false, |any, beats| any || beats);
+            let some = sent.iter().any(beats);
             ports = sent.into_keys().collect();
             Ok(some)
         })?;
