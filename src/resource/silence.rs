@@ -48,7 +48,15 @@ pub struct Silence<'a> {
 impl Silence<'_> {
     /// On all servers: closes connections between members on which the far end acknowledges nothing, and those on which nothing comes; one
     /// that carries anything stays, a snapshot on its way too. But of the two streams on which a peer is heard that counts as lost one is dialled anew.
-    pub async fn end(&self, lost: &Lost) {
+    /// Left in the middle when Terraform asks to stop.
+    pub async fn end(&self, lost: impl Future<Output = Lost>) {
+        tokio::select! {
+            () = async { self.hang_up(&lost.await).await } => {}
+            _ = self.road.pause(QUESTION * 3) => {}
+        }
+    }
+
+    async fn hang_up(&self, lost: &Lost) {
         let closed = on_each(self.road, self.servers, QUESTION, false, |server, host| async move {
             let lost = lost.get(server).map(Vec::as_slice).unwrap_or_default();
             hang_up(&host, self.unit, self.ports, None, lost).await
@@ -65,17 +73,19 @@ impl Silence<'_> {
 
 /// The same for a cluster whose members can be asked.
 pub async fn end(road: &Road, cluster: &ClusterModel, topology: &Topology, talk: Option<&Talk<'_>>) {
-    let lost = match talk {
-        Some(talk) => lost(talk, topology).await,
-        None => Lost::new(),
-    };
     let silence = Silence {
         road,
         servers: &cluster.servers,
         unit: &unit_name(topology.cluster()),
         ports: &topology.peer_ports(),
     };
-    silence.end(&lost).await;
+    let lost = async {
+        match talk {
+            Some(talk) => lost(talk, topology).await,
+            None => Lost::new(),
+        }
+    };
+    silence.end(lost).await;
 }
 
 /// The same on one server, and with all that is dialled to one that is `dead`. Returns the far ends of the connections that were closed. A server that

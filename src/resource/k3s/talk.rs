@@ -76,8 +76,6 @@ pub async fn end_silence(
     names: &BTreeMap<u64, String>,
 ) {
     let Some(translation) = translation else { return };
-    let all: Vec<String> = names.values().cloned().collect();
-    let lost = links::by_name(&lost_peers(&metrics_of(road, cluster, &all).await), names);
     // Everybody dials a member at its one address.
     let dialled = |(from, lost): (String, Reached)| {
         let members = translation.members().iter();
@@ -91,5 +89,10 @@ pub async fn end_silence(
         unit: "k3s.service",
         ports: &BTreeSet::from([PEERS]),
     };
-    silence.end(&lost.into_iter().map(dialled).collect()).await;
+    let lost = async {
+        let all: Vec<String> = names.values().cloned().collect();
+        let lost = links::by_name(&lost_peers(&metrics_of(road, cluster, &all).await), names);
+        lost.into_iter().map(dialled).collect()
+    };
+    silence.end(lost).await;
 }
