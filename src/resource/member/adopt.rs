@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::bring_up::{BringUp, Course};
 use super::errors::BringUpError;
 use super::install::Plan;
-use super::membership_changes::RESOLVER;
+use super::membership_changes::{HOSTS_AGE, RESOLVER, hosts_age};
 use super::observe::{self, Look, Seen};
 use super::survey::{QUESTION, Survey};
 use super::wanted;
@@ -193,7 +193,7 @@ impl BringUp<'_> {
                 });
                 let script = Script::new("dialling the member by its name")
                     .set("name", stable)
-                    .line("printf 'age=%s\\n' \"$(($(date +%s) - $(stat -L -c %Y /etc/hosts)))\"")
+                    .line(HOSTS_AGE)
                     .line("getent ahosts \"$name\" | sed -n 's/^\\([^ ]*\\).*/address=\\1/p' | sort -u");
                 let script = dialling::append(script, targets.as_slice(), DIALLING, 1);
                 let output = host.run_checked(&script).await?;
@@ -211,8 +211,7 @@ impl BringUp<'_> {
                         wrong.push(format!("{server} can't dial it at {wanted} ({outcome:?})"));
                     }
                 }
-                let age = output.value("age").and_then(|age| age.parse().ok()).unwrap_or(0);
-                Ok((wrong, Duration::from_secs(age)))
+                Ok((wrong, hosts_age(&output)))
             }
         })
         .await;

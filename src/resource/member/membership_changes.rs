@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
@@ -11,9 +11,9 @@ use super::hang_up::hang_up;
 use super::survey::{Survey, survey};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{Api, ApiError, Member};
-use crate::host::{Host, RunError, Script};
+use crate::host::{Host, Output, RunError, Script};
 use crate::membership::member::{Cluster, Listed, Lives, OtherLearner};
-use crate::resource::cluster::servers::stamp;
+use crate::resource::cluster::servers::{on_each, stamp};
 use crate::resource::road::{Road, RoadError};
 use crate::resource::silence::SILENCE;
 
@@ -21,6 +21,14 @@ const QUESTION: Duration = Duration::from_secs(5);
 /// How long the members may take to see a changed hosts file: Go keeps what it read of it for 5 s
 /// (`net/hosts.go`, `cacheMaxAge`).
 pub(super) const RESOLVER: Duration = Duration::from_secs(6);
+/// Says how old a server's hosts file is.
+pub(super) const HOSTS_AGE: &str = "printf 'age=%s\\n' \"$(($(date +%s) - $(stat -L -c %Y /etc/hosts)))\"";
+
+/// How old the hosts file is, as the server says.
+pub(super) fn hosts_age(said: &Output) -> Duration {
+    let seconds = said.value("age").and_then(|age| age.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
+}
 
 impl BringUp<'_> {
     /// What the other members say of the cluster and of this member.
@@ -97,10 +105,25 @@ impl BringUp<'_> {
             || async { survey.api.member_add_learner(&urls, QUESTION).await.map(drop) },
         )
         .await?;
-        self.road
-            .pause(RESOLVER)
+        self.until_resolved()
             .await
             .map_err(|_| BringUpError::Stopped { runs: false })
+    }
+
+    /// Waits until the other members see what stands in their hosts files. A server that does not say since when that stands there is given all of the time.
+    async fn until_resolved(&self) -> Result<(), RoadError> {
+        let mut others = self.member.cluster.servers.clone();
+        others.retain(|name, _| *name != self.member.server);
+        let ages = on_each(self.road, &others, QUESTION, false, |_, host| async move {
+            let script = Script::new("looking how old the hosts file is").line(HOSTS_AGE);
+            match timeout(QUESTION, host.run_checked(&script)).await {
+                Ok(output) => Ok(hosts_age(&output?)),
+                Err(_) => Ok(Duration::ZERO),
+            }
+        });
+        let youngest = ages.await.into_values().map(Result::unwrap_or_default).min();
+        let wait = RESOLVER.saturating_sub(youngest.unwrap_or_default());
+        self.road.pause(wait).await
     }
 
     /// A learner of another server, or one that was added for a server which is none of the cluster's any more and never started. It

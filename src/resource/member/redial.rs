@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
-use super::membership_changes::RESOLVER;
+use super::membership_changes::{HOSTS_AGE, RESOLVER, hosts_age};
 use super::model::MemberModel;
 use crate::host::{Host, Script};
 use crate::plugin::value::Value;
@@ -73,12 +72,10 @@ impl BringUp<'_> {
     /// # Errors
     /// If the script can't run, or Terraform asks to stop.
     pub(super) async fn redial(&self, host: &Host) -> Result<Vec<String>, BringUpError> {
-        let look = Script::new("looking how old the hosts file is")
-            .line("printf 'age=%s\\n' \"$(($(date +%s) - $(stat -L -c %Y /etc/hosts)))\"");
-        let age = host.run_checked(&look).await?;
-        let age = age.value("age").and_then(|age| age.parse().ok()).unwrap_or(0);
+        let look = Script::new("looking how old the hosts file is").line(HOSTS_AGE);
+        let age = hosts_age(&host.run_checked(&look).await?);
         // What was dialled before etcd sees the new file would be dialled at the old address.
-        let wait = RESOLVER.saturating_sub(Duration::from_secs(age));
+        let wait = RESOLVER.saturating_sub(age);
         if self.road.pause(wait).await.is_err() {
             return Err(BringUpError::Stopped { runs: true });
         }
