@@ -6,7 +6,6 @@
 
 use futures::future::join_all;
 
-use super::bring_up::BringUp;
 use super::model::MemberModel;
 use super::survey::{QUESTION, Survey};
 use crate::etcd::layout::Layout;
@@ -39,10 +38,4 @@ pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, lay
         }
     });
     join_all(each).await;
-}
-
-impl BringUp<'_> {
-    pub(super) async fn end_silence(&self) {
-        silence::end(self.road, &self.member.cluster, self.topology, self.talk().ok()).await;
-    }
 }

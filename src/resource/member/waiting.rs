@@ -9,12 +9,17 @@ use super::errors::BringUpError;
 use super::turn::TurnError;
 use crate::membership::member::Refusal;
 use crate::resource::restarts::Restarting;
-use crate::resource::silence::SILENCE;
+use crate::resource::silence::{self, SILENCE};
 
 /// How long to wait for members that are not healthy, where a restart needs them to be.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl BringUp<'_> {
+    /// What may keep the members from getting well, and would for minutes.
+    pub(super) async fn end_silence(&self) {
+        silence::end(self.road, &self.member.cluster, self.topology, self.talk().ok()).await;
+    }
+
     pub(super) async fn give_turn_away(course: &mut Course) {
         course.survey = None;
         if let Some(turn) = course.turn.take() {
