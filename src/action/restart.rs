@@ -20,7 +20,7 @@ use crate::plugin::value::Value;
 use crate::resource::member::hand_over::hand_over;
 use crate::resource::member::survey::{QUESTION, Survey};
 use crate::resource::road::Road;
-use crate::resource::silence::{self, SILENCE};
+use crate::resource::silence::{self, Waited};
 use crate::resource::talk::Talk;
 
 /// How long a refusal that may pass is waited for.
@@ -70,7 +70,7 @@ async fn restart(
 ) -> Result<bool, Diagnostic> {
     let patience = site.deadline.min(Instant::now() + PATIENCE);
     let mut leader_moves = 0;
-    let mut silent_since = Instant::now();
+    let mut waited = Waited::from_now();
     loop {
         if site.road.stopped() {
             return Err(site.stopped());
@@ -103,9 +103,9 @@ async fn restart(
         if let Some(restarted) = outcome? {
             return Ok(restarted);
         }
-        end_silence(site, talk, &mut silent_since).await;
-        let waited = site.road.pause(Duration::from_millis(200)).await;
-        waited.map_err(|_| site.stopped())?;
+        waited.mend(end_silence(site, talk)).await;
+        let paused = site.road.pause(Duration::from_millis(200)).await;
+        paused.map_err(|_| site.stopped())?;
     }
 }
 
@@ -168,7 +168,7 @@ async fn anew(
     let failed = |why: String| site.trouble("has a member that does not come back", format!("{name}: {why}."));
     progress.say(format!("{name} is being restarted"));
     let began = Instant::now();
-    let mut silent_since = began;
+    let mut waited = Waited::from_now();
     let server = site.model.server(name).map_err(|error| failed(error.to_string()))?;
     let host = site.road.connect(server, QUESTION * 3, false).await;
     let host = host.map_err(|error| failed(error.to_string()))?;
@@ -191,20 +191,16 @@ async fn anew(
         if site.remaining().is_zero() {
             return Err(failed(format!("it was restarted, and then: {last}")));
         }
-        end_silence(site, talk, &mut silent_since).await;
-        let waited = site.road.pause(Duration::from_millis(100)).await;
-        waited.map_err(|_| site.stopped())?;
+        waited.mend(end_silence(site, talk)).await;
+        let paused = site.road.pause(Duration::from_millis(100)).await;
+        paused.map_err(|_| site.stopped())?;
     }
     progress.say(format!("{name} is back after {:.1} s", began.elapsed().as_secs_f64()));
     Ok(())
 }
 
-/// What has taken long by now may be kept from going on.
-async fn end_silence(site: &Site<'_>, talk: &Talk<'_>, since: &mut Instant) {
-    if since.elapsed() >= SILENCE {
-        silence::end(site.road, &site.model, &site.topology, Some(talk)).await;
-        *since = Instant::now();
-    }
+async fn end_silence(site: &Site<'_>, talk: &Talk<'_>) {
+    silence::end(site.road, &site.model, &site.topology, Some(talk)).await;
 }
 
 /// Whether it has caught up, confirms a quorum, and each pair with it is connected both ways.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::etcd::layout::unit_name;
 use crate::etcd::metrics::lost_peers;
@@ -24,11 +24,30 @@ use crate::topology::Topology;
 
 /// How long members that do not get well are left alone, before connections that fell silent are closed, and between two times. A leader
 /// is elected within two seconds.
-pub const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long a server may take to answer.
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long a member may take to say whom it has lost; others wait for that.
 const METRICS: Duration = Duration::from_secs(3);
+
+/// Since when members have been waited for, or what may be in the way was last mended.
+#[derive(Clone, Copy)]
+pub struct Waited(Instant);
+
+impl Waited {
+    /// The wait begins.
+    pub fn from_now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Mends what may be in the way, if it has taken long by now.
+    pub async fn mend(&mut self, mend: impl Future<Output = ()>) {
+        if self.0.elapsed() >= SILENCE {
+            mend.await;
+            *self = Self::from_now();
+        }
+    }
+}
 
 /// Where each server's etcd dials members which it says that it has lost.
 pub type Lost = BTreeMap<String, Vec<SocketAddr>>;

@@ -17,12 +17,12 @@ use crate::membership::links::{self, Reached};
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
 use crate::resource::silence::Silence;
-use crate::topology::translation::Translation;
+use crate::topology::translation::{ETCD_PORTS, Translation};
 
 /// Where the etcd in k3s tells what it measures, without TLS, on the loopback address alone.
 const METRICS: u16 = 2381;
 /// Where it listens for its peers.
-const PEERS: u16 = 2380;
+const PEERS: u16 = ETCD_PORTS[1];
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// The certificate with which k3s on this server talks to etcd. `None` where it has none.

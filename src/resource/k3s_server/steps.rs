@@ -16,7 +16,7 @@ use crate::resource::k3s::{DATA, directory, talk};
 use crate::resource::member::membership_changes::{Unlisted, until_listed};
 use crate::resource::member::survey::{Survey, survey_as};
 use crate::resource::road::RoadError;
-use crate::resource::silence::SILENCE;
+use crate::resource::silence::Waited;
 use crate::resource::talk::{Talk, TalkError};
 
 const QUESTION: Duration = Duration::from_secs(5);
@@ -187,7 +187,7 @@ impl<'a> BringUp<'a> {
     /// Waits until every member that answers is connected to every other one.
     async fn verify(&self, survey: &Survey) -> Result<Next, BringUpError> {
         let until = self.deadline.min(Instant::now() + LINKS);
-        let mut silent_since = Instant::now();
+        let mut waited = Waited::from_now();
         let servers = survey.answering();
         loop {
             let connected = active_peers(&talk::metrics_of(self.road, &self.server.cluster, &servers).await);
@@ -215,10 +215,7 @@ impl<'a> BringUp<'a> {
             if Instant::now() >= until {
                 return Err(BringUpError::Links(missing));
             }
-            if silent_since.elapsed() >= SILENCE {
-                self.end_silence(survey).await;
-                silent_since = Instant::now();
-            }
+            waited.mend(self.end_silence(survey)).await;
             self.road.pause(AGAIN / 2).await?;
         }
     }

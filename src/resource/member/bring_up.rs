@@ -31,6 +31,7 @@ use crate::membership::member::{
 use crate::membership::quorum;
 use crate::resource::restarts::Restarting;
 use crate::resource::road::Road;
+use crate::resource::silence::Waited;
 use crate::topology::Topology;
 
 /// What a member is brought up with.
@@ -85,7 +86,7 @@ pub(super) struct Course {
     pub(super) restarting: Option<Restarting>,
     restarted: bool,
     /// Until when a refusal that may pass is waited for, and since when connections that fell silent were left alone meanwhile.
-    pub(super) patience: Option<(Instant, Instant)>,
+    pub(super) patience: Option<(Instant, Waited)>,
     pub(super) survey: Option<Survey>,
     /// The servers whose members answered before: those are to be connected after.
     pub(super) scope: Option<Vec<String>>,

@@ -15,7 +15,7 @@ use crate::host::{Host, Output, RunError, Script};
 use crate::membership::member::{Cluster, Listed, Lives, OtherLearner};
 use crate::resource::cluster::servers::{on_each, stamp};
 use crate::resource::road::{Road, RoadError};
-use crate::resource::silence::SILENCE;
+use crate::resource::silence::Waited;
 
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long the members may take to see a changed hosts file: Go keeps what it read of it for 5 s
@@ -234,7 +234,7 @@ pub async fn until_listed<F: Future<Output = Result<(), ApiError>>, M: Future<Ou
     ask: impl Fn() -> F,
     mend: impl Fn() -> M,
 ) -> Result<(), Unlisted> {
-    let mut mended = Instant::now();
+    let mut waited = Waited::from_now();
     loop {
         let asked = ask().await;
         let listed = match api.confirm_quorum(QUESTION).await {
@@ -250,10 +250,7 @@ pub async fn until_listed<F: Future<Output = Result<(), ApiError>>, M: Future<Ou
             return Err(Unlisted::Late(last));
         }
         tracing::debug!(?last, "not listed yet");
-        if mended.elapsed() >= SILENCE {
-            mend().await;
-            mended = Instant::now();
-        }
+        waited.mend(mend()).await;
         if road.pause(Duration::from_millis(500)).await.is_err() {
             return Err(Unlisted::Stopped);
         }

@@ -17,7 +17,7 @@ use crate::membership::links;
 use crate::membership::member::Service;
 use crate::resource::cluster::servers::on_each;
 use crate::resource::round_trips;
-use crate::resource::silence::SILENCE;
+use crate::resource::silence::Waited;
 use crate::topology::timing;
 
 /// How long the directed pairs may take to connect once the member answers.
@@ -103,7 +103,7 @@ impl BringUp<'_> {
     /// With `caught_up`, a voter has to have applied all that the cluster has committed, too.
     pub(super) async fn await_health(&self, host: &Host, caught_up: bool) -> Result<Status, BringUpError> {
         let began = Instant::now();
-        let mut silent_since = began;
+        let mut waited = Waited::from_now();
         let talk = self.talk()?;
         loop {
             let last = match self.well(talk, caught_up).await {
@@ -123,10 +123,7 @@ impl BringUp<'_> {
                 Err(error) => return Err(error.into()),
             }
             // etcd from 3.5 on waits on a connection that fell silent as long as the kernel does, and sends into it meanwhile.
-            if silent_since.elapsed() >= SILENCE {
-                self.end_silence().await;
-                silent_since = Instant::now();
-            }
+            waited.mend(self.end_silence()).await;
             if self.road.pause(Duration::from_millis(100)).await.is_err() {
                 return Err(BringUpError::Stopped { runs: true });
             }
@@ -159,7 +156,7 @@ impl BringUp<'_> {
         let all = self.topology.servers().keys().map(ToString::to_string);
         let mut asked: Vec<String> = all.filter(in_scope).collect();
         let mut pause = Duration::from_millis(50);
-        let mut silent_since = began;
+        let mut waited = Waited::from_now();
         loop {
             let (listed, metrics, looked) = tokio::join!(
                 api.members(HEALTH),
@@ -201,10 +198,7 @@ impl BringUp<'_> {
                     Lacks::Answer(last) => self.no_health(host, began, last.into()).await,
                 });
             }
-            if silent_since.elapsed() >= SILENCE {
-                self.end_silence().await;
-                silent_since = Instant::now();
-            }
+            waited.mend(self.end_silence()).await;
             if self.road.pause(pause).await.is_err() {
                 return Err(BringUpError::Stopped { runs: true });
             }

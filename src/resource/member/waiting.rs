@@ -9,7 +9,7 @@ use super::errors::BringUpError;
 use super::turn::TurnError;
 use crate::membership::member::Refusal;
 use crate::resource::restarts::Restarting;
-use crate::resource::silence::{self, SILENCE};
+use crate::resource::silence::{self, Waited};
 
 /// How long to wait for members that are not healthy, where a restart needs them to be.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,24 +45,20 @@ impl BringUp<'_> {
     /// Some refusals pass by themselves: others get the turn meanwhile.
     pub(super) async fn wait_or_refuse(&self, course: &mut Course, refusal: Refusal) -> Result<(), BringUpError> {
         let now = Instant::now();
-        let (until, silent_since) = course.patience.get_or_insert((self.deadline.min(now + PATIENCE), now));
-        if !refusal.may_pass() || now >= *until {
+        let first = || (self.deadline.min(now + PATIENCE), Waited::from_now());
+        let (until, mut waited) = course.patience.unwrap_or_else(first);
+        if !refusal.may_pass() || now >= until {
             return Err(BringUpError::Refused {
                 server: self.member.server.clone(),
                 refusal,
             });
         }
         tracing::debug!(%refusal, "not yet");
-        // What is waited for may be at the other end of a connection that is none any more.
-        let hang_up = silent_since.elapsed() >= SILENCE;
-        if hang_up {
-            *silent_since = now;
-        }
         Self::give_turn_away(course).await;
-        if hang_up {
-            self.end_silence().await;
-        }
-        let waited = self.road.pause(Duration::from_secs(1)).await;
-        waited.map_err(|_| self.stopped(course))
+        // What is waited for may be at the other end of a connection that is none any more.
+        waited.mend(self.end_silence()).await;
+        course.patience = Some((until, waited));
+        let paused = self.road.pause(Duration::from_secs(1)).await;
+        paused.map_err(|_| self.stopped(course))
     }
 }
