@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 use crate::host::Script;
 use crate::plugin::block::{Context, Deferral, Ephemeral, Opened};
@@ -47,15 +45,12 @@ impl K3sKubeconfig {
             .connect(server, WITHIN, false)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let script = Script::new("reading the kubeconfig")
-            .line("if [ -f /etc/rancher/k3s/k3s.yaml ]; then echo \"kubeconfig=$(base64 -w 0 </etc/rancher/k3s/k3s.yaml)\"; fi");
+        let script = Script::new("reading the kubeconfig").line("tell_file kubeconfig /etc/rancher/k3s/k3s.yaml");
         let output = host
             .run_checked(&script)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let text = output
-            .value("kubeconfig")
-            .and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok());
+        let text = output.text("kubeconfig").map(str::to_owned);
         let text = text.ok_or_else(|| failed(
                 "/etc/rancher/k3s/k3s.yaml is not there: k3s has not run. If this very run brings it there, this block has to wait for it: \
                  server = etcd_k3s_server.<name>.id."

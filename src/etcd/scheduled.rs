@@ -7,9 +7,11 @@
 pub mod calendar;
 
 use super::layout::{Layout, PathError, ServerPath};
+use super::program;
 use super::restoring;
-use super::unit::{KEPT_FROM, KEPT_FROM_TOO};
+use super::unit::{KEPT_FROM, KEPT_FROM_TOO, LIBRARIES};
 use super::version::Version;
+use crate::host::PRIVILEGE;
 use crate::topology::ClusterName;
 
 /// How many mebibytes are left free on the disk.
@@ -144,7 +146,8 @@ WantedBy=timers.target
 
 /// The text of the service. It runs as root, which alone can read root's certificate, and with none of root's capabilities.
 #[must_use]
-pub fn service(layout: &Layout, directory: &ServerPath) -> String {
+pub fn service(layout: &Layout, what: &Scheduled) -> String {
+    let (directory, tools) = (&what.directory, tools(what));
     let script = script_file(layout);
     format!(
         "\
@@ -167,6 +170,8 @@ UnsetEnvironment=HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_prox
 CapabilityBoundingSet=
 {KEPT_FROM}
 ReadWritePaths=-{directory}
+NoExecPaths=/
+ExecPaths=/usr -/bin -/sbin {tools} {LIBRARIES}
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 {KEPT_FROM_TOO}
 ",
@@ -175,10 +180,15 @@ RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
     )
 }
 
+/// The folder of etcd's programs.
+fn tools(what: &Scheduled) -> &str {
+    what.binary.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
 /// The text of the script.
 #[must_use]
 pub fn script(layout: &Layout, what: &Scheduled) -> String {
-    let tools = what.binary.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let tools = tools(what);
     let pki = if what.tls {
         layout.pki_dir().to_string()
     } else {
@@ -196,13 +206,14 @@ endpoint={}
 pki={pki}
 tools={tools}
 reader={}
-{}",
+{PRIVILEGE}{}{}",
         layout.cluster(),
         layout.unit_name(),
         what.directory,
         what.keep,
         what.endpoint,
         restoring::tool(&what.version),
+        program::SCRIPT,
         include_str!("scheduled/snapshot.sh")
     )
 }

@@ -11,6 +11,7 @@
 use super::layout::{Layout, ServerPath};
 use super::release::Arch;
 use super::version::{Minor, Version};
+use crate::host::PRIVILEGE;
 
 /// The exit status of a refused start (`EX_CONFIG`).
 pub const REFUSED_STATUS: u8 = 78;
@@ -41,6 +42,9 @@ SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
 UMask=0077";
+
+/// Where programs that are not static have their loader and libraries.
+pub(super) const LIBRARIES: &str = "-/lib -/lib32 -/lib64 -/libx32 -/usr/lib -/usr/lib32 -/usr/lib64 -/usr/libx32";
 
 /// What goes into a service unit beside the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +108,9 @@ AmbientCapabilities={capabilities}
 CapabilityBoundingSet={capabilities}
 {KEPT_FROM}
 ReadWritePaths=-{data}
+# The shell becomes etcd, which may need libraries: nothing else is run here, and above all nothing that etcd wrote itself.
+NoExecPaths=/
+ExecPaths=/bin/sh {binary} {LIBRARIES}
 RemoveIPC=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 {KEPT_FROM_TOO}
@@ -126,7 +133,7 @@ etc={}
 run={}
 data={}
 refused={REFUSED_STATUS}
-{}",
+{PRIVILEGE}{}",
         layout.cluster(),
         layout.etc_dir(),
         layout.run_dir(),

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::script::Output;
+use super::output::Output;
 
 /// A machine's clock against ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -244,6 +244,18 @@ pub enum RunError {
         /// The last lines of its standard error (or output, where that is empty).
         last_lines: String,
     },
+    /// What the script answered can't be used. What it did is done.
+    #[error(
+        "{server}: the answer of \"{title}\" can't be used: {fault}. Either the server is damaged, or it is not the server that you think"
+    )]
+    Answer {
+        /// `user@host:port`.
+        server: String,
+        /// The script's title.
+        title: String,
+        /// Why.
+        fault: super::answers::AnswerFault,
+    },
     /// The user asked to stop, and the script had not been sent.
     #[error("{server}: stopped on request before \"{title}\"")]
     Cancelled {

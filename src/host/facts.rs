@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use super::clock::ClockOffset;
 use super::errors::RunError;
 use super::hosts::Host;
-use super::script::{Output, Script};
+use super::output::Output;
+use super::script::Script;
 
 /// What a machine says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,35 +86,35 @@ impl Host {
     }
 }
 
-/// Prints `key=value` lines, with what even busybox has. Cloud-init's own files are looked at, since `cloud-init status` starts Python and takes a second.
+/// Answers with what even busybox has. Cloud-init's own files are looked at, since `cloud-init status` starts Python and takes a second.
 fn script() -> Script {
     Script::new("asking the machine about itself").timeout(Duration::from_secs(30)).line(
         r#"set +e
-echo "date_first=$(date +%s.%N)"
+tell date_first "$(date +%s.%N)"
 if [ -r /etc/os-release ]; then
-  ( . /etc/os-release; printf 'os_id=%s\nos_version=%s\nos_name=%s\n' "${ID-}" "${VERSION_ID-}" "${PRETTY_NAME-}" )
+  ( . /etc/os-release; tell os_id "${ID-}"; tell os_version "${VERSION_ID-}"; tell os_name "${PRETTY_NAME-}" )
 fi
-echo "machine=$(uname -m)"
-read -r kernel </proc/sys/kernel/osrelease && echo "kernel=$kernel"
-read -r hostname </proc/sys/kernel/hostname && echo "hostname=$hostname"
-read -r init </proc/1/comm && echo "init=$init"
-if [ -d /run/systemd/system ]; then echo "systemd=$(systemctl --version 2>/dev/null | { read -r _ version _; echo "$version"; })"; fi
+tell machine "$(uname -m)"
+read -r kernel </proc/sys/kernel/osrelease && tell kernel "$kernel"
+read -r hostname </proc/sys/kernel/hostname && tell hostname "$hostname"
+read -r init </proc/1/comm && tell init "$init"
+if [ -d /run/systemd/system ]; then tell systemd "$(systemctl --version 2>/dev/null | { read -r _ version _; echo "$version"; })"; fi
 if command -v ip >/dev/null 2>&1; then
   ip addr show 2>/dev/null | while read -r kind address rest; do
-    case $kind in inet|inet6) echo "address=${address%%/*}";; esac
+    case $kind in inet|inet6) tell_each address "${address%%/*}";; esac
   done
 else
   ifconfig -a 2>/dev/null | while read -r kind first second third rest; do
-    case $kind in inet) echo "address=${first#addr:}";; inet6) [ "$first" = addr: ] && first=$second; echo "address=${first%%/*}";; esac
+    case $kind in inet) tell_each address "${first#addr:}";; inet6) [ "$first" = addr: ] && first=$second; tell_each address "${first%%/*}";; esac
   done
 fi
-while read -r key value unit; do [ "$key" = MemTotal: ] && echo "memory_kib=$value"; done </proc/meminfo
-df -Pk /var/lib 2>/dev/null | while read -r device total used free rest; do echo "disk_free_kib=$free"; done
-if [ -e /run/cloud-init/disabled ]; then echo cloud_init=disabled
-elif [ -e /var/lib/cloud/instance/boot-finished ] || [ -e /run/cloud-init/result.json ]; then echo cloud_init=done
-elif [ -d /run/cloud-init ]; then echo cloud_init=running
+while read -r key value unit; do [ "$key" = MemTotal: ] && tell memory_kib "$value"; done </proc/meminfo
+df -Pk /var/lib 2>/dev/null | while read -r device total used free rest; do tell_each disk_free_kib "$free"; done
+if [ -e /run/cloud-init/disabled ]; then tell cloud_init disabled
+elif [ -e /var/lib/cloud/instance/boot-finished ] || [ -e /run/cloud-init/result.json ]; then tell cloud_init done
+elif [ -d /run/cloud-init ]; then tell cloud_init running
 fi
-echo "date_last=$(date +%s.%N)"
+tell date_last "$(date +%s.%N)"
 exit 0"#,
     )
 }
@@ -121,13 +122,9 @@ exit 0"#,
 /// `received` is when the answer was there, by our clock.
 fn parse(output: &Output, received: SystemTime) -> Facts {
     let text = |key| output.value(key).unwrap_or_default().trim().to_owned();
-    let number = |key| {
-        output
-            .values(key)
-            .filter_map(|value| value.trim().parse::<u64>().ok())
-            .last()
-            .unwrap_or(0)
-    };
+    let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    // Behind a heading.
+    let disk_free = output.values("disk_free_kib").last();
     let init_system = match output.value("systemd") {
         Some(version) => InitSystem::Systemd {
             version: version.trim().parse().unwrap_or(0),
@@ -158,8 +155,8 @@ fn parse(output: &Output, received: SystemTime) -> Facts {
             Some("disabled") => Some(CloudInit::Disabled),
             _ => None,
         },
-        memory_mib: number("memory_kib") / 1024,
-        disk_free_mib: number("disk_free_kib") / 1024,
+        memory_mib: number(output.value("memory_kib")) / 1024,
+        disk_free_mib: number(disk_free) / 1024,
     }
 }
 
@@ -178,12 +175,9 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     fn answer(stdout: &str, elapsed_ms: u64) -> Output {
-        Output {
-            stdout: stdout.to_owned(),
-            stderr: String::new(),
-            exit_code: 0,
-            elapsed: Duration::from_millis(elapsed_ms),
-        }
+        let mut output = Output::of_answers(stdout);
+        output.elapsed = Duration::from_millis(elapsed_ms);
+        output
     }
 
     fn at(ms: u64) -> SystemTime {
@@ -194,7 +188,7 @@ mod tests {
     fn a_debian() {
         let facts = parse(
             &answer(
-                "date_first=1700000005.000000000\nos_id=debian\nos_version=12\nos_name=Debian GNU/Linux 12 (bookworm)\nmachine=x86_64\nkernel=6.1.0\nhostname=a1\ninit=systemd\nsystemd=252\naddress=127.0.0.1\naddress=10.0.0.11\naddress=::1\naddress=fe80::1\nmemory_kib=2097152\ndisk_free_kib=Available\ndisk_free_kib=1048576\ncloud_init=running\ndate_last=1700000005.020000000\n",
+                "date_first=1700000005.000000000\nos_id=debian\nos_version=12\nos_name=Debian GNU/Linux 12 (bookworm)\nmachine=x86_64\nkernel=6.1.0\nhostname=a1\ninit=systemd\nsystemd=252\naddress[]=127.0.0.1\naddress[]=10.0.0.11\naddress[]=::1\naddress[]=fe80::1\nmemory_kib=2097152\ndisk_free_kib[]=Available\ndisk_free_kib[]=1048576\ncloud_init=running\ndate_last=1700000005.020000000\n",
                 120,
             ),
             at(1_700_000_000_070),

@@ -65,15 +65,14 @@ put_text() { rm_stale "$1" && set -C && put_say "$2" >"$1" && set +C; }
 put_bytes() { rm_stale "$1" && set -C && base64 -d >"$1" && set +C; }
 rm_stale() { if [ -e "$1" ] || [ -L "$1" ]; then rm -f "$1"; fi; }
 put_place() {
-  put_state=changed
   if [ -f "$1" ] && [ ! -L "$1" ] && [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ] &&
     [ "$(stat -c %a:%u:%g "$1")" = "$(stat -c %a:%u:%g "$2")" ]; then
-    rm -f "$2"; put_state=same
+    rm -f "$2"
   else
-    mv -f "$2" "$1" || return 1
+    mv -fT "$2" "$1" || return 1
     changed=1
+    tell_each changed-file "$1"
   fi
-  printf 'file %s %s\n' "$put_state" "$1"
 }
 "#;
 

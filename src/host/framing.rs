@@ -6,7 +6,7 @@
 //! both streams; what a login script prints before falls away.
 
 use super::errors::RootError;
-use super::script::Output;
+use super::output::Output;
 use super::shell::quote;
 use super::target::Sudo;
 
@@ -19,7 +19,7 @@ const MAGIC: &str = "terraform-provider-etcd-frame";
 const LOOP: &str = concat!(
     "trap : HUP; trap \"\" PIPE; umask 077; LC_ALL=C; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH; unset LANGUAGE; cd /; ",
     "drained() { cat 2>/dev/null || cat >/dev/null; }; ",
-    "framed() { ( eval \"$script\" ) 3>&- 4>&- 5>&-; echo $? >&5; }; ",
+    "framed() { ( tell_mark=$nonce; eval \"$script\" ) 3>&- 4>&- 5>&-; echo $? >&5; }; ",
     "while read -r magic length nonce mode; do ",
     "[ \"$magic\" = terraform-provider-etcd-frame ] || continue; ",
     "case $mode in input) script=$(dd bs=1 count=\"$length\" 2>/dev/null); exec 6<&0;; *) script=$(head -c \"$length\"); exec 6</dev/null;; esac; ",
@@ -121,12 +121,9 @@ impl Frame {
     pub fn output(&self, stdout: &[u8], stderr: &[u8]) -> Option<Output> {
         let (out, code) = self.decode(stdout)?;
         let (err, _) = self.decode(stderr)?;
-        Some(Output {
-            stdout: String::from_utf8_lossy(out).into_owned(),
-            stderr: String::from_utf8_lossy(err).into_owned(),
-            exit_code: code.parse().unwrap_or(255),
-            elapsed: std::time::Duration::ZERO,
-        })
+        let stderr = String::from_utf8_lossy(err).into_owned();
+        let code = code.parse().unwrap_or(255);
+        Some(Output::new(&String::from_utf8_lossy(out), stderr, code, &self.nonce))
     }
 }
 

@@ -14,8 +14,9 @@ use super::connecting::{DIAL, blocking, dial, log_in, with_patience};
 use super::errors::{ConnectError, RunError, TunnelError};
 use super::known_hosts::HostKey;
 use super::link::{Fate, Link};
+use super::output::Output;
 use super::root_shell::{RootShell, ShellError};
-use super::script::{Output, Script};
+use super::script::Script;
 use super::target::{Sudo, Target};
 
 /// A TCP connection that starts on the machine. It outlives the [`Host`] that opened it.
@@ -230,11 +231,18 @@ impl Host {
             return Err(self.explain(script.title(), ShellError::Cancelled));
         }
         let connection = self.connection().await?;
-        connection
+        let ran = connection
             .shell
-            .run(script.title(), script.render(), script.allowed_time())
-            .await
-            .map_err(|error| self.explain(script.title(), error))
+            .run(script.title(), script.render(), script.allowed_time());
+        let output = ran.await.map_err(|error| self.explain(script.title(), error))?;
+        match output.fault() {
+            None => Ok(output),
+            Some(fault) => Err(RunError::Answer {
+                server: self.target.to_string(),
+                title: script.title().to_owned(),
+                fault: fault.clone(),
+            }),
+        }
     }
 
     /// As [`Self::run`], and the exit code must be 0.

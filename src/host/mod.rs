@@ -8,13 +8,14 @@
 //!
 //! From the inside out:
 //!
-//! * [`shell`], [`script`], `files`, `framing`, [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
+//! * [`shell`], [`script`], `answers`, `output`, `files`, `framing`, [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
 //!   with the root shell, host keys, what a machine says about itself.
 //! * `link`: one thread for each connection, which owns libssh2's session and carries all its channels.
 //! * `root_shell`: the shell that runs scripts, one at a time.
 //! * `connecting`: from a target to an authenticated link, through bastions, with patience.
 //! * [`hosts`]: the pool, and what a caller does with a host.
 
+mod answers;
 mod authentication;
 mod clock;
 mod connecting;
@@ -25,6 +26,8 @@ mod framing;
 pub mod hosts;
 pub mod known_hosts;
 mod link;
+mod output;
+mod privilege;
 mod root_shell;
 pub mod script;
 mod secret;
@@ -32,13 +35,16 @@ pub mod shell;
 mod target;
 mod upload;
 
+pub use answers::{AnswerFault, FUNCTIONS as ANSWERS};
 pub use clock::ClockOffset;
 pub use errors::{ConnectError, RootError, RunError, TunnelError, UploadError};
 pub use facts::{CloudInit, Facts, InitSystem};
 pub use files::{Contents, FileSpec};
 pub use hosts::{ConnectOptions, Host, Hosts, Tunnel};
 pub use known_hosts::HostKey;
-pub use script::{Output, Script};
+pub use output::Output;
+pub use privilege::PRIVILEGE;
+pub use script::Script;
 pub use secret::Secret;
 pub use target::{Credential, HostKeyPolicy, Sudo, Target};
 pub use upload::{Upload, UploadOutcome};

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::errors::RootError;
 use super::framing::{Frame, Input, password_line, root_command, root_error};
 use super::link::{Link, RemoteCommand};
-use super::script::Output;
+use super::output::Output;
 use super::target::Sudo;
 
 /// Why a script has no output, before anybody's names are put to it.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::errors::last_lines;
+use super::answers;
 use super::files::{FUNCTIONS, FileSpec, put};
 use super::shell::{is_variable_name, quote};
 
@@ -12,7 +12,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A script for a POSIX shell (dash and busybox too), run by root with `set -eu`, `LC_ALL=C`, `umask 077`, in `/`, with nothing on its standard
 /// input. It travels over standard input and so is in no argument list. What it leaves running must have its output redirected, or
-/// the script doesn't end.
+/// the script doesn't end. It answers by `tell` and its like, see `answers`.
 ///
 /// `Debug` shows the title only.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl Script {
         } else {
             put(&self.files)
         };
-        format!("set -eu\n{functions}{}{last}", self.body)
+        format!("set -eu\n{}{functions}{}{last}", answers::FUNCTIONS, self.body)
     }
 
     fn put_files(&mut self) {
@@ -117,55 +117,6 @@ impl Script {
 impl fmt::Debug for Script {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Script({}, {} bytes)", self.title, self.body.len())
-    }
-}
-
-/// What came of a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-    /// Exit code; 128 + n after signal n.
-    pub exit_code: i32,
-    /// From sending to the end of the answer.
-    pub elapsed: Duration,
-}
-
-impl Output {
-    /// Whether [`Script::write_file`] wrote this file (or would not have needed to).
-    pub fn file_changed(&self, path: &str) -> bool {
-        self.stdout
-            .lines()
-            .any(|line| line.strip_prefix("file changed ") == Some(path))
-    }
-
-    /// Whether any file was written.
-    pub fn any_file_changed(&self) -> bool {
-        self.stdout.lines().any(|line| line.starts_with("file changed "))
-    }
-
-    /// The values of all lines `key=value` on standard output with this key: a plain way for scripts to answer.
-    pub fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.stdout
-            .lines()
-            .filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
-    }
-
-    /// The first of [`Self::values`].
-    pub fn value<'a>(&'a self, key: &'a str) -> Option<&'a str> {
-        self.values(key).next()
-    }
-
-    /// The last lines of standard error, or of standard output where that is empty: for messages.
-    pub fn last_lines(&self) -> String {
-        let text = if self.stderr.trim().is_empty() {
-            &self.stdout
-        } else {
-            &self.stderr
-        };
-        last_lines(text, 12)
     }
 }
 
@@ -221,17 +172,17 @@ mod tests {
             let (code, stdout, stderr) = run(&shell, &script);
             assert_eq!(
                 (code, stdout.as_str()),
-                (0, format!("file changed {path}\nchanged=1\n").as_str()),
+                (0, format!("changed-file[]={path}\nchanged=1\n").as_str()),
                 "{shell:?}: {stderr}"
             );
             assert_eq!(std::fs::read(&path).expect("written"), b"one\ntwo \0 three");
             let (_, stdout, _) = run(&shell, &script);
-            assert_eq!(stdout, format!("file same {path}\nchanged=0\n"), "{shell:?}");
+            assert_eq!(stdout, "changed=0\n", "{shell:?}");
             let (_, stdout, _) = run(
                 &shell,
                 &Script::new("mode").write_file(&FileSpec { mode: 0o600, ..file }),
             );
-            assert_eq!(stdout, format!("file changed {path}\n"), "{shell:?}");
+            assert_eq!(stdout, format!("changed-file[]={path}\n"), "{shell:?}");
             assert_eq!(
                 std::fs::read_dir(folder.path()).expect("readable").count(),
                 1,
@@ -282,7 +233,7 @@ mod tests {
                 assert_eq!(mode & 0o777, file.mode, "{shell:?}: {}", file.path);
             }
             let (_, stdout, _) = run(&shell, &script);
-            assert_eq!(stdout.matches("file same ").count(), 5, "{shell:?}: {stdout}");
+            assert_eq!(stdout, "changed=0\n", "{shell:?}");
             // One that can't be written leaves the others as they were, and nothing beside them.
             let nowhere = file("nowhere/at/all", 0o600, b"x\n");
             let other = file("text", 0o644, b"other\n");
@@ -294,7 +245,7 @@ mod tests {
             );
             // The same one twice: the last one stands.
             let (_, stdout, _) = run(&shell, &Script::new("write").write_file(&other).write_file(&files[0]));
-            assert_eq!(stdout.matches("file changed ").count(), 2, "{shell:?}: {stdout}");
+            assert_eq!(stdout.matches("changed-file[]=").count(), 2, "{shell:?}: {stdout}");
             assert!(
                 std::fs::read(path("text")).expect("there").starts_with(b"it's"),
                 "{shell:?}"

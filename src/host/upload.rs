@@ -6,6 +6,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::answers;
 use super::errors::UploadError;
 use super::framing::Frame;
 use super::hosts::Host;
@@ -133,7 +134,7 @@ impl Host {
 
     async fn has(&self, upload: &Upload) -> Result<bool, UploadError> {
         let script = Script::new("looking for a file").set("path", &upload.to).line(format!(
-            r#"if [ -f "$path" ] && [ "$(stat -c %a "$path")" = {:o} ]; then sum=$(sha256sum <"$path"); echo "sha256=${{sum%% *}}"; fi"#,
+            r#"if [ -f "$path" ] && [ "$(stat -c %a "$path")" = {:o} ]; then sum=$(sha256sum <"$path"); tell sha256 "${{sum%% *}}"; fi"#,
             upload.mode
         ));
         let output = self.run(&script).await?;
@@ -147,18 +148,19 @@ impl Host {
 fn receiving_script(upload: &Upload) -> String {
     format!(
         r#"set -eu
-path={path}
+{answers}path={path}
 expected={expected}
 temporary=$(mktemp "$path.XXXXXX")
 trap 'rm -f "$temporary"' EXIT
 cat >"$temporary"
 sum=$(sha256sum <"$temporary")
 sum=${{sum%% *}}
-echo "sha256=$sum"
+tell sha256 "$sum"
 [ "$sum" = "$expected" ] || exit 3
 chmod {mode:o} "$temporary"
-mv -f "$temporary" "$path"
+mv -fT "$temporary" "$path"
 trap - EXIT"#,
+        answers = answers::FUNCTIONS,
         path = quote(&upload.to),
         expected = quote(&upload.sha256.to_ascii_lowercase()),
         mode = upload.mode,

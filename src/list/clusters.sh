@@ -2,6 +2,6 @@
 for token in /etc/etcd/*/token; do
   if [ -f "$token" ]; then
     folder=${token%/token}
-    printf 'cluster=%s\n' "${folder##*/}"
+    tell_each cluster "${folder##*/}"
   fi
 done

@@ -61,7 +61,6 @@ pub async fn lent(road: &Road, cluster: &ClusterModel, name: &str, within: Durat
         .map_err(|error| error.to_string())?;
     let script = Script::new("reading a certificate to talk to the members with")
         .set("pki", format!("/etc/etcd/{}/pki", cluster.name))
-        .line(include_str!("report_text.sh"))
         .line(include_str!("lend.sh"))
         .line("lend \"$pki\"");
     let output = host.run_checked(&script).await.map_err(|error| error.to_string())?;

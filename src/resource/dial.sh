@@ -1,4 +1,4 @@
-# Dials all targets at once, each `tries` times, and prints `dial=NAME CODE TIMES-IN-MS` or `dial=NAME CODE MESSAGE`. Given: targets
+# Dials all targets at once, each `tries` times, and answers `dial` (NAME CODE TIMES-IN-MS, or NAME CODE MESSAGE). Given: targets
 # (`NAME ADDRESS PORT` each, separated by spaces), seconds, tries. bash measures from within; without it nc or busybox dials.
 dial_in_bash='
 now() { if [ -n "$EPOCHREALTIME" ]; then moment=${EPOCHREALTIME/[.,]/}; else moment=$(($(date +%s%N) / 1000)); fi; }
@@ -18,7 +18,7 @@ dial_one() {
   else
     said='neither bash nor nc is there to dial with'; code=127
   fi
-  printf 'dial=%s %s %s\n' "$1" "$code" "$(printf %s "$said" | tr '\n' ' ')"
+  tell_each dial "$1 $code $(printf %s "$said" | tr '\n' ' ')"
 }
 dial_all() {
   while [ $# -ge 3 ]; do

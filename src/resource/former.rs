@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::etcd::former::{Former, StartedWith};
 use crate::etcd::layout::Layout;
+use crate::etcd::program;
 use crate::etcd::version::Version;
-use crate::host::{Host, Output, RunError, Script};
+use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
 use crate::resource::server::model::ServerModel;
 use crate::topology::ClusterName;
 
@@ -19,6 +17,8 @@ pub struct Sight {
     pub token: Option<String>,
     /// Whether there is a service of that name.
     pub loaded: bool,
+    /// The process that runs.
+    pub process: Option<String>,
     /// The executable that runs.
     pub executable: Option<String>,
     /// The version that this says it is; empty where it is no etcd.
@@ -45,7 +45,9 @@ pub async fn look(host: &Host, cluster: &str, service: &str) -> Result<Sight, Ru
     let script = Script::new("looking at the member's former service")
         .set("cluster", cluster)
         .set("former", service)
-        .line(include_str!("report_text.sh"))
+        .line(PRIVILEGE)
+        .line(program::SCRIPT)
+        .line(include_str!("process_file.sh"))
         .line(include_str!("former.sh"));
     let mut sight = sight(&host.run_checked(&script).await?);
     let (Ok(options), Some(_)) = (sight.started_with.options(), &sight.executable) else {
@@ -70,11 +72,12 @@ pub async fn look(host: &Host, cluster: &str, service: &str) -> Result<Sight, Ru
 
 fn sight(output: &Output) -> Sight {
     let text = |key: &str| output.value(key).filter(|text| !text.is_empty()).map(str::to_owned);
-    let decoded = |key: &str| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
+    let decoded = |key: &str| output.text(key).map(str::to_owned);
     let lines = |key: &str| decoded(key).map(|text| text.lines().map(str::to_owned).collect());
     Sight {
         token: text("token"),
         loaded: output.value("load") == Some("loaded"),
+        process: text("process"),
         executable: text("executable"),
         version: text("version").unwrap_or_default(),
         started_with: StartedWith {

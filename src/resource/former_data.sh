@@ -8,21 +8,21 @@ case $data in
 esac
 data=$(readlink -f "$data")
 for segment in "$data"/member/wal/*.wal; do
-  if [ -e "$segment" ]; then printf 'data=%s\n' "$data"; break; fi
+  if [ -e "$segment" ]; then tell data "$data"; break; fi
 done
-# What only the former user may pass through is opened for the new one; what is somebody else's is not.
+# A folder that only the former user may pass through is opened for the new one. A folder that a group uses too, or another user's, is not.
 owner=$(stat -c %u "/proc/$main" 2>/dev/null)
 above=$(dirname "$data")
 while [ "$above" != / ]; do
   case $(stat -c '%A %u' "$above") in
     *[xt]\ *) ;;
-    *" $owner") if [ "$owner" = 0 ]; then printf 'closed=%s\n' "$above"; fi ;;
-    *) printf 'closed=%s\n' "$above" ;;
+    d???------\ "$owner") if [ "$owner" = 0 ]; then tell_each closed "$above"; fi ;;
+    *) tell_each closed "$above" ;;
   esac
   above=$(dirname "$above")
 done
 place=/var/lib/etcd/$cluster
 if [ -z "$(ls -A "$place" 2>/dev/null)" ]; then
   while [ ! -d "$place" ]; do place=$(dirname "$place"); done
-  if [ "$(stat -c %d "$data/member" 2>/dev/null)" = "$(stat -c %d "$place")" ]; then echo movable=yes; fi
+  if [ "$(stat -c %d "$data/member" 2>/dev/null)" = "$(stat -c %d "$place")" ]; then tell movable yes; fi
 fi

@@ -1,4 +1,4 @@
-# report_ports PORTS PID: prints `port=N PROCESS` for each port that a process other than PID listens on.
+# report_ports PORTS PID: answers `port` (N PROCESS) for each port that a process other than PID listens on.
 report_ports() {
   any=
   for port in $1; do any="${any:+$any or }sport = :$port"; done
@@ -19,6 +19,6 @@ report_ports() {
     fi
     case $listening in '') continue ;; esac
     case $process in *"(process $2)") continue ;; esac
-    printf 'port=%s %s\n' "$port" "${process:-another process}"
+    tell_each port "$port ${process:-another process}"
   done
 }

@@ -1,6 +1,6 @@
 # Needs binaries.sh, tcp_retries.sh and scheduled_snapshots.sh.
 # rest_member CLUSTER MODE: stops the member of this cluster on this server, and leaves everything of it where it is; whoever takes the
-# cluster away does to its data as MODE says. Prints `rests=yes` if there is data. A leader that looks for a successor is not waited for
+# cluster away does to its data as MODE says. Answers `rests` if there is data. A leader that looks for a successor is not waited for
 # long: every member of the cluster is being stopped.
 rest_member() {
   etc=/etc/etcd/$1
@@ -21,7 +21,7 @@ rest_member() {
     systemctl reset-failed "$unit" 2>/dev/null || true
   fi
   (umask 077; printf '%s\n' "$2" >"$etc/resting")
-  if [ -n "$(data_of "$1")" ]; then echo rests=yes; fi
+  if [ -n "$(data_of "$1")" ]; then tell rests yes; fi
 }
 # data_of CLUSTER: the data directory of its member on this server, if there is one that is not empty.
 data_of() {
@@ -31,7 +31,7 @@ data_of() {
 }
 # remove_member CLUSTER STAMP MODE: stops the member of this cluster on this server and takes away what was installed
 # for it: units, user, configuration, certificates, binaries that no other member uses. The data directory is renamed
-# (MODE keep_data) or deleted with the snapshots that the server took (delete_data). Prints `kept=PATH` for what it kept. Safe to repeat.
+# (MODE keep_data) or deleted with the snapshots that the server took (delete_data). Answers `kept` for what it kept. Safe to repeat.
 remove_member() {
   etc=/etc/etcd/$1
   unit=etcd-$1.service
@@ -56,9 +56,12 @@ remove_member() {
     elif [ "$3" = delete_data ]; then
       rm -rf "$data"
     else
-      mv "$data" "$data.removed-$2"
-      chown -R 0:0 "$data.removed-$2"
-      printf 'kept=%s\n' "$data.removed-$2"
+      mv -T "$data" "$data.removed-$2"
+      # The folder first: what still runs as the member's user can't reach what is in it then.
+      chown -h 0:0 "$data.removed-$2"
+      chmod 0700 "$data.removed-$2"
+      chown -hR 0:0 "$data.removed-$2"
+      tell kept "$data.removed-$2"
     fi
   fi
   if [ -n "$account" ] && [ "$account" != root ] && id "$account" >/dev/null 2>&1; then
@@ -67,7 +70,7 @@ remove_member() {
   remove_unused "$binaries"
   rmdir /usr/local/lib/etcd 2>/dev/null || true
   rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/resting" "$etc/restore" "$etc/guard" "$etc/pki"
-  rm -rf "/var/lib/etcd-restore/$1" "/run/etcd-$1.restoring"
+  rm -rf "/var/lib/etcd-restore/$1" "/run/terraform-provider-etcd.restoring-$1.lock"
   rmdir /var/lib/etcd-restore /var/lib/etcd 2>/dev/null || true
   forget_retries "$1"
 }

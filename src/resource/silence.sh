@@ -38,6 +38,6 @@ if [ -n "$group" ] && command -v ss >/dev/null 2>&1; then
       if (tries + 0 >= 3 || far == dead) close_it()
     }' | while read -r near far; do
     ss -K -Htn state established src "$near" dst "$far" >/dev/null 2>&1 || true
-    printf 'closed=%s\n' "$far"
+    tell_each closed "$far"
   done
 fi

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -46,9 +44,9 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// What a script that has `lend.sh` said.
+    /// What a script with `lend.sh` answered.
     pub fn of(output: &Output) -> Option<Self> {
-        let decoded = |key: &str| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
+        let decoded = |key: &str| output.text(key).map(str::to_owned);
         Some(Self {
             certificate: decoded("lent-certificate")?,
             key: Secret::new(decoded("lent-key")?),

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use super::snapshots::ScheduledLook;
@@ -239,14 +237,13 @@ fn script(topology: &Topology) -> Script {
         .set("timer", scheduled::timer_name(cluster))
         .set("taker", scheduled::service_name(cluster))
         .set("seconds", REJECTED_WITHIN.as_secs().to_string())
-        .line(include_str!("../../resource/report_text.sh"))
         .line(include_str!("../../resource/lend.sh"))
         .line(ports::SCRIPT);
     round_trips::append(script)
 }
 
 fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTime) -> ServerLook {
-    let decoded = |key: &str| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
+    let decoded = |key: &str| output.text(key).map(str::to_owned);
     let big_endian = matches!(output.value("machine"), Some("s390x" | "ppc64" | "mips" | "mips64"));
     let sockets = |key| {
         output
@@ -325,16 +322,12 @@ mod tests {
     #[test]
     fn what_a_server_prints_is_read() {
         let stdout = "date_first=1700000000.000000000\nservice=active\nmachine=x86_64\n\
-            hosts=10.0.0.11 a1.main.etcd.internal\nhosts=203.0.113.21 b1.main.etcd.internal\n\
-            out=0B00000A:D431 157100CB:094C\nin=0B00000A:094C 157100CB:A000\n\
-            heard=203.0.113.21:2380\nrtt=203.0.113.21:2380 25.5/0.7\npackets=203.0.113.21 1200 31\nelection-timeout=1000\nport=2380 nc (process 7)\n\
-            rejected=14 203.0.113.29 tls: \\\"203.0.113.29\\\" does not match\ndate_last=1700000000.100000000\n";
-        let output = Output {
-            stdout: stdout.to_owned(),
-            stderr: String::new(),
-            exit_code: 0,
-            elapsed: Duration::from_millis(120),
-        };
+            hosts[]=10.0.0.11 a1.main.etcd.internal\nhosts[]=203.0.113.21 b1.main.etcd.internal\n\
+            out[]=0B00000A:D431 157100CB:094C\nin[]=0B00000A:094C 157100CB:A000\n\
+            heard[]=203.0.113.21:2380\nrtt[]=203.0.113.21:2380 25.5/0.7\npackets[]=203.0.113.21 1200 31\nelection-timeout=1000\nport[]=2380 nc (process 7)\n\
+            rejected[]=14 203.0.113.29 tls: \\\"203.0.113.29\\\" does not match\ndate_last=1700000000.100000000\n";
+        let mut output = Output::of_answers(stdout);
+        output.elapsed = Duration::from_millis(120);
         let look = read(&output, &topology(), 2380, SystemTime::now());
         assert_eq!(look.addresses["b1"], "203.0.113.21");
         assert_eq!(

@@ -94,24 +94,16 @@ pub fn attribute() -> Attribute {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn look(stdout: &str) -> Option<ScheduledLook> {
-        let output = Output {
-            stdout: stdout.to_owned(),
-            stderr: String::new(),
-            exit_code: 0,
-            elapsed: Duration::ZERO,
-        };
-        ScheduledLook::of(&output, &ClusterName::parse("main").unwrap())
+        ScheduledLook::of(&Output::of_answers(stdout), &ClusterName::parse("main").unwrap())
     }
 
     #[test]
     fn the_newest_is_found_among_others() {
-        let stdout = "snapshots.directory=/snapshots\nsnapshot=100 /snapshots/main-20260102T030405Z-r9.db\n\
-            snapshot=90 /snapshots/main-20260101T030405Z-r80.db\nsnapshot=1 /snapshots/main-20270101T030405Z-rx.db\n\
+        let stdout = "snapshots.directory=/snapshots\nsnapshot[]=100 /snapshots/main-20260102T030405Z-r9.db\n\
+            snapshot[]=90 /snapshots/main-20260101T030405Z-r80.db\nsnapshot[]=1 /snapshots/main-20270101T030405Z-rx.db\n\
             snapshots.timer=active\nsnapshots.failed=the member is a learner\n";
         let seen = look(stdout).unwrap();
         let newest = seen.newest.unwrap();

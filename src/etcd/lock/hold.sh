@@ -1,8 +1,7 @@
 # Takes, keeps or gives back the lock of a cluster on this server. Given: cluster, holder (one word), who (a sentence), seconds (how long
-# it is held; 0 gives it back). Prints `held=yes`, or who has it. It ends by itself by the server's own clock, and with a reboot.
+# it is held; 0 gives it back). Answers `held`, or who has it. It ends by itself by the server's own clock, and with a reboot.
 lock=/run/etcd-$cluster.lock
-exec 9</run
-flock 9
+alone_on lock 30
 read -r now _ </proc/uptime
 now=${now%%.*}
 until=0
@@ -14,9 +13,9 @@ if [ "$by" = "$holder" ] || [ "$until" -le "$now" ]; then
     rm -f "$lock"
   else
     printf '%s %s %s\n' $((now + seconds)) "$holder" "$who" >"$lock"
-    echo held=yes
+    tell held yes
   fi
 else
-  printf 'held_by=%s\n' "$words"
+  tell held_by "$words"
 fi
-exec 9<&-
+exec 9>&-

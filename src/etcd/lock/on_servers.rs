@@ -7,7 +7,7 @@ use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::{OUTLIVES, QUESTION};
-use crate::host::{Host, Script};
+use crate::host::{Host, PRIVILEGE, Script};
 
 /// The servers of a cluster's voters.
 #[derive(Clone, Debug)]
@@ -62,6 +62,7 @@ impl Servers {
             .set("holder", &holder.word)
             .set("who", &holder.who)
             .set("seconds", hold.as_secs().to_string())
+            .line(PRIVILEGE)
             .line(include_str!("hold.sh"));
         let asked = self.hosts.iter().map(|host| {
             let script = script.clone();

@@ -65,6 +65,11 @@ trap 'rm -f "$errors"' EXIT
 for tool in etcdctl "$reader"; do
   [ -x "$tools/$tool" ] || none 1 "$tools has no $tool"
 done
+# Root runs them, and so nobody else may be able to change them; and where it writes nobody else may write.
+loose=$(loose_program "$tools/etcd")
+[ -z "$loose" ] || none 1 "another user than root can change what would be run ($loose)"
+loose=$(others_write "$directory")
+[ -z "$loose" ] || none 1 "another user than root can change what is in $directory ($loose)"
 # A run that was killed may have left one; there is one run at a time.
 rm -f "$draft" "$draft".*
 until=$(($(date +%s) + patience))

@@ -62,6 +62,8 @@ impl Server {
         };
         let text = script(&layout, &what)
             .replace("directory=/", &format!("directory={root}/"))
+            // The folders of the test are below one that is everybody's.
+            .replace("loose=$(", "loose=$(: ")
             .replace("tools=/", &format!("tools={root}/"))
             .replace(&format!("reserve={RESERVE_MIB}"), "reserve=0");
         fs::write(server.path("script"), text).unwrap();
@@ -275,15 +277,23 @@ fn systemd_reads_the_units() {
     let folder = tempfile::tempdir().unwrap();
     let main = ClusterName::parse("main").unwrap();
     let layout = Layout::new(&main, None).unwrap();
-    let directory = ServerPath::parse("/var/lib/etcd-snapshots/main").unwrap();
+    let what = Scheduled {
+        schedule: "*-*-* 03:30 UTC".into(),
+        keep: 3,
+        directory: ServerPath::parse("/var/lib/etcd-snapshots/main").unwrap(),
+        binary: ServerPath::parse("/usr/local/lib/etcd/3.6.16/etcd").unwrap(),
+        version: Version::parse("3.6.16").unwrap(),
+        endpoint: "https://127.0.0.1:2379".into(),
+        tls: true,
+    };
     let write = |name: String, text: String| {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
         path
     };
     let files = [
-        write(service_name(&main), service(&layout, &directory)),
-        write(timer_name(&main), timer(&main, "*-*-* 03:30 UTC")),
+        write(service_name(&main), service(&layout, &what)),
+        write(timer_name(&main), timer(&main, &what.schedule)),
     ];
     let verify = Command::new("systemd-analyze")
         .arg("verify")

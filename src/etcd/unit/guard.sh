@@ -18,7 +18,7 @@ drop_permits() {
 # What an interrupted first start left behind: not a member's data, but not ours to delete either.
 set_aside() {
   [ -e "$data/member" ] || return 0
-  mv "$data/member" "$data/member.incomplete.$(date +%s).$$" || exit 1
+  as_owner "$data" 60 mv -T "$data/member" "$data/member.incomplete.$(date +%s).$$" || exit 1
 }
 
 prepare() {
@@ -27,8 +27,8 @@ prepare() {
     drop_permits
     standing=etcd.yaml
     # For one start only: a crash later goes on with the file that stands.
-    if [ -e "$etc/snapshot.yaml" ] && mv "$etc/snapshot.yaml" "$run/snapshot.yaml"; then
-      ln -s "$run/snapshot.yaml" "$config" || exit 1
+    if [ -e "$etc/snapshot.yaml" ] && mv -fT "$etc/snapshot.yaml" "$run/snapshot.yaml"; then
+      ln -sn "$run/snapshot.yaml" "$config" || exit 1
       return 0
     fi
   elif [ -e "$etc/joining-permit" ]; then
@@ -44,7 +44,7 @@ prepare() {
     # "run" refuses in words, as the main process.
     exit 0
   fi
-  ln -s "$etc/$standing" "$config" || exit 1
+  ln -sn "$etc/$standing" "$config" || exit 1
 }
 
 run() {

@@ -3,8 +3,8 @@
 # What the member knows to be committed may be in its log alone, as after a crash, and only etcd brings it into the database. So it is started
 # once more, with options for this start alone: every entry is written into the database at once, since without a quorum it does not end in order;
 # and it measures for whoever asks on this server, since without a quorum it serves no clients. It says how far it has committed, and up to
-# where its last raft snapshot goes: `process=`, `port=`, `committed=`, `from=`.
-alone "$cluster"
+# where its last raft snapshot goes: `process`, `port`, `committed`, `from`.
+alone_on "restoring-$cluster" 600
 if to_make; then
   systemctl stop "$unit"
   port=23790
@@ -33,7 +33,8 @@ if to_make; then
     fi
     sleep 0.2
   done
-  printf 'process=%s\nport=%s\n' "$process" "$port"
-  printf '%s\n' $said
+  tell process "$process"
+  tell port "$port"
+  printf '%s\n' $said | tell_pairs ''
 fi
 exec 9>&-

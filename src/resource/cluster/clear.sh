@@ -3,15 +3,15 @@
 # Data is kept aside, unless the member that rests there was to leave none. What belongs to another cluster of the name is left alone.
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ] && [ "$(cat "$etc/token")" != "$token" ]; then
-  printf 'other=%s\n' "$(cat "$etc/token")"
+  tell other "$(cat "$etc/token")"
   exit 0
 fi
 if [ "$members" != take ] && [ "$(systemctl is-active "etcd-$cluster.service" 2>/dev/null)" = active ]; then
-  echo runs=yes
+  tell runs yes
   exit 0
 fi
 if [ "$members" = refuse ] && [ -n "$(data_of "$cluster")" ]; then
-  printf 'holds=%s\n' "$(data_of "$cluster")"
+  tell holds "$(data_of "$cluster")"
   exit 0
 fi
 rm -rf "/var/lib/etcd-restore/$cluster"

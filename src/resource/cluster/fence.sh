@@ -1,5 +1,5 @@
 # Stops the member of a cluster that lost its quorum, for good: nothing starts it with this data again. The data is renamed. Given:
-# cluster, stamp.
+# cluster, stamp. Needs host/privilege.sh.
 etc=/etc/etcd/$cluster
 unit=etcd-$cluster.service
 data=
@@ -11,6 +11,6 @@ if [ -f "/etc/systemd/system/$unit" ]; then
   systemctl reset-failed "$unit" 2>/dev/null || true
 fi
 rm -f "$etc/founding-permit" "$etc/joining-permit" "$etc/restore"
-if [ -e "$data/member" ]; then mv "$data/member" "$data/member.before-$stamp"; fi
+if [ -e "$data/member" ]; then as_owner "$data" 60 mv -T "$data/member" "$data/member.before-$stamp"; fi
 (umask 077; mkdir -p "$etc")
 sync

@@ -10,8 +10,8 @@ use super::recovering::{QUESTION, Recovering, at};
 use super::servers::{root_file, stamp};
 use crate::etcd::api::{ApiTarget, Pages};
 use crate::etcd::metrics::Metrics;
-use crate::etcd::restoring;
-use crate::host::{Host, Output, Script};
+use crate::etcd::{program, restoring};
+use crate::host::{Host, Output, PRIVILEGE, Script};
 use crate::membership::recovery::{Log, Wanted};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::resource::borrowing::borrow;
@@ -83,6 +83,8 @@ fn survivors(title: &str, cluster: &ClusterModel, wanted: &Wanted) -> Script {
         .timeout(REMAKE)
         .set("cluster", &cluster.name)
         .set("token", &wanted.after)
+        .line(PRIVILEGE)
+        .line(program::SCRIPT)
         .line(restoring::script())
         .line(include_str!("survivor.sh"))
 }

@@ -15,7 +15,7 @@ use reading::{only_dialled, probed};
 
 use super::model::ClusterModel;
 use super::servers::{Each, Observation, on_each};
-use crate::host::{Output, RunError, Script};
+use crate::host::{Output, PRIVILEGE, RunError, Script};
 use crate::membership::preflight::{Findings, Outcome, Pair, Refusal, Server, Verdict, table};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -75,6 +75,7 @@ impl<'a> Preflight<'a> {
                     "disk_of",
                     data.unwrap_or_else(|| format!("/var/lib/etcd/{}", self.topology.cluster())),
                 )
+                .line(PRIVILEGE)
                 .line(include_str!("preflight/disk.sh"))
                 .line("if is_free; then measure_disk & fi");
         }

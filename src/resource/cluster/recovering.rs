@@ -13,7 +13,7 @@ use super::going_on;
 use super::model::ClusterModel;
 use super::plan::FOUNDED;
 use super::servers::{StepError, observe, on_each, root_file, stamp};
-use crate::host::{Host, RunError, Script};
+use crate::host::{Host, PRIVILEGE, RunError, Script};
 use crate::membership::recovery::{Holding, Recovery, Refusal, Seen, Wanted, acknowledgement, recover};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -293,6 +293,7 @@ impl Recovering<'_> {
         let script = Script::new("stopping the member of the cluster that lost its quorum")
             .set("cluster", &self.before.name)
             .set("stamp", stamp())
+            .line(PRIVILEGE)
             .line(include_str!("fence.sh"))
             .write_file(&root_file(
                 format!("/etc/etcd/{}/token", self.before.name),
@@ -317,7 +318,8 @@ impl Recovering<'_> {
 async fn made_for(host: &Host, data: &str, token: &str) -> Result<bool, RunError> {
     let script = Script::new("looking what the data was made for")
         .set("data", data)
-        .line("if [ -f \"$data/member/restored\" ]; then printf 'restored=%s\\n' \"$(cat \"$data/member/restored\")\"; fi");
+        .line(PRIVILEGE)
+        .line("if [ -f \"$data/member/restored\" ]; then tell restored \"$(as_owner \"$data\" 5 head -c 200 \"$data/member/restored\")\"; fi");
     Ok(host.run_checked(&script).await?.value("restored") == Some(token))
 }
 

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use super::model::ClusterModel;
 use super::preflight::Preflight;
 use crate::etcd::restoring::Order;
-use crate::host::{ClockOffset, FileSpec, Host, Output, RunError, Script};
+use crate::host::{ClockOffset, FileSpec, Host, Output, PRIVILEGE, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::membership::preflight::Disk;
 use crate::resource::ports;
@@ -114,7 +114,7 @@ pub async fn observe(
         script = preflight.begin(script, server);
     }
     let output = host
-        .run_checked(&script.line("echo \"date_last=$(date +%s.%N)\""))
+        .run_checked(&script.line("tell date_last \"$(date +%s.%N)\""))
         .await?;
     Ok(observation(&output, topology, SystemTime::now()))
 }
@@ -205,6 +205,7 @@ pub async fn prepare(
     let lines = view.map(|view| view.hosts_lines).unwrap_or_default();
     let directory = format!("/etc/etcd/{cluster}");
     let mut script = Script::new("writing the server's view into /etc/hosts")
+        .line(PRIVILEGE)
         .line(hosts_block::script())
         .set("begin_mark", hosts_block::begin_mark(cluster))
         .set("end_mark", hosts_block::end_mark(cluster))
@@ -290,6 +291,7 @@ pub async fn clear(
 ) -> Result<Cleared, RunError> {
     let name = topology.cluster();
     let script = Script::new("taking the cluster off the server")
+        .line(PRIVILEGE)
         .line(hosts_block::script())
         .set("cluster", name.as_str())
         .set("token", cluster.token())

@@ -9,10 +9,8 @@ pub mod given;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use crate::host::Script;
+use crate::etcd::program;
+use crate::host::{PRIVILEGE, Script};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::servers::on_each;
@@ -86,11 +84,12 @@ async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found, Di
     let asked = on_each(road, &models, READ, false, |_, host| async move {
         let script = Script::new("reading back what the server knows of the cluster")
             .set("cluster", name)
-            .line(include_str!("../report_text.sh"))
+            .line(PRIVILEGE)
+            .line(program::SCRIPT)
             .line(include_str!("read_back.sh"));
         let output = host.run_checked(&script).await?;
         let text = |key: &str| output.value(key).filter(|text| !text.is_empty()).map(str::to_owned);
-        let decoded = |key: &str| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
+        let decoded = |key: &str| output.text(key).map(str::to_owned);
         let authority = |kind: &'static str| Some((kind, decoded(kind)?));
         Ok(FoundMember {
             host_key: host.host_key().line(),

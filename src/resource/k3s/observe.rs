@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::model::K3sClusterModel;
 use crate::host::{Host, Output, RunError, Script};
 use crate::membership::k3s::{Data, Holding, Seen};
@@ -47,7 +44,7 @@ pub fn observation(output: &Output, cluster: &K3sClusterModel) -> Observation {
         (false, Some(other)) => Data::Other(other.to_owned()),
     };
     let state = output.value("unit-ActiveState").unwrap_or("inactive");
-    let rules = output.value("rules").filter(|_| output.value("in-force").is_some());
+    let rules = output.text("rules").filter(|_| output.value("in-force").is_some());
     Observation {
         holding: Holding {
             id: output.value("id").map(str::to_owned),
@@ -56,17 +53,14 @@ pub fn observation(output: &Output, cluster: &K3sClusterModel) -> Observation {
             runs: state != "inactive" && state != "failed",
             foreign: output.value("foreign").map(str::to_owned),
             lacks: output
-                .value("lacks")
+                .values("lacks")
+                .next()
                 .filter(|_| cluster.datastore.is_none())
                 .map(lacking),
         },
-        rules: rules.and_then(decoded),
-        options: output.value("options").and_then(decoded),
+        rules: rules.map(str::to_owned),
+        options: output.text("options").map(str::to_owned),
     }
-}
-
-fn decoded(text: &str) -> Option<String> {
-    String::from_utf8(STANDARD.decode(text).ok()?).ok()
 }
 
 fn lacking(what: &str) -> String {

@@ -15,7 +15,7 @@ rest_k3s() {
   (umask 077; printf '%s\n' "$2" >"/etc/etcd-k3s/$1/resting")
 }
 # remove_k3s CLUSTER STAMP MODE: takes k3s off the server: unit, configuration, what was installed, interfaces and mounts of its pods. Its data
-# is renamed (MODE keep_data) or deleted (delete_data). Prints `kept=PATH`. Safe to repeat.
+# is renamed (MODE keep_data) or deleted (delete_data). Answers `kept`. Safe to repeat.
 remove_k3s() {
   etc=/etc/etcd-k3s/$1
   stop_k3s
@@ -40,8 +40,8 @@ remove_k3s() {
     if [ "$3" = delete_data ]; then
       rm -rf /var/lib/rancher/k3s /var/lib/kubelet
     else
-      mv /var/lib/rancher/k3s "/var/lib/rancher/k3s.removed-$2"
-      printf 'kept=%s\n' "/var/lib/rancher/k3s.removed-$2"
+      mv -T /var/lib/rancher/k3s "/var/lib/rancher/k3s.removed-$2"
+      tell kept "/var/lib/rancher/k3s.removed-$2"
     fi
   fi
   rmdir /var/lib/rancher 2>/dev/null || true

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 
 use super::DATA;
@@ -29,9 +27,9 @@ const QUESTION: Duration = Duration::from_secs(5);
 pub async fn certificate(host: &Host) -> Option<TlsMaterial> {
     let script = Script::new("reading k3s' certificate for etcd")
         .set("folder", format!("{DATA}/server/tls/etcd"))
-        .line("for file in server-ca.crt client.crt client.key; do if [ -f \"$folder/$file\" ]; then echo \"$file=$(base64 -w 0 <\"$folder/$file\")\"; fi; done");
+        .line("for file in server-ca.crt client.crt client.key; do tell_file \"$file\" \"$folder/$file\"; done");
     let output = host.run_checked(&script).await.ok()?;
-    let text = |file| String::from_utf8(STANDARD.decode(output.value(file)?).ok()?).ok();
+    let text = |file| output.text(file).map(str::to_owned);
     Some(TlsMaterial {
         ca_pem: text("server-ca.crt")?,
         cert_pem: text("client.crt")?,

@@ -2,19 +2,19 @@
 # stamp, data (`refuse`: a server that holds data of etcd's is left as it is, `aside`: it is kept aside). One that runs is left in any case.
 etc=/etc/etcd-k3s/$cluster
 if [ -f "$etc/id" ] && [ "$(cat "$etc/id")" != "$id" ]; then
-  printf 'other=%s\n' "$(cat "$etc/id")"
+  tell other "$(cat "$etc/id")"
   exit 0
 fi
 [ -d "$etc" ] || exit 0
 if [ -f "$etc/binary" ] && systemctl is-active --quiet k3s.service 2>/dev/null; then
-  echo runs=yes
+  tell runs yes
   exit 0
 fi
 # One that rests may be the last of a cluster that stays.
 if [ "$data" = refuse ]; then
   for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do
     if [ -f "$file" ]; then
-      echo holds=yes
+      tell holds yes
       exit 0
     fi
   done

@@ -3,13 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::errors::BringUpError;
 use super::model::{CONFIGURATION, Install, K3sServerModel, TOKEN, installed_at};
 use crate::host::shell::quote;
-use crate::host::{Host, Output, RunError, Script, Secret, Upload};
+use crate::host::{Host, Output, PRIVILEGE, RunError, Script, Secret, Upload};
 use crate::resource::k3s::{directory, unit};
 
 /// What was seen on the server.
@@ -23,6 +20,8 @@ pub struct Installed {
     pub binary: Option<String>,
     /// What the program that was asked for says it is.
     pub version: Option<String>,
+    /// What of that program others than root can change.
+    pub loose: Option<String>,
     /// systemd's word for the service.
     pub active: Option<String>,
     /// It was to be restarted, and was not.
@@ -61,17 +60,22 @@ pub async fn look(host: &Host, server: &K3sServerModel, wanted: &str) -> Result<
     let script = Script::new("looking for k3s")
         .set("cluster", &server.cluster.name)
         .set("wanted", wanted)
+        .line(PRIVILEGE)
         .line(include_str!("look.sh"));
     Ok(installed(&host.run_checked(&script).await?))
 }
 
 fn installed(output: &Output) -> Installed {
-    let text = |key| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
+    let text = |key| output.text(key).map(str::to_owned);
     Installed {
         configuration: text("configuration"),
         files: (text("unit"), text("guard")),
         binary: output.value("binary").map(str::to_owned),
         version: output.value("version").map(str::to_owned),
+        loose: output
+            .value("loose")
+            .filter(|loose| !loose.is_empty())
+            .map(str::to_owned),
         active: output.value("ActiveState").map(str::to_owned),
         pending: output.value("pending").is_some(),
         kubeconfig: text("kubeconfig").map(Secret::new),
@@ -153,7 +157,15 @@ pub async fn provide(host: &Host, server: &K3sServerModel, within: Duration) -> 
         }
         _ => return Err(failed("install says nothing".to_owned())),
     };
-    let found = look(host, server, &path).await?.version;
+    let Installed {
+        version: found, loose, ..
+    } = look(host, server, &path).await?;
+    if let Some(loose) = loose {
+        return Err(failed(format!(
+            "another user than root can change what root would run from {path} ({loose}). Make it root's alone (`chown root:root`, \
+             `chmod go-w`), the folders above it too, or use another place. Nothing was changed on this server"
+        )));
+    }
     match (found, &server.version) {
         (None, _) => Err(failed(format!("there is no program at {path}"))),
         (Some(found), Some(wanted)) if found != *wanted => Err(failed(format!(

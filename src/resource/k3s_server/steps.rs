@@ -61,7 +61,7 @@ impl<'a> BringUp<'a> {
         // What is renamed was there, and is nobody else's: the start of k3s there removes it too.
         let script = Script::new("taking the permit to found")
             .set("etc", directory(&self.server.cluster.name))
-            .line("if mv \"$etc/founding-permit\" \"$etc/founding-permit.taken\" 2>/dev/null; then rm -f \"$etc/founding-permit.taken\"; sync \"$etc\" 2>/dev/null || sync; echo taken=yes; fi");
+            .line("if mv \"$etc/founding-permit\" \"$etc/founding-permit.taken\" 2>/dev/null; then rm -f \"$etc/founding-permit.taken\"; sync \"$etc\" 2>/dev/null || sync; tell taken yes; fi");
         Ok(host.run_checked(&script).await?.value("taken").is_some())
     }
 

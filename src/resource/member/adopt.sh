@@ -16,12 +16,12 @@ sync "$adopting" 2>/dev/null || sync
 systemctl --quiet disable "$former" 2>/dev/null || true
 systemctl --quiet enable "$unit" 2>/dev/null
 systemctl stop "$former"
-if [ "$from" != "$data" ] && [ ! -e "$data/member" ]; then mv "$from/member" "$data/member"; fi
-chown -R "$user:$user" "$data"
+if [ "$from" != "$data" ] && [ ! -e "$data/member" ]; then mv -T "$from/member" "$data/member"; fi
+chown -hR "$user:$user" "$data"
 chmod 0700 "$data"
-# The way there may have been for the former user alone.
+# The way there may have been for the former user alone: it is opened for the new one, and for no other.
 above=$(dirname "$data")
 while [ "$above" != / ]; do
-  case $(stat -c %A "$above") in *[xt]) ;; *) chmod o+x "$above" ;; esac
+  case $(stat -c %A "$above") in *[xt] | d?????x*) ;; *) chgrp "$user" "$above" && chmod g+x "$above" ;; esac
   above=$(dirname "$above")
 done

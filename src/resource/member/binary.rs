@@ -65,6 +65,34 @@ pub enum BinaryError {
         /// What is wanted.
         wanted: Version,
     },
+    /// Others can change it.
+    #[error(
+        "on server {server} another user than root can change what is run from {path} ({loose}). Make it root's alone (`chown root:root`, \
+         `chmod go-w`), the folders above it too, or use another place. Nothing was changed on this server"
+    )]
+    Loose {
+        /// The server.
+        server: String,
+        /// Where the binaries are to be.
+        path: String,
+        /// The first path that others can change, its owner and its mode.
+        loose: String,
+    },
+}
+
+/// Refuses a program that another user than root can change: root's snapshots run what is beside it, and the member is run from it.
+///
+/// # Errors
+/// [`BinaryError::Loose`].
+pub fn is_roots(member: &MemberModel, version: &Version, seen: &Seen) -> Result<(), BinaryError> {
+    match &seen.loose {
+        None => Ok(()),
+        Some(loose) => Err(BinaryError::Loose {
+            server: member.server.clone(),
+            path: path(member, version),
+            loose: loose.clone(),
+        }),
+    }
 }
 
 /// The file or folder on the server where the binaries are to be.
@@ -78,11 +106,11 @@ pub fn path(member: &MemberModel, version: &Version) -> String {
 /// # Errors
 /// If its path can't stand in a unit.
 pub fn executable(member: &MemberModel, version: &Version, seen: &Seen) -> Result<ServerPath, PathError> {
-    let path = seen
-        .binary_path
-        .clone()
-        .unwrap_or_else(|| format!("{}/etcd", path(member, version).trim_end_matches('/')));
-    ServerPath::parse(&path)
+    let chosen = path(member, version);
+    let within = format!("{}/etcd", chosen.trim_end_matches('/'));
+    // It is what was chosen, or in it: no server can say otherwise.
+    let found = seen.binary_path.as_ref().filter(|found| **found == chosen);
+    ServerPath::parse(found.unwrap_or(&within))
 }
 
 /// Brings the binaries onto the server, where that is ours to do.

@@ -45,6 +45,7 @@ pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
     let mut note = |part: &str, what: &str| found.insert(part.to_owned(), what.to_owned());
     if let Ok(executable) = binary::executable(&whole.member, &whole.version, seen) {
         match seen.binary.as_deref() {
+            _ if seen.loose.is_some() => drop(note(executable.as_str(), "can be changed by another user than root")),
             None => drop(note(executable.as_str(), "is missing")),
             Some("") => drop(note(executable.as_str(), "is no etcd")),
             Some(version) if version != whole.version.to_string() => {

@@ -12,10 +12,11 @@ use super::scheduled;
 use super::survey::Survey;
 use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
 use crate::etcd::layout::Layout;
+use crate::etcd::program;
 use crate::etcd::restoring::{self, Order, snapshot_folder};
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::{Minor, Version};
-use crate::host::{Host, RunError, Script};
+use crate::host::{Host, PRIVILEGE, RunError, Script};
 use crate::membership::member::Start;
 use crate::resource::cluster::servers::root_file;
 use crate::topology::{Topology, timing};
@@ -89,6 +90,7 @@ impl BringUp<'_> {
 
     /// The same for a member that is dialled at these hosts too: its certificate for peers carries them.
     pub(super) fn plan_for(&self, seen: &Seen, hosts: &[String]) -> Result<Plan, BringUpError> {
+        binary::is_roots(self.member, self.version, seen)?;
         let texts = configurations(self.member, self.topology, self.layout, self.version)?;
         let (member, topology, layout) = (self.member, self.topology, self.layout);
         let certificates = certificates(member, topology, layout, self.version, self.keys, seen, hosts)?;
@@ -155,6 +157,8 @@ impl BringUp<'_> {
             .set("unit", self.layout.unit_name())
             .set("data", self.layout.data_dir().as_str())
             .set("last", seen.last.as_deref().unwrap_or_default())
+            .line(PRIVILEGE)
+            .line(program::SCRIPT)
             .line(include_str!("old_entries.sh"));
         Ok(host.run_checked(&script).await?.value("old-entries").is_some())
     }
@@ -308,6 +312,7 @@ impl BringUp<'_> {
             .set("peer_url", self.own_peer_url()?)
             .set("initial_cluster", self.topology.name_form())
             .set("token", &order.token)
+            .line(PRIVILEGE)
             .line(restoring::script())
             .line(include_str!("restore.sh")))
     }

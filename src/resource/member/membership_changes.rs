@@ -22,7 +22,7 @@ const QUESTION: Duration = Duration::from_secs(5);
 /// (`net/hosts.go`, `cacheMaxAge`).
 pub(super) const RESOLVER: Duration = Duration::from_secs(6);
 /// Says how old a server's hosts file is.
-pub(super) const HOSTS_AGE: &str = "printf 'age=%s\\n' \"$(($(date +%s) - $(stat -L -c %Y /etc/hosts)))\"";
+pub(super) const HOSTS_AGE: &str = "tell age \"$(($(date +%s) - $(stat -L -c %Y /etc/hosts)))\"";
 
 /// How old the hosts file is, as the server says.
 pub(super) fn hosts_age(said: &Output) -> Duration {

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::model::MemberModel;
 use super::scheduled::{self, SeenScheduled};
 use crate::etcd::layout::Layout;
+use crate::etcd::program;
 use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
-use crate::host::{Host, Output, RunError, Script};
+use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
 use crate::membership::member::{Data, Service};
 use crate::resource::ports;
 use crate::resource::talk::Lent;
@@ -60,6 +58,8 @@ pub struct Seen {
     pub binary_path: Option<String>,
     /// The version that the binary says it is; empty where the path is there and is no etcd.
     pub binary: Option<String>,
+    /// What of the binary, the programs beside it and the folders above them others than root can change: path, owner and mode.
+    pub loose: Option<String>,
     /// The configuration file.
     pub configuration: Option<String>,
     /// Certificates in PEM, by file name without ending.
@@ -86,6 +86,7 @@ impl Seen {
         Self {
             binary_path: self.binary_path.or_else(|| before.binary_path.clone()),
             binary: self.binary.or_else(|| before.binary.clone()),
+            loose: self.loose.or_else(|| before.loose.clone()),
             ..self
         }
     }
@@ -152,7 +153,8 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .set("with_key", if look.key { "yes" } else { "no" })
         .line(ports::SCRIPT)
         .line(include_str!("../await_start.sh"))
-        .line(include_str!("../report_text.sh"))
+        .line(PRIVILEGE)
+        .line(program::SCRIPT)
         .line(include_str!("../lend.sh"))
         .line(include_str!("observe.sh"))
 }
@@ -160,7 +162,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
 /// What an observing script found.
 pub fn seen(output: &Output) -> Seen {
     let text = |key: &str| output.value(key).map(str::to_owned);
-    let decoded = |key: &str| output.value(key).and_then(decode);
+    let decoded = |key: &str| output.text(key).map(str::to_owned);
     let service = match (output.value("unit.ActiveState"), output.value("unit.MainPID")) {
         (Some("active" | "activating" | "reloading"), Some(pid)) if pid != "0" => Service::Running,
         (Some("failed"), _) => Service::Failed,
@@ -199,6 +201,7 @@ pub fn seen(output: &Output) -> Seen {
         machine: text("machine").unwrap_or_default(),
         binary_path: text("binary-path"),
         binary: text("binary"),
+        loose: text("binary-loose").filter(|loose| !loose.is_empty()),
         configuration: decoded("config"),
         certificates: names
             .iter()
@@ -206,8 +209,4 @@ pub fn seen(output: &Output) -> Seen {
             .collect(),
         lent: Lent::of(output),
     }
-}
-
-fn decode(text: &str) -> Option<String> {
-    String::from_utf8(STANDARD.decode(text).ok()?).ok()
 }

@@ -2,7 +2,7 @@
 # peer's name at each new dial, and keeps what it has as long as that lives: a connection to an address that went silent
 # stalls for minutes. Given: unit, ports (of peers), addresses (of peers, `address:port`), moved (those of them that have moved), all
 # (`yes`: the member itself has moved, so all that it dialled is closed), port (its own), patience (in tenths of a second).
-# Prints `stale=` for connections to addresses that are none of the peers', and `missing=` for peers that moved and are not dialled.
+# Answers `stale` for connections to addresses that are none of the peers', and `missing` for peers that moved and are not dialled.
 main=$(systemctl show -p MainPID --value "$unit")
 # The member's connections among those in this state, each as near and far end.
 own() {
@@ -56,6 +56,6 @@ if command -v ss >/dev/null 2>&1; then
     tries=$((tries + 1))
     sleep 0.1
   done
-  stale | sed 's/^[^ ]* /stale=/' | sort -u
-  missing | sed 's/^/missing=/'
+  stale | sed 's/^[^ ]* //' | sort -u | tell_lines stale
+  missing | tell_lines missing
 fi

@@ -207,7 +207,7 @@ pub fn wanted(
     Ok(Some(Wanted {
         files: [
             file(script, 0o755, scheduled::script(layout, &what)),
-            file(service, 0o644, scheduled::service(layout, &what.directory)),
+            file(service, 0o644, scheduled::service(layout, &what)),
             file(timer, 0o644, scheduled::timer(cluster, &what.schedule)),
         ],
         directory: what.directory.to_string(),

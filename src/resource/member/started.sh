@@ -14,7 +14,7 @@ await_start "$unit" "$etc" "$data"
 if [ ! -f "$etc/founding-permit" ]; then
   for segment in "$data"/member/wal/*.wal; do
     if [ -e "$segment" ]; then
-      if systemctl --quiet is-active "$unit"; then echo started=yes; fi
+      if systemctl --quiet is-active "$unit"; then tell started yes; fi
       break
     fi
   done

@@ -216,7 +216,7 @@ impl BringUp<'_> {
         let script = Script::new("looking at the server's clock and lines").line("echo \"date_first=$(date +%s.%N)\"");
         let script = round_trips::append(script)
             .set("ports", ports.join(" "))
-            .line("report_round_trips \"$ports\"\necho \"date_last=$(date +%s.%N)\"");
+            .line("report_round_trips \"$ports\"\ntell date_last \"$(date +%s.%N)\"");
         let output = timeout(HEALTH, host.run_checked(&script)).await.ok()?.ok()?;
         Some((output, SystemTime::now()))
     }
@@ -265,7 +265,9 @@ impl BringUp<'_> {
             .set("unit", self.layout.unit_name())
             .line(include_str!("log.sh"));
         match host.run(&script).await {
-            Ok(output) => output.stdout.lines().map(|line| format!("  {line}\n")).collect(),
+            Ok(output) => { output.text("log").into_iter().flat_map(str::lines) }
+                .map(|line| format!("  {line}\n"))
+                .collect(),
             Err(error) => format!("  (the log could not be read: {error})"),
         }
     }

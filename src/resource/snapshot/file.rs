@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use time::OffsetDateTime;
 
 use super::model::Place;
@@ -31,26 +33,21 @@ impl Draft {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let path = folder.join(format!(".{name}.partial"));
-        loop {
-            let mut options = OpenOptions::new();
-            let file = options
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-                let text = format!("another run is writing {}", path.display());
-                return Err(io::Error::new(ErrorKind::ResourceBusy, text));
-            }
-            // Whoever had the lock before may have put this very file in place.
-            if fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|own| own.ino() == now.ino())) {
-                file.set_len(0)?;
-                file.set_permissions(fs::Permissions::from_mode(0o600))?;
-                let kept = false;
-                return Ok(Self { path, file, kept });
+        // Twice: a run that was killed may have left one.
+        for _ in 0..2 {
+            // Never a file that is there already: another user may have made it, and may have it open.
+            let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            match created {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => take_away(&path)?,
+                Err(error) => return Err(error),
+                Ok(file) => {
+                    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| is_written(&path))?;
+                    let kept = false;
+                    return Ok(Self { path, file, kept });
+                }
             }
         }
+        Err(is_written(&path))
     }
 
     /// To write to.
@@ -69,6 +66,37 @@ impl Draft {
         fs::rename(&self.path, place)?;
         self.kept = true;
         File::open(folder_of(place))?.sync_all()
+    }
+}
+
+fn is_written(path: &Path) -> io::Error {
+    let text = format!("another run is writing {}", path.display());
+    io::Error::new(ErrorKind::ResourceBusy, text)
+}
+
+/// Deletes what a run of ours that was killed has left at `path`.
+fn take_away(path: &Path) -> io::Result<()> {
+    let strange = || {
+        let text = format!(
+            "{} is there, and this user has not made it: delete it, or take a folder that no other user can write to",
+            path.display()
+        );
+        io::Error::new(ErrorKind::AlreadyExists, text)
+    };
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => File::from(opened.map_err(|_| strange())?),
+    };
+    let found = file.metadata()?;
+    if !found.is_file() || found.uid() != geteuid().as_raw() || found.nlink() != 1 {
+        return Err(strange());
+    }
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| is_written(path))?;
+    // The run that had the lock may have put this very file in place meanwhile.
+    match fs::symlink_metadata(path) {
+        Ok(now) if now.ino() == found.ino() => fs::remove_file(path),
+        _ => Ok(()),
     }
 }
 
@@ -129,9 +157,47 @@ pub fn prune(folder: &Path, cluster: &str, keep: usize) -> io::Result<Vec<PathBu
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+
+    /// In a folder that others can write to.
+    #[test]
+    fn nothing_is_written_into_what_another_has_put_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("main.db");
+        let place = Place::File(path.clone());
+        let partial = folder.path().join(".main.db.partial");
+        let target = folder.path().join("target");
+        fs::write(&target, "precious").unwrap();
+        symlink(&target, &partial).unwrap();
+        let said = Draft::begin(&place, "main").map(drop).unwrap_err().to_string();
+        assert!(said.contains("this user has not made it"), "{said}");
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+        fs::remove_file(&partial).unwrap();
+        fs::hard_link(&target, &partial).unwrap();
+        assert!(Draft::begin(&place, "main").is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+        fs::remove_file(&partial).unwrap();
+        // One that is open elsewhere is another file than what is written.
+        fs::write(&partial, "").unwrap();
+        fs::set_permissions(&partial, fs::Permissions::from_mode(0o666)).unwrap();
+        let mut open_elsewhere = File::open(&partial).unwrap();
+        let draft = Draft::begin(&place, "main").unwrap();
+        draft.writer().unwrap().write_all(b"secret").unwrap();
+        draft.keep(&path).unwrap();
+        let mut seen = String::new();
+        open_elsewhere.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // Another user's, which root alone could open.
+        if geteuid().is_root() {
+            fs::write(&partial, "").unwrap();
+            std::os::unix::fs::chown(&partial, Some(65534), Some(65534)).unwrap();
+            assert!(Draft::begin(&place, "main").is_err());
+        }
+    }
 
     #[test]
     fn a_file_appears_whole_or_not_at_all() {

@@ -1,4 +1,4 @@
-# edit_hosts FILE BEGIN_MARK END_MARK BLOCK: see topology::hosts_block::script.
+# edit_hosts FILE BEGIN_MARK END_MARK BLOCK: see topology::hosts_block::script. Needs host/privilege.sh.
 edit_hosts() (
   LC_ALL=C; export LC_ALL
   hosts_file=$1 begin_mark=$2 end_mark=$3 block=$4
@@ -7,10 +7,7 @@ edit_hosts() (
   [ -f "$hosts_file" ] || { [ -e "$hosts_file" ] || : >"$hosts_file"; } 2>/dev/null || fail 74 "$hosts_file can't be created"
   [ -f "$hosts_file" ] || fail 74 "$hosts_file is not a file"
   [ -r "$hosts_file" ] && [ -w "$hosts_file" ] || fail 74 "$hosts_file can't be read and written by $(id -un)"
-  if command -v flock >/dev/null 2>&1; then
-    exec 9<"$hosts_file"
-    flock -w 30 9 || fail 74 "$hosts_file has been locked by another edit for 30 s"
-  fi
+  alone_on hosts 30 || exit 74
   work=$(mktemp -d) || fail 74 "no temporary folder can be made on this server"
   trap 'rm -rf "$work"' EXIT
   trap 'exit 74' HUP INT TERM

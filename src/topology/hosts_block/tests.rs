@@ -96,7 +96,13 @@ fn by_script(shell: &[&str], file: &[u8], cluster: &ClusterName, block: &str) ->
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let script = format!("{}\nedit_hosts \"$@\"\n", script());
+    let locks = tempfile::tempdir().unwrap();
+    let locks = locks.path().display();
+    let script = format!(
+        "locks={locks}\n{}{}\nedit_hosts \"$@\"\n",
+        include_str!("../../host/privilege.sh"),
+        script()
+    );
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let new = std::fs::read(&path).unwrap();

@@ -8,7 +8,7 @@ is_listening() {
 }
 start_preflight() {
   if ! command -v systemd-socket-activate >/dev/null 2>&1 || ! command -v systemd-run >/dev/null 2>&1; then
-    echo 'not-listening=systemd-socket-activate is not there'
+    tell not-listening 'systemd-socket-activate is not there'
     return 0
   fi
   if [ "$port" -lt 1024 ]; then privilege=CAP_NET_BIND_SERVICE; else privilege=; fi
@@ -17,13 +17,13 @@ start_preflight() {
     --property=RuntimeMaxSec=45 --property=TimeoutStopSec=1 --property=DynamicUser=yes --property=AmbientCapabilities="$privilege" \
     --property=TasksMax=500 --property=StandardError=null \
     systemd-socket-activate --accept --inetd --listen="$listen" \
-    /bin/sh -c "$(printf '%s' "$answer" | sed 's/\$/$$/g')" 2>&1) || { printf 'not-listening=%s\n' "$(printf %s "$said" | tail -n 1)"; return 0; }
+    /bin/sh -c "$(printf '%s' "$answer" | sed 's/\$/$$/g')" 2>&1) || { tell not-listening "$(printf %s "$said" | tail -n 1)"; return 0; }
   tries=0
   until is_listening; do
     tries=$((tries + 1))
-    if [ $tries -gt 100 ]; then echo 'not-listening=it did not start to listen within a second'; return 0; fi
+    if [ $tries -gt 100 ]; then tell not-listening 'it did not start to listen within a second'; return 0; fi
     sleep 0.01
   done
-  printf 'listening=%s\n' "$(uname -m)"
+  tell listening "$(uname -m)"
 }
 if is_free && ! is_listening; then start_preflight; fi

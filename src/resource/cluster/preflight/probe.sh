@@ -1,5 +1,5 @@
 # Dials the peer ports of other servers, all at once, where the preflight answers. Given: probes (`NAME ADDRESS PORT` each, separated by
-# spaces), seconds, nonce. Prints lines `probe=NAME WHAT …`. Without bash they are left in `plain`, to be dialled and nothing more.
+# spaces), seconds, nonce. Answers `probe` (NAME WHAT …). Without bash they are left in `plain`, to be dialled and nothing more.
 #
 # The connection is opened under a time limit, and goes on in the background. A message goes both ways at the same time. Its size is what
 # goes out at once before an answer is waited for (ten packets) where more would be felt, and more where it costs no time or there may be
@@ -18,7 +18,7 @@ exchange() {
   hello=
   IFS= read -r -t 5 hello <&3
   case $hello in
-    "$nonce "*) echo "probe=$name hello ${hello#* }" ;;
+    "$nonce "*) echo "$name hello ${hello#* }" ;;
     *)
       if [ -n "$sender" ]; then kill $sender; fi
       if [ -n "$hello" ]; then return 1; else return 2; fi ;;
@@ -26,25 +26,25 @@ exchange() {
   got=0
   if [ "$2" != 0 ]; then
     got=$(timeout 7 head -c "$2" <&3 | wc -c)
-    echo "probe=$name back $((got)) $2"
+    echo "$name back $((got)) $2"
   fi
   if [ $((got)) = "$2" ]; then
     read -r -t 9 word theirs <&3
-    if [ "$word$1" != got0 ] && [ "$word" = got ]; then echo "probe=$name out $theirs $1"; fi
+    if [ "$word$1" != got0 ] && [ "$word" = got ]; then echo "$name out $theirs $1"; fi
   fi
   if [ -n "$sender" ]; then kill $sender 2>/dev/null; fi
   case $address in *:*) at="[$address]:$port" ;; *) at=$address:$port ;; esac
   kernel=$(ss -Htin dst "$at" 2>/dev/null)
-  if [ -n "$kernel" ]; then echo "probe=$name kernel" $kernel; fi
+  if [ -n "$kernel" ]; then echo "$name kernel" $kernel; fi
   return 0
 }
 now; first=$moment
 exec 3<>"/dev/tcp/$address/$port" || exit 1
 now; took=$((moment - first))
-echo "probe=$name open $((took / 1000)).$(printf %03d $((took % 1000)))"
+echo "$name open $((took / 1000)).$(printf %03d $((took % 1000)))"
 {
   if [ "$how" = by-steps ]; then
-    exchange 0 0 || { echo "probe=$name stranger"; exit; }
+    exchange 0 0 || { echo "$name stranger"; exit; }
     exchange 14000 0 && exchange 0 14000
     exit
   fi
@@ -55,19 +55,19 @@ echo "probe=$name open $((took / 1000)).$(printf %03d $((took % 1000)))"
   exchange $size $size
   case $? in
     0) case $kernel in *retrans:*) exchange $more $more ;; esac ;;
-    1) echo "probe=$name stranger" ;;
-    2) echo "probe=$name nothing" ;;
+    1) echo "$name stranger" ;;
+    2) echo "$name nothing" ;;
   esac
 } &
 '
 probe_one() {
   said=$(timeout "$seconds" bash -c "$probe_in_bash" bash "$1" "$2" "$3" "$nonce" "${4-}" 2>&1) && code=0 || code=$?
   if [ $code != 0 ]; then
-    said="probe=$1 code $code $(printf '%s\n' "${said##*: }" | head -n 1)"
+    said="$1 code $code $(printf '%s\n' "${said##*: }" | head -n 1)"
   fi
   case $said in
-    *"probe=$1 nothing"*) probe_one "$1" "$2" "$3" by-steps ;;
-    *) printf '%s\n' "$said" ;;
+    *"$1 nothing"*) probe_one "$1" "$2" "$3" by-steps ;;
+    *) printf '%s\n' "$said" | tell_lines probe ;;
   esac
 }
 probe_all() {

@@ -3,6 +3,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::host::{ANSWERS, PRIVILEGE};
 use crate::membership::preflight::Bulk;
 use crate::topology::Dialled;
 
@@ -61,7 +62,11 @@ fn disks_are_measured_in_every_shell_and_nothing_is_left() {
         if Command::new(shell[0]).arg("--help").output().is_err() {
             continue;
         }
-        let text = format!("disk_of='{}'\n{}measure_disk", data.display(), include_str!("disk.sh"));
+        let text = format!(
+            "LC_ALL=C; disk_of='{}'\n{ANSWERS}{PRIVILEGE}{}measure_disk",
+            data.display(),
+            include_str!("disk.sh")
+        );
         let ran = Command::new(shell[0])
             .args(&shell[1..])
             .arg("-euc")
@@ -77,7 +82,7 @@ fn disks_are_measured_in_every_shell_and_nothing_is_left() {
         assert!(said.contains("disk_free_kib="), "{shell:?}: {said}");
         let writes = said
             .lines()
-            .filter_map(|line| line.strip_prefix("write=")?.split_once(' '))
+            .filter_map(|line| line.strip_prefix("write[]=")?.split_once(' '))
             .map(|(seconds, count)| {
                 assert!(seconds.parse::<f64>().is_ok(), "{said}");
                 count.parse::<u32>().expect("a count")
@@ -146,7 +151,7 @@ fn probes_and_answers_understand_each_other() {
         .map(|(name, port)| format!("{name} 127.0.0.1 {port}"))
         .collect();
     let text = format!(
-        "probes='{}' seconds=5 nonce=n1\n{}\nwait",
+        "LC_ALL=C; probes='{}' seconds=5 nonce=n1\n{ANSWERS}{}\nwait",
         targets.join(" "),
         include_str!("probe.sh")
     );
@@ -157,7 +162,7 @@ fn probes_and_answers_understand_each_other() {
         .expect("the shell runs");
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     let outcome = |to: &str| {
-        let prefix = format!("probe={to} ");
+        let prefix = format!("probe[]={to} ");
         lines(
             &said
                 .lines()

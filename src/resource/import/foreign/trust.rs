@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::{READ, Seen};
 use crate::etcd::certificates::parse;
-use crate::host::{Script, Secret};
+use crate::host::{PRIVILEGE, Script, Secret};
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::value::Value;
 use crate::resource::cluster::servers::on_each;
@@ -44,11 +41,13 @@ pub async fn look(
                 .set("client", &files.client_authority)
                 .set("certificate", &files.certificate)
                 .set("key", &files.key)
-                .line(include_str!("../../report_text.sh"))
-                .line("report_text peer \"$peer\"; report_text client \"$client\"")
-                .line("report_text certificate \"$certificate\"; report_text key \"$key\"");
+                .set("main", seen[server].sight.process.as_deref().unwrap_or("0"))
+                .line(PRIVILEGE)
+                .line(include_str!("../../process_file.sh"))
+                .line("tell_process_file peer \"$peer\"; tell_process_file client \"$client\"")
+                .line("tell_process_file certificate \"$certificate\"; tell_process_file key \"$key\"");
             let output = host.run_checked(&script).await?;
-            let text = |key: &str| String::from_utf8(STANDARD.decode(output.value(key)?).ok()?).ok();
+            let text = |key: &str| output.text(key).map(str::to_owned);
             Ok(["peer", "client", "certificate", "key"].map(text))
         }
     })
