@@ -36,7 +36,10 @@ others_write() (
     first=$(find "$@" -maxdepth 0 '(' -type l -o ! -user 0 -o -perm -002 -o -perm -020 ! '(' -group 50 -path '/usr/local*' ')' ')' 2>/dev/null | head -n 1)
     if [ -z "$first" ]; then exit 0; fi
     if [ ! -L "$first" ] || [ $links = 20 ]; then
-      stat -c '%n %U:%G %a' "$first"
+      owner=$(stat -c "%n %U:%G %a" "$first")
+      # A number where there is no such user.
+      case $owner in *UNKNOWN*) owner=$(stat -c "%n %u:%g %a" "$first") ;; esac
+      printf "%s\n" "$owner"
       exit 0
     fi
     links=$((links + 1))
@@ -47,6 +50,14 @@ others_write() (
     esac
   done
 )
+# put_aside FOLDER ASIDE: renames a folder of another user's and makes root its owner. The folder first: what still runs as that user can't reach
+# what is in it then.
+put_aside() {
+  mv -T "$1" "$2"
+  chown -h 0:0 "$2"
+  chmod 0700 "$2"
+  chown -hR 0:0 "$2"
+}
 # alone_on NAME SECONDS: waits until no other run of root's holds this lock, and holds it until descriptor 9 is closed. Another user can't open the
 # file, and so can't hold it.
 alone_on() {

@@ -1,4 +1,4 @@
-# Needs binaries.sh, tcp_retries.sh and scheduled_snapshots.sh.
+# Needs host/privilege.sh, binaries.sh, tcp_retries.sh and scheduled_snapshots.sh.
 # rest_member CLUSTER MODE: stops the member of this cluster on this server, and leaves everything of it where it is; whoever takes the
 # cluster away does to its data as MODE says. Answers `rests` if there is data. A leader that looks for a successor is not waited for
 # long: every member of the cluster is being stopped.
@@ -56,11 +56,7 @@ remove_member() {
     elif [ "$3" = delete_data ]; then
       rm -rf "$data"
     else
-      mv -T "$data" "$data.removed-$2"
-      # The folder first: what still runs as the member's user can't reach what is in it then.
-      chown -h 0:0 "$data.removed-$2"
-      chmod 0700 "$data.removed-$2"
-      chown -hR 0:0 "$data.removed-$2"
+      put_aside "$data" "$data.removed-$2"
       tell kept "$data.removed-$2"
     fi
   fi

@@ -7,6 +7,7 @@
 mod access;
 mod actions;
 mod adoption;
+mod attackers;
 mod authorities;
 mod binaries;
 mod certificates;

@@ -46,14 +46,14 @@ fetch_etcd() (
       [ -f "$place" ] && [ ! -L "$place" ] && break
     done
     [ -f "$place" ] && [ ! -L "$place" ] || fail 66 "$url holds no $program"
-    mv "$place" "$work/new/$program" && chmod 0755 "$work/new/$program" || fail 73 "$work/new can't be written"
+    mv -T "$place" "$work/new/$program" && chmod 0755 "$work/new/$program" || fail 73 "$work/new can't be written"
     if [ "$(id -u)" = 0 ]; then chown 0:0 "$work/new/$program" || fail 73 "$work/new can't be written"; fi
   done
   chmod 0755 "$work/new"
   printf '%s\n' "$sum" >"$work/new/.archive-sha256" && printf '%s\n' "$url" >"$work/new/.archive-url" || fail 73 "$work/new can't be written"
   if [ -e "$folder" ]; then
-    mv "$folder" "$work/old" || fail 73 "$folder can't be replaced"
+    mv -T "$folder" "$work/old" || fail 73 "$folder can't be replaced"
   fi
-  mv "$work/new" "$folder" || { [ -e "$work/old" ] && mv "$work/old" "$folder"; fail 73 "$folder can't be written"; }
+  mv -T "$work/new" "$folder" || { [ -e "$work/old" ] && mv -T "$work/old" "$folder"; fail 73 "$folder can't be written"; }
   echo changed
 )

@@ -100,7 +100,7 @@ if [ "$(head -c $((size - 32)) "$draft" | sha256sum | cut -d ' ' -f 1)" != "$(ta
 fi
 [ -n "$revision" ] || none 1 "what the member sent does not say its revision"
 file=$directory/$cluster-$stamp-r$revision.db
-{ sync "$draft" 2>/dev/null || sync; } && mv "$draft" "$file" && { sync "$directory" 2>/dev/null || sync; } ||
+{ sync "$draft" 2>/dev/null || sync; } && mv -T "$draft" "$file" && { sync "$directory" 2>/dev/null || sync; } ||
   none 1 "$file can't be written"
 
 # The one that was just taken counts as the newest, whatever the clock said before.

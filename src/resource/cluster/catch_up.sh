@@ -15,7 +15,7 @@ if to_make; then
     sed -E '/^(listen-metrics-urls|backend-batch-limit|log-level|log-outputs|logger|enable-log-rotation|log-rotation-config-json): /d' "$etc/etcd.yaml"
     printf 'listen-metrics-urls: "http://127.0.0.1:%s"\nbackend-batch-limit: 1\nlog-level: "info"\nlog-outputs: ["stderr"]\nlogger: "zap"\n' "$port"
   } >"$once.new"
-  mv "$once.new" "$once"
+  mv -T "$once.new" "$once"
   systemctl reset-failed "$unit" 2>/dev/null || true
   systemctl start "$unit" || true
   process=$(systemctl show -p MainPID --value "$unit")

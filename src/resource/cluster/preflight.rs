@@ -82,8 +82,7 @@ impl<'a> Preflight<'a> {
         if self.checks.dials() && self.topology.servers().len() > 1 {
             let place = place.peer_listener();
             let answer = format!(
-                "nonce={} name={server} port={}\n{}",
-                self.nonce,
+                "name={server} port={}\n{}",
                 place.port(),
                 include_str!("preflight/answer.sh")
             );
@@ -92,6 +91,7 @@ impl<'a> Preflight<'a> {
                 .set("listen", place.to_string())
                 .set("port", place.port().to_string())
                 .set("answer", answer)
+                .set("nonce", &self.nonce)
                 .line(include_str!("preflight/listen.sh"));
         }
         script.line("wait")

@@ -14,7 +14,7 @@ up() {
   nft -f "$here/rules.nft"
   mkdir -p /run/etcd-k3s
   nft -s list table ip "$table" >"$live.new"
-  mv -f "$live.new" "$live"
+  mv -fT "$live.new" "$live"
 }
 case $1 in
 up) up ;;

@@ -17,6 +17,6 @@ fetch_k3s() (
   sum=${sum%% *}
   [ "$sum" = "$2" ] || fail "$1 has the SHA-256 sum $sum, but $2 was expected"
   chmod 755 "$new"
-  mv -f "$new" "$3"
+  mv -fT "$new" "$3"
   trap - EXIT
 )

@@ -270,7 +270,7 @@ pub fn schema() -> Schema {
             Attribute::object(
                 "install",
                 vec![
-                    Attribute::string("host_path").describe("The program `k3s` where it is on the server already."),
+                    Attribute::string("host_path").describe("The program `k3s` where it is on the server already. No other user than root may be able to change it."),
                     Attribute::string("upload").describe("The program `k3s` beside Terraform, which is copied to the server."),
                     Attribute::string("url").describe("The program `k3s` where the server fetches it itself."),
                     Attribute::string("sha256").describe("Its SHA-256 in hexadecimal; required with `url`."),

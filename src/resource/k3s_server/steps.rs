@@ -61,7 +61,7 @@ impl<'a> BringUp<'a> {
         // What is renamed was there, and is nobody else's: the start of k3s there removes it too.
         let script = Script::new("taking the permit to found")
             .set("etc", directory(&self.server.cluster.name))
-            .line("if mv \"$etc/founding-permit\" \"$etc/founding-permit.taken\" 2>/dev/null; then rm -f \"$etc/founding-permit.taken\"; sync \"$etc\" 2>/dev/null || sync; tell taken yes; fi");
+            .line("if mv -T \"$etc/founding-permit\" \"$etc/founding-permit.taken\" 2>/dev/null; then rm -f \"$etc/founding-permit.taken\"; sync \"$etc\" 2>/dev/null || sync; tell taken yes; fi");
         Ok(host.run_checked(&script).await?.value("taken").is_some())
     }
 
@@ -128,7 +128,7 @@ impl<'a> BringUp<'a> {
                 (Some(survey), Some(own)) if own.is_learner && own.has_started() => self.vote(survey, own.id).await?,
                 _ => {
                     let script = Script::new("waiting for k3s").line(
-                        "echo \"state=$(systemctl show -p ActiveState --value k3s.service)\"; echo \"restarts=$(systemctl show -p NRestarts --value k3s.service)\"",
+                        "tell state \"$(systemctl show -p ActiveState --value k3s.service)\"; tell restarts \"$(systemctl show -p NRestarts --value k3s.service)\"",
                     );
                     let output = host.run_checked(&script).await?;
                     let restarts = output.value("restarts").and_then(|count| count.parse::<u32>().ok());
@@ -226,7 +226,7 @@ impl<'a> BringUp<'a> {
             .set("db", format!("{DATA}/server/db"))
             .set("aside", format!("{DATA}/server/db.removed-{}", stamp()))
             .line("systemctl stop k3s.service 2>/dev/null || true")
-            .line("if [ -d \"$db\" ]; then mv \"$db\" \"$aside\"; fi");
+            .line("if [ -d \"$db\" ]; then mv -T \"$db\" \"$aside\"; fi");
         host.run_checked(&script).await?;
         Ok(())
     }
@@ -237,7 +237,7 @@ impl<'a> BringUp<'a> {
             .set("etcd", format!("{DATA}/server/db/etcd"))
             .set("aside", format!("{DATA}/server/db/etcd.removed-{}", stamp()))
             .line("systemctl stop k3s.service 2>/dev/null || true")
-            .line("if [ -d \"$etcd\" ]; then mv \"$etcd\" \"$aside\"; fi");
+            .line("if [ -d \"$etcd\" ]; then mv -T \"$etcd\" \"$aside\"; fi");
         host.run_checked(&script).await?;
         Ok(())
     }

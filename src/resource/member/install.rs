@@ -334,3 +334,7 @@ impl BringUp<'_> {
         (round_trip.saturating_mul(others) + LEEWAY).min(LONGEST_HEAD_START)
     }
 }
+
+#[cfg(test)]
+#[path = "install/tests.rs"]
+mod tests;

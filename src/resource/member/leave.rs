@@ -18,7 +18,7 @@ use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
 use crate::etcd::scheduled;
-use crate::host::{Host, RunError, Script};
+use crate::host::{Host, PRIVILEGE, RunError, Script};
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
 use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -322,6 +322,7 @@ impl Leave<'_> {
             .set("cluster", &self.member.cluster.name)
             .set("stamp", stamp())
             .set("mode", mode)
+            .line(PRIVILEGE)
             .line(include_str!("../binaries.sh"))
             .line(include_str!("../tcp_retries.sh"))
             .line(include_str!("../scheduled_snapshots.sh"))

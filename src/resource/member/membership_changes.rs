@@ -11,7 +11,7 @@ use super::hang_up::hang_up;
 use super::survey::{Survey, survey};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{Api, ApiError, Member};
-use crate::host::{Host, Output, RunError, Script};
+use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
 use crate::membership::member::{Cluster, Listed, Lives, OtherLearner};
 use crate::resource::cluster::servers::{on_each, stamp};
 use crate::resource::road::{Road, RoadError};
@@ -78,7 +78,8 @@ impl BringUp<'_> {
             .set("data", self.layout.data_dir().as_str())
             .set("aside", format!("{}.removed-{}", self.layout.data_dir(), stamp()))
             .line("systemctl stop \"$unit\" 2>/dev/null || true")
-            .line("mv \"$data\" \"$aside\"\nchown -R 0:0 \"$aside\"");
+            .line(PRIVILEGE)
+            .line("put_aside \"$data\" \"$aside\"");
         host.run_checked(&script).await.map(drop)
     }
 

@@ -161,7 +161,7 @@ pub fn schema() -> Schema {
             Attribute::string("version").required().describe("The version of etcd, such as `3.6.5`."),
             Attribute::object("binary", vec![
                 Attribute::string("host_path").describe(
-                    "A file `etcd`, or a folder with it, that is on the server already.",
+                    "A file `etcd`, or a folder with it, that is on the server already. No other user than root may be able to change it.",
                 ),
                 Attribute::string("upload").describe(
                     "A local file `etcd`, or a folder with `etcd`, `etcdctl` and `etcdutl`, that is copied to the server.",

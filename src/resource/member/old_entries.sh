@@ -1,7 +1,6 @@
 # Whether a member of 3.6 has log entries that a member of 3.5 or older wrote: requests of etcd's second API that tell the
 # cluster's version and a member's name. Given: unit, data, last (the version that it ran last, where it does not run).
-main=$(systemctl show -p MainPID --value "$unit")
-case ${last:-$(version_of_process "$main")} in
+case ${last:-$(version_of_process "$(systemctl show -p MainPID --value "$unit")")} in
   3.6.*)
     # A segment is 64 MiB and holds many zeros.
     # shellcheck disable=SC2016 # for the other shell

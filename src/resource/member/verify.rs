@@ -213,7 +213,7 @@ impl BringUp<'_> {
             return None;
         }
         let ports: Vec<String> = self.topology.peer_ports().iter().map(u16::to_string).collect();
-        let script = Script::new("looking at the server's clock and lines").line("echo \"date_first=$(date +%s.%N)\"");
+        let script = Script::new("looking at the server's clock and lines").line("tell date_first \"$(date +%s.%N)\"");
         let script = round_trips::append(script)
             .set("ports", ports.join(" "))
             .line("report_round_trips \"$ports\"\ntell date_last \"$(date +%s.%N)\"");

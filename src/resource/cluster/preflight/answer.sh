@@ -1,5 +1,5 @@
 # Answers one connection to the port that the member will have. Standard input and output are the connection. Who doesn't know the
-# nonce gets nothing. Given: nonce, name, port. Runs as nobody in particular.
+# nonce gets nothing. Given: name, port, and in the environment PREFLIGHT_NONCE, which no other user sees. Runs as a user of its own.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # The address that it comes from, as ss writes it, or as the kernel does, whose list is slow to read.
 inode=$(readlink /proc/self/fd/0)
@@ -15,9 +15,11 @@ else
 fi
 # A line says how many bytes follow it, and how many are wanted.
 while read -r word come go; do
-  if [ "$word" != "$nonce" ]; then exit 0; fi
+  if [ -z "$word" ] || [ "$word" != "$PREFLIGHT_NONCE" ]; then exit 0; fi
   case $come$go in '' | *[!0-9]*) exit 0 ;; esac
-  echo "$nonce $name $seen"
+  # A probe wants a quarter of a mebibyte at the most.
+  if [ ${#come} -gt 6 ] || [ ${#go} -gt 6 ]; then exit 0; fi
+  echo "$word $name $seen"
   if [ "$go" -lt 16384 ]; then printf "%*s" "$go" ""; else timeout 8 head -c "$go" /dev/zero & fi
   got=0
   if [ "$come" != 0 ]; then got=$(timeout 7 head -c "$come" | wc -c); fi

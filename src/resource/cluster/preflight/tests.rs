@@ -129,7 +129,12 @@ fn answered_by(text: impl Fn(u16) -> String) -> u16 {
 #[test]
 fn probes_and_answers_understand_each_other() {
     let answer = |name: &'static str| {
-        move |port: u16| format!("nonce=n1 name={name} port={port}\n{}", include_str!("answer.sh"))
+        move |port: u16| {
+            format!(
+                "PREFLIGHT_NONCE=n1 name={name} port={port}\n{}",
+                include_str!("answer.sh")
+            )
+        }
     };
     let without_ss = move |port: u16| answer("g1")(port).replace("command -v ss ", "command -v no-ss ");
     let closed = {
