@@ -194,7 +194,7 @@ impl BringUp<'_> {
                 let script = Script::new("dialling the member by its name")
                     .set("name", stable)
                     .line(HOSTS_AGE)
-                    .line("getent ahosts \"$name\" | sed -n 's/^\\([^ ]*\\).*/address=\\1/p' | sort -u");
+                    .line("getent ahosts \"$name\" | sed -n 's/^\\([^ ]*\\).*/\\1/p' | sort -u | tell_lines address");
                 let script = dialling::append(script, targets.as_slice(), DIALLING, 1);
                 let output = host.run_checked(&script).await?;
                 let mut wrong = Vec::new();
