@@ -9,7 +9,7 @@ pub mod calendar;
 use super::layout::{Layout, PathError, ServerPath};
 use super::program;
 use super::restoring;
-use super::unit::{KEPT_FROM, KEPT_FROM_TOO, LIBRARIES};
+use super::unit::{KEPT_FROM, KEPT_FROM_TOO, LIBRARIES, WRITABLE};
 use super::version::Version;
 use crate::host::PRIVILEGE;
 use crate::topology::ClusterName;
@@ -170,7 +170,7 @@ UnsetEnvironment=HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_prox
 CapabilityBoundingSet=
 {KEPT_FROM}
 ReadWritePaths=-{directory}
-NoExecPaths=/
+NoExecPaths=/ -{directory} {WRITABLE}
 ExecPaths=/usr -/bin -/sbin {tools} {LIBRARIES}
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 {KEPT_FROM_TOO}

@@ -46,6 +46,9 @@ UMask=0077";
 /// Where programs that are not static have their loader and libraries.
 pub(super) const LIBRARIES: &str = "-/lib -/lib32 -/lib64 -/libx32 -/usr/lib -/usr/lib32 -/usr/lib64 -/usr/libx32";
 
+/// Folders that a service can write to, each a mount of its own, which `NoExecPaths=/` alone would leave out (seen with systemd 252).
+pub(super) const WRITABLE: &str = "-/tmp -/var/tmp -/dev -/dev/shm -/run";
+
 /// What goes into a service unit beside the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitSpec {
@@ -64,7 +67,7 @@ pub struct UnitSpec {
 pub fn render(layout: &Layout, spec: &UnitSpec) -> String {
     let cluster = layout.cluster();
     let user = layout.user();
-    let (guard, data, binary) = (layout.guard_file(), layout.data_dir(), &spec.binary);
+    let (guard, data, run, binary) = (layout.guard_file(), layout.data_dir(), layout.run_dir(), &spec.binary);
     let capabilities = if spec.lowest_port < 1024 {
         "CAP_NET_BIND_SERVICE"
     } else {
@@ -109,7 +112,7 @@ CapabilityBoundingSet={capabilities}
 {KEPT_FROM}
 ReadWritePaths=-{data}
 # The shell becomes etcd, which may need libraries: nothing else is run here, and above all nothing that etcd wrote itself.
-NoExecPaths=/
+NoExecPaths=/ -{data} -{run} {WRITABLE}
 ExecPaths=/bin/sh {binary} {LIBRARIES}
 RemoveIPC=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK

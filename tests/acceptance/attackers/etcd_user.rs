@@ -11,6 +11,7 @@ use crate::prefix;
 use crate::terraform::Terraform;
 
 const ETCD: &str = "3.6.16";
+const THREE: [&str; 3] = ["a1", "b1", "c1"];
 const DATA: &str = "/var/lib/etcd/main";
 /// What the attacker has etcd execute: it takes its own file away and waits. Asked for its version it writes down as whom it runs.
 const PROGRAM: &str = r#"
@@ -29,7 +30,7 @@ int main(int count, char **words) {
 }
 "#;
 
-/// A cluster of one on a1, whose user is the attacker's.
+/// A cluster on whose server a1 etcd's user is the attacker's.
 struct Taken<'a> {
     lab: &'a Lab,
     terraform: Terraform<'a>,
@@ -38,7 +39,7 @@ struct Taken<'a> {
 impl<'a> Taken<'a> {
     fn new(lab: &'a Lab) -> Result<Self> {
         let terraform = Terraform::new(lab, "1.15")?;
-        terraform.configure(&Configuration::new(lab, &["a1"], ETCD)?.render())?;
+        terraform.configure(&Configuration::new(lab, &lab.hosts(), ETCD)?.render())?;
         terraform.apply()?;
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("program.c"), PROGRAM)?;
@@ -79,7 +80,7 @@ impl<'a> Taken<'a> {
 
 #[test]
 fn what_etcds_user_has_executed_is_never_run_as_root() -> Result<()> {
-    let lab = Builder::standard(&prefix("attack-exe")).only(&["a1"]).up()?;
+    let lab = Builder::standard(&prefix("attack-exe")).only(&THREE).up()?;
     let taken = Taken::new(&lab)?;
     let user = taken.on("id -u etcd-main")?;
     taken.executes(&format!("{DATA}/program"))?;
@@ -92,14 +93,14 @@ fn what_etcds_user_has_executed_is_never_run_as_root() -> Result<()> {
     taken.terraform.apply()?;
     let ran_as = taken.ran_as()?;
     ensure!(ran_as.iter().all(|uid| *uid == user.trim()), "it was run as {ran_as:?}");
-    one_cluster(&lab, &["a1"])?;
+    one_cluster(&lab, &THREE)?;
     taken.terraform.nothing_to_do()
 }
 
 /// The path of an executable may hold anything: also what would be another answer of the script that tells it.
 #[test]
 fn a_path_makes_no_other_answer() -> Result<()> {
-    let lab = Builder::standard(&prefix("attack-path")).only(&["a1"]).up()?;
+    let lab = Builder::standard(&prefix("attack-path")).only(&THREE).up()?;
     let taken = Taken::new(&lab)?;
     let unit = taken.on("cat /etc/systemd/system/etcd-main.service")?;
     let path = format!("\"{DATA}/x\nbinary-path={DATA}/evil\nbinary={ETCD}\nescape=\x1b[2J\"");
@@ -110,7 +111,7 @@ fn a_path_makes_no_other_answer() -> Result<()> {
     taken.terraform.apply()?;
     let now = taken.on("cat /etc/systemd/system/etcd-main.service")?;
     ensure!(now == unit, "the unit was changed: {now}");
-    one_cluster(&lab, &["a1"])?;
+    one_cluster(&lab, &THREE)?;
     taken.terraform.nothing_to_do()
 }
 
@@ -123,18 +124,21 @@ fn the_unit_lets_etcd_execute_nothing_of_its_own() -> Result<()> {
     let configuration = Configuration::new(&lab, &["a1"], ETCD)?.member("snapshots", scheduled);
     terraform.configure(&configuration.render())?;
     terraform.apply()?;
+    // Everywhere it can write. (From outside, as nothing that copies can be executed inside either.)
     let script = format!(
-        "cp /bin/true {DATA}/true; chown etcd-main {DATA}/true; inside() {{ nsenter -t \"$(systemctl show -p MainPID --value etcd-main)\" -m \
-         setpriv --reuid=etcd-main --clear-groups --no-new-privs \"$@\" 2>&1; }}; inside {DATA}/true; echo $?; inside /bin/sh -c :; echo $?; \
-         inside /bin/true; echo $?"
+        "main=$(systemctl show -p MainPID --value etcd-main)\n\
+         inside() {{ nsenter -t \"$main\" -m -S \"$(id -u etcd-main)\" -G \"$(id -g etcd-main)\" \"$@\" 2>/dev/null; echo \"$1 $?\"; }}\n\
+         inside /bin/sh -c :; inside /bin/true\n\
+         for folder in {DATA} {DATA}/member /tmp /var/tmp /dev/shm /dev/mqueue /run/etcd-main /run/lock; do\n\
+           if [ -d \"/proc/$main/root$folder\" ]; then\n\
+             cp /bin/true \"/proc/$main/root$folder/true\" && chown etcd-main \"/proc/$main/root$folder/true\"\n\
+             inside \"$folder/true\"; rm \"/proc/$main/root$folder/true\"\n\
+           fi\n\
+         done"
     );
     let said = lab.exec("a1", &script)?.ok()?;
-    let codes: Vec<&str> = said.lines().filter(|line| line.parse::<u8>().is_ok()).collect();
-    ensure!(codes.len() == 3 && codes[1] == "0", "{said}");
-    ensure!(
-        codes[0] != "0" && codes[2] != "0" && said.contains("Permission denied"),
-        "{said}"
-    );
+    let executed: Vec<&str> = said.lines().filter(|line| line.ends_with(" 0")).collect();
+    ensure!(executed == ["/bin/sh 0"] && said.lines().count() >= 8, "{said}");
     // How much systemd thinks that a service may do, from 0 to 10.
     for (unit, most) in [("etcd-main.service", 1.6), ("etcd-snapshot@main.service", 1.6)] {
         let said = lab

@@ -5,7 +5,6 @@ use etcd_lab::Builder;
 
 use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
-use crate::fingerprint::Fingerprint;
 use crate::outside::one_cluster;
 use crate::prefix;
 use crate::terraform::Terraform;
@@ -74,7 +73,6 @@ fn a_program_that_others_can_change_is_refused() -> Result<()> {
     refused(&["/opt/unpacked root:root 1777"])?;
     // As the error says.
     lab.exec("a1", "chmod go-w /opt/unpacked")?.ok()?;
-    let before = Fingerprint::take(&lab)?;
     terraform.apply()?;
     one_cluster(&lab, &["a1"])?;
     terraform.nothing_to_do()?;
@@ -84,8 +82,5 @@ fn a_program_that_others_can_change_is_refused() -> Result<()> {
     ensure!(plan.contains("can be changed by another user than root"), "{plan}");
     lab.exec("a1", &format!("chmod o-w {folder}"))?.ok()?;
     terraform.nothing_to_do()?;
-    terraform.destroy()?;
-    before.unchanged_but_for(&lab, |line| {
-        line.contains("/var/lib/etcd") || line.contains("/etc/etcd")
-    })
+    terraform.destroy().map(drop)
 }
