@@ -79,7 +79,8 @@ fn weekdays(text: &str) -> Result<(), String> {
         let found = WEEKDAYS.iter().position(|day| *day == name || day[..3] == name);
         found.ok_or_else(|| format!("{name:?} is neither a weekday nor one of {}", SHORTHANDS.join(", ")))
     };
-    for part in text.split(',').filter(|part| !part.is_empty()) {
+    // A comma may be behind them.
+    for part in text.strip_suffix(',').unwrap_or(text).split(',') {
         match part.split_once("..").or_else(|| part.split_once('-')) {
             None => drop(day(part)?),
             Some((first, last)) if day(first)? > day(last)? => {
@@ -93,9 +94,12 @@ fn weekdays(text: &str) -> Result<(), String> {
 
 fn date(text: &str) -> Result<(), String> {
     let parts: Vec<&str> = text.split(['-', '~']).collect();
+    // A tilde counts days from the end of the month, so it can only be before the day.
+    let marks: Vec<char> = text.chars().filter(|c| matches!(c, '-' | '~')).collect();
+    let from_end = marks.last() == Some(&'~');
     let (year, month, day) = match parts[..] {
         [month, day] => (None, month, day),
-        [year, month, day] => (Some(year), month, day),
+        [year, month, day] if marks[0] == '-' => (Some(year), month, day),
         _ => {
             return Err(format!(
                 "{text:?} is no date: that is year-month-day or month-day, such as *-*-01"
@@ -103,11 +107,10 @@ fn date(text: &str) -> Result<(), String> {
         }
     };
     if let Some(year) = year {
-        // Two digits are of this century or the last one.
-        component("year", year, 0, 99, false).or_else(|_| component("year", year, 1970, 2199, false))?;
+        YEAR.check(year)?;
     }
-    component("month", month, 1, 12, false)?;
-    component("day", day, 1, 31, false)
+    MONTH.check(month)?;
+    Component { from_end, ..DAY }.check(day)
 }
 
 fn time(text: &str) -> Result<(), String> {
@@ -121,51 +124,110 @@ fn time(text: &str) -> Result<(), String> {
             ));
         }
     };
-    component("hour", hour, 0, 23, false)?;
-    component("minute", minute, 0, 59, false)?;
-    component("second", second, 0, 59, true)
+    HOUR.check(hour)?;
+    MINUTE.check(minute)?;
+    SECOND.check(second)
 }
 
-/// `*`, or numbers and ranges with commas between them, each with `/` and how often again.
-fn component(what: &str, text: &str, least: u32, most: u32, fractions: bool) -> Result<(), String> {
-    let wrong = || {
-        format!(
-            "{text:?} is no {what}: it has to be *, or numbers from {least} to {most}, such as {least}, {least}..{most} or {least}/5"
-        )
-    };
-    if text == "*" {
-        return Ok(());
+/// What may stand at one place of a date or a time, as systemd has it (`chain_valid` in `shared/calendarspec.c`).
+#[derive(Clone, Copy)]
+struct Component {
+    name: &'static str,
+    least: u64,
+    most: u64,
+    /// Into how many parts one is divided.
+    parts: u64,
+    /// Whether days are counted from the end of the month.
+    from_end: bool,
+}
+
+const YEAR: Component = component("year", 1970, 2199);
+const MONTH: Component = component("month", 1, 12);
+const DAY: Component = component("day", 1, 31);
+const HOUR: Component = component("hour", 0, 23);
+const MINUTE: Component = component("minute", 0, 59);
+const SECOND: Component = Component {
+    parts: MICROSECONDS,
+    most: 60 * MICROSECONDS - 1,
+    ..component("second", 0, 59)
+};
+const MICROSECONDS: u64 = 1_000_000;
+
+const fn component(name: &'static str, least: u64, most: u64) -> Component {
+    Component {
+        name,
+        least,
+        most,
+        parts: 1,
+        from_end: false,
     }
-    let number = |text: &str| {
-        let (whole, fraction) = match text.split_once('.') {
-            Some((whole, fraction)) if fractions => (whole, fraction),
-            Some(_) => return Err(wrong()),
-            None => (text, "0"),
-        };
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) {
-            return Err(wrong());
+}
+
+impl Component {
+    /// `*`, or numbers and ranges with commas between them, each with `/` and how often again.
+    fn check(&self, text: &str) -> Result<(), String> {
+        if text == "*" || text.split(',').all(|part| self.takes(part) == Some(true)) {
+            return Ok(());
         }
-        whole
-            .parse::<u32>()
-            .map(|whole| (whole, fraction.trim_end_matches('0').to_owned()))
-            .map_err(|_| wrong())
-    };
-    for part in text.split(',') {
+        let Self { name, least, most, .. } = self;
+        let most = most / self.parts;
+        Err(format!(
+            "{text:?} is no {name}: it has to be *, or numbers from {least} to {most}, such as {least}, {least}..{most} or {least}/5, where \
+             the first repetition comes before the end"
+        ))
+    }
+
+    fn takes(&self, part: &str) -> Option<bool> {
         let (range, again) = match part.split_once('/') {
-            Some((range, again)) => (range, Some(number(again)?)),
+            Some((range, again)) => (range, Some(self.number(again)?)),
             None => (part, None),
         };
-        if again.is_some_and(|(whole, fraction)| whole == 0 && fraction.is_empty()) {
-            return Err(wrong());
-        }
-        let (first, last) = range.split_once("..").unwrap_or((range, range));
-        let (first, last) = (number(first)?, number(last)?);
-        if first.0 < least || last.0 > most || first.0 > last.0 {
-            return Err(wrong());
+        let (first, last) = match range.split_once("..") {
+            Some((first, last)) => (first, Some(self.year(self.number(last)?))),
+            None => (range, None),
+        };
+        let first = self.year(self.number(first)?);
+        let again = match (again, last) {
+            (Some(0), _) => return None,
+            (Some(again), _) => again,
+            // Every second of it.
+            (None, Some(_)) if self.parts > 1 => self.parts,
+            (None, _) => 0,
+        };
+        let within = self.least..=self.most;
+        let repeats = match last {
+            Some(last) => within.contains(&last) && first + again <= last,
+            None if self.from_end => first >= self.least + again,
+            None => first + again <= self.most,
+        };
+        Some(within.contains(&first) && again <= self.most - self.least && repeats)
+    }
+
+    /// Two digits are of this century or the last one.
+    fn year(&self, number: u64) -> u64 {
+        match number {
+            0..70 if self.name == YEAR.name => number + 2000,
+            70..100 if self.name == YEAR.name => number + 1900,
+            _ => number,
         }
     }
-    Ok(())
+
+    fn number(&self, text: &str) -> Option<u64> {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (whole, fraction) = match text.split_once('.') {
+            Some((whole, fraction)) if self.parts > 1 => (whole, fraction),
+            Some(_) => return None,
+            None => (text, "0"),
+        };
+        if !digits(whole) || !digits(fraction) {
+            return None;
+        }
+        // What is too long for a u32 is too much for any of them.
+        let whole = u64::from(whole.parse::<u32>().ok()?);
+        // The seventh digit rounds.
+        let tenths = format!("{fraction:0<7}").get(..7)?.parse::<u64>().ok()?;
+        Some(whole * self.parts + if self.parts > 1 { (tenths + 5) / 10 } else { 0 })
+    }
 }
 
 #[cfg(test)]
@@ -264,11 +326,65 @@ mod tests {
         assert!(check("often").unwrap_err().contains("hourly, daily"));
     }
 
+    /// Components that are right, or nearly so.
+    fn near() -> impl Strategy<Value = String> {
+        let number = prop_oneof![0u32..64, 1965u32..2205].prop_map(|number| number.to_string());
+        let decimal = (0u32..61, 0u32..2_000_000).prop_map(|(whole, part)| format!("{whole}.{part}"));
+        let number = prop_oneof![6 => number, 1 => decimal];
+        let item = (
+            number.clone(),
+            proptest::option::of(number.clone()),
+            proptest::option::weighted(0.3, number),
+        );
+        let item = item.prop_map(|(first, last, again)| {
+            let last = last.filter(|last| last.len() % 3 == 1).map(|last| format!("..{last}"));
+            let again = again.map(|again| format!("/{again}"));
+            first + &last.unwrap_or_default() + &again.unwrap_or_default()
+        });
+        let list = proptest::collection::vec(item, 1..3).prop_map(|items| items.join(","));
+        let component = prop_oneof![2 => Just("*".to_owned()), 3 => list];
+        let days = proptest::sample::select(vec![
+            "",
+            "",
+            "",
+            "Mon ",
+            "Mon..Fri ",
+            "Mon,,Tue ",
+            "Sat,Sun, ",
+            "tue-Thu,Sun ",
+            "Fri..Mon ",
+        ]);
+        let marks = proptest::sample::select(vec!["-", "-", "-", "~"]);
+        let date = proptest::option::of((
+            component.clone(),
+            marks.clone(),
+            component.clone(),
+            marks,
+            component.clone(),
+        ));
+        let date =
+            date.prop_map(|date| date.map(|(year, one, month, other, day)| format!("{year}{one}{month}{other}{day} ")));
+        let zone = proptest::sample::select(vec!["", "", " UTC"]);
+        (days, date, component.clone(), component.clone(), component, zone).prop_map(
+            |(days, date, hour, minute, second, zone)| {
+                format!("{days}{}{hour}:{minute}:{second}{zone}", date.unwrap_or_default())
+            },
+        )
+    }
+
     proptest! {
         #[test]
         fn any_text_is_taken_or_refused(text in "\\PC{0,24}") {
             if check(&text).is_ok() {
                 prop_assert!(text.is_ascii() && !text.contains(['%', '\n', '"', '\'', '\\', '$', ';', '#', '=']));
+            }
+        }
+
+        /// Of what is near to an expression nothing is taken that systemd refuses.
+        #[test]
+        fn what_is_taken_is_taken_by_systemd(text in near()) {
+            if check(&text).is_ok() {
+                prop_assert_ne!(systemd(&text), Some(false), "{}", text);
             }
         }
 

@@ -80,7 +80,10 @@ fn label(place: &Place) -> String {
 
 /// Within the quotes of a label.
 fn quoted(text: &str) -> String {
-    text.replace('&', "#amp;")
+    // A number sign begins an entity, and a backtick makes Markdown of the label.
+    text.replace('#', "#35;")
+        .replace('`', "#96;")
+        .replace('&', "#amp;")
         .replace('"', "#quot;")
         .replace('<', "#lt;")
         .replace('>', "#gt;")

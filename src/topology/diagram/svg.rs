@@ -266,7 +266,10 @@ fn legend(svg: &mut String, y: f64, dead: bool) {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
+    // What XML has no place for, not even escaped (XML 1.0, 2.2).
+    let known = |c: char| matches!(c, '\t' | '\n' | '\r') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'));
+    text.replace(|c| !known(c), "\u{fffd}")
+        .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")

@@ -121,4 +121,10 @@ fn what_users_write_can_break_neither_form() {
             .mermaid()
             .starts_with("---\ntitle: \"a \\\"title\\\" & <more>\"\n---\nflowchart LR\n")
     );
+    let mut diagram = Diagram::of(&topology(&[1, 1]), "not in XML: \u{fffe}\u{1b}\u{ffff}");
+    assert!(diagram.svg().contains("not in XML: \u{fffd}\u{fffd}\u{fffd}<"));
+    let (_, places) = diagram.networks.pop_first().unwrap();
+    diagram.networks.insert("#quot; `code` & more".to_owned(), places);
+    let mermaid = diagram.mermaid();
+    assert!(mermaid.contains("[\"#35;quot; #96;code#96; #amp; more\"]"), "{mermaid}");
 }
