@@ -20,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::version::Minor;
 use crate::topology::{ClusterName, Domain, Server, ServerName};
-pub use parse::{CertificateInfo, parse};
+pub use parse::{CertificateInfo, parse, parse_all};
 
 /// How long an authority lives.
 const CA_LIFETIME: Duration = Duration::days(3650);

@@ -84,15 +84,33 @@ mod tests {
                 .expect("it runs");
             fs::remove_file(&copy).expect("removed");
             // The shell that the process runs says who runs it, in place of a version.
-            let text = String::new()
-                + &SCRIPT.replace("--version", "-c 'id -u'")
-                + "version_said() { cat; }; version_of_process \"$1\"";
+            let text = SCRIPT.replace("--version", "-c 'id -u'") + "version_said() { cat; }; version_of_process \"$1\"";
             let id = child.id().to_string();
             let answer = said(&text, Path::new(&id));
             drop(child.stdin.take());
             child.wait().expect("it ends");
             assert_eq!(answer, expected, "uid {uid}");
         }
+    }
+
+    /// What it leaves behind holds nobody up, and what it writes is bounded.
+    #[test]
+    fn a_program_is_waited_for_so_long() {
+        let Some((_folder, program)) = program("slow") else {
+            return;
+        };
+        fs::write(
+            &program,
+            "#!/bin/sh\necho etcd Version: 3.6.1\nsetsid sleep 30 &\nexec cat /dev/zero\n",
+        )
+        .expect("written");
+        let began = std::time::Instant::now();
+        assert_eq!(said("version_of \"$1\"", &program), "3.6.1");
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(15),
+            "{:?}",
+            began.elapsed()
+        );
     }
 
     #[test]

@@ -41,10 +41,12 @@ RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
+SystemCallFilter=~memfd_create
 UMask=0077";
 
 /// Where programs that are not static have their loader and libraries.
-pub(super) const LIBRARIES: &str = "-/lib -/lib32 -/lib64 -/libx32 -/usr/lib -/usr/lib32 -/usr/lib64 -/usr/libx32";
+pub(super) const LIBRARIES: &str =
+    "-/lib -/lib32 -/lib64 -/libx32 -/usr/lib -/usr/lib32 -/usr/lib64 -/usr/libx32 -/usr/local/lib";
 
 /// Folders that a service can write to, each a mount of its own, which `NoExecPaths=/` alone would leave out (seen with systemd 252).
 pub(super) const WRITABLE: &str = "-/tmp -/var/tmp -/dev -/dev/shm -/run";
@@ -135,12 +137,14 @@ cluster={}
 etc={}
 run={}
 data={}
+user={}
 refused={REFUSED_STATUS}
 {PRIVILEGE}{}",
         layout.cluster(),
         layout.etc_dir(),
         layout.run_dir(),
         layout.data_dir(),
+        layout.user(),
         include_str!("unit/guard.sh")
     )
 }

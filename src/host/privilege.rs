@@ -108,39 +108,106 @@ mod tests {
         assert_eq!(loose(&rooted.at("out")), "/tmp root:root 1777");
         symlink("loop", rooted.at("loop")).expect("made");
         assert!(loose(&rooted.at("loop")).contains("/loop root:root"));
+        // Behind a link `..` leads elsewhere.
+        fs::create_dir_all(rooted.at("deep/er")).expect("made");
+        fs::write(rooted.at("deep/x"), "").expect("written");
+        fs::write(rooted.at("x"), "").expect("written");
+        mode("deep/x", 0o777);
+        symlink("deep/er", rooted.at("aside")).expect("made");
+        let odd = rooted.at("aside/../x");
+        assert_eq!(loose(&odd), format!("{} root:root 777", rooted.at("deep/x").display()));
+        assert_eq!(loose(&rooted.at("a//./b/../b/program")), "");
+        symlink("b\n/program", rooted.at("a/line")).expect("made");
+        assert_ne!(loose(&rooted.at("a/line")), "");
+        // What is not there yet is what its folders are.
+        assert_eq!(loose(&rooted.at("a/none/at/all")), "");
+        mode("a", 0o777);
+        assert_eq!(
+            loose(&rooted.at("a/none/at/all")),
+            format!("{} root:root 777", rooted.at("a").display())
+        );
+        mode("a", 0o755);
+        // Where it can't be told it is not root's.
+        let blind = PRIVILEGE.replace("find \"$@\"", "no-such-find \"$@\"");
+        let ran = Command::new("sh")
+            .arg("-euc")
+            .arg(format!("{blind}others_write \"$1\""))
+            .arg("sh")
+            .arg(&program)
+            .output();
+        assert!(said(&ran.expect("it runs")).contains("can't be looked at"));
     }
 
     #[test]
-    fn what_is_done_as_the_owner_is_done_by_no_root() {
-        let Some(rooted) = Rooted::new("owner") else { return };
-        let folder = rooted.at("a");
-        chown(&folder, Some(65534), Some(65534)).expect("root may");
+    fn what_another_user_does_is_done_by_no_root() {
+        if Rooted::new("user").is_none() {
+            return;
+        }
         for shell in shells() {
-            let ids = said(&run(
-                &shell,
-                "as_owner \"$1\" 5 sh -c 'id -u; id -g; id -G'",
-                &[&folder],
-            ));
-            assert_eq!(ids, "65534\n65534\n65534", "{shell:?}");
-            let text = "as_owner \"$1\" 5 cat /etc/shadow 2>/dev/null && echo read; \
-                        as_owner \"$1\" 5 sh -c 'grep NoNewPrivs: /proc/self/status' | cut -f 2";
-            assert_eq!(said(&run(&shell, text, &[&folder])), "1", "{shell:?}");
-            let late = run(&shell, "as_owner \"$1\" 1 sleep 20 || echo ended", &[&folder]);
-            assert_eq!(said(&late), "ended", "{shell:?}");
-            let without = PRIVILEGE.replace("command -v setpriv", "command -v no-setpriv");
-            let mut command = Command::new(shell[0]);
-            command
-                .args(&shell[1..])
-                .arg("-euc")
-                .arg(format!("{without}as_owner \"$1\" 5 id -u"))
-                .arg("sh");
-            // Where util-linux is not, as on some small systems.
+            let answer = |text: &str| said(&run(&shell, text, &[]));
             assert_eq!(
-                said(&command.arg(&folder).output().expect("it runs")),
-                "65534",
+                answer("as_user nobody 5 sh -c 'id -u; id -g; id -G'"),
+                "65534\n65534\n65534",
                 "{shell:?}"
             );
+            assert_eq!(answer("without_root 65534 65534 4,5 5 id -G"), "65534 4 5", "{shell:?}");
+            let text = "as_user nobody 5 cat /etc/shadow 2>/dev/null && echo read; as_user nobody 5 grep NoNewPrivs: /proc/self/status | cut -f 2";
+            assert_eq!(answer(text), "1", "{shell:?}");
+            assert_eq!(answer("as_user nobody 1 sleep 20 || echo ended"), "ended", "{shell:?}");
+            // Never as root, also where that is what is asked for.
+            for none in ["0 0 ''", "'' '' ''", "root root ''", "65534x 1 ''"] {
+                assert_eq!(
+                    answer(&format!("without_root {none} 5 id -u 2>/dev/null || echo refused")),
+                    "refused",
+                    "{none}"
+                );
+            }
+            assert_eq!(
+                answer("as_user root 5 id -u 2>/dev/null || echo refused"),
+                "refused",
+                "{shell:?}"
+            );
+            assert_eq!(
+                answer("as_user no-such-user 5 id -u 2>/dev/null || echo refused"),
+                "refused",
+                "{shell:?}"
+            );
+            // It has nothing of the lock, nor of root's environment.
+            let text = "exec 9>/dev/null; SECRET=1; export SECRET; as_user nobody 5 sh -c 'ls /proc/self/fd | grep -c 9; env | grep -c SECRET'";
+            assert_eq!(answer(&format!("{text} || true")), "0\n0", "{shell:?}");
         }
+    }
+
+    #[test]
+    fn a_process_is_its_user_or_none() {
+        use std::os::unix::process::CommandExt as _;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for (uid, answer) in [(65534, "65534"), (0, "refused")] {
+            let mut command = Command::new("sleep");
+            let mut child = command.arg("60").uid(uid).gid(uid).spawn().expect("it runs");
+            let text = format!("as_process {} 5 id -u 2>/dev/null || echo refused", child.id());
+            assert_eq!(said(&run(&["sh"], &text, &[])), answer);
+            child.kill().expect("it ends");
+            child.wait().expect("it ended");
+        }
+        // One whose real user is another than the one as which it may act, as that of a program like su.
+        let mut command = Command::new("python3");
+        command.args([
+            "-c",
+            "import os; os.setresuid(65534, 0, 0); print(1, flush=True); input()",
+        ]);
+        let pipes = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let Ok(mut child) = pipes.spawn() else { return };
+        let mut ready = [0; 1];
+        std::io::Read::read_exact(child.stdout.as_mut().expect("piped"), &mut ready).expect("it says so");
+        let text = format!("as_process {} 5 id -u 2>/dev/null || echo refused", child.id());
+        assert_eq!(said(&run(&["sh"], &text, &[])), "refused");
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
     }
 
     #[test]

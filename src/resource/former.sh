@@ -2,13 +2,13 @@
 # etcd/program.sh and process_file.sh.
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; tell token "$line"; fi
-tell load "$(systemctl show -p LoadState --value "$former")"
+tell load "$(systemctl show -p LoadState --value -- "$former")"
 # What is stopped with it, or would start it again.
-for unit in $(systemctl show -p RequiredBy -p BoundBy -p ConsistsOf -p TriggeredBy --value "$former"); do
+for unit in $(systemctl show -p RequiredBy -p BoundBy -p ConsistsOf -p TriggeredBy --value -- "$former"); do
   if systemctl --quiet is-active "$unit"; then tell_each tied "$unit"; fi
 done
 main=$(systemctl show -p MainPID --value "etcd-$cluster.service")
-if [ "${main:-0}" != 0 ]; then tell ours yes; else main=$(systemctl show -p MainPID --value "$former"); fi
+if [ "${main:-0}" != 0 ]; then tell ours yes; else main=$(systemctl show -p MainPID --value -- "$former"); fi
 if [ "${main:-0}" != 0 ]; then
   tell process "$main"
   executable=$(readlink "/proc/$main/exe")
@@ -22,6 +22,6 @@ if [ "${main:-0}" != 0 ]; then
   case $file in
     '') ;;
     /*) tell_process_file file "$file" ;;
-    *) tell_process_file file "/proc/$main/cwd/$file" ;;
+    *) tell_process_file file "$(readlink "/proc/$main/cwd")/$file" ;;
   esac
 fi

@@ -1,7 +1,7 @@
 # Where the member's data is, links followed, and whether it could be renamed to the provider's place. Changes nothing. Given: cluster,
 # former, data (as the member was told, perhaps relative to its working directory).
 main=$(systemctl show -p MainPID --value "etcd-$cluster.service")
-if [ "${main:-0}" = 0 ]; then main=$(systemctl show -p MainPID --value "$former"); fi
+if [ "${main:-0}" = 0 ]; then main=$(systemctl show -p MainPID --value -- "$former"); fi
 case $data in
   /*) ;;
   *) data=$(readlink "/proc/$main/cwd")/$data ;;

@@ -11,7 +11,10 @@ report_ports() {
   for port in $1; do
     if command -v ss >/dev/null 2>&1; then
       listening=$(ss -Hltnp "sport = :$port" 2>/dev/null | head -n 1)
-      process=$(printf '%s' "$listening" | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p')
+      # A process may call itself anything: what it says stands before the last number.
+      pid=$(printf '%s' "$listening" | sed -n 's/.*",pid=\([0-9]*\),fd=[0-9]*))[^"]*$/\1/p')
+      process=
+      if [ -n "$pid" ]; then process="$(tr -cd '[:alnum:]._-' <"/proc/$pid/comm" 2>/dev/null) (process $pid)"; fi
     else
       listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="$(printf '%04X' "$port")" \
         '$4 == "0A" { split($2, part, ":"); if (part[2] == port) { print; exit } }')

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::pem::Pem;
 
 use super::CertificateError;
 
@@ -60,8 +61,29 @@ impl CertificateInfo {
 /// # Errors
 /// [`CertificateError::NotACertificate`].
 pub fn parse(pem: &str) -> Result<CertificateInfo, CertificateError> {
-    let unreadable = |why: String| CertificateError::NotACertificate(why);
     let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
+    read(&block)
+}
+
+/// Reads all certificates of a PEM text.
+///
+/// # Errors
+/// [`CertificateError::NotACertificate`] if one of them is none, or if there is none.
+pub fn parse_all(pem: &str) -> Result<Vec<CertificateInfo>, CertificateError> {
+    let blocks =
+        Pem::iter_from_buffer(pem.as_bytes()).map(|block| read(&block.map_err(|e| unreadable(e.to_string()))?));
+    let all: Vec<CertificateInfo> = blocks.collect::<Result<_, _>>()?;
+    if all.is_empty() {
+        return Err(unreadable("it is empty".to_owned()));
+    }
+    Ok(all)
+}
+
+fn unreadable(why: String) -> CertificateError {
+    CertificateError::NotACertificate(why)
+}
+
+fn read(block: &Pem) -> Result<CertificateInfo, CertificateError> {
     if block.label != "CERTIFICATE" {
         return Err(unreadable(format!("it is a {:?}", block.label)));
     }

@@ -18,17 +18,17 @@ drop_permits() {
 # What an interrupted first start left behind: not a member's data, but not ours to delete either.
 set_aside() {
   [ -e "$data/member" ] || return 0
-  as_owner "$data" 60 mv -T "$data/member" "$data/member.incomplete.$(date +%s).$$" || exit 1
+  as_user "$user" 60 mv -T "$data/member" "$data/member.incomplete.$(date +%s).$$" || exit 1
 }
 
 prepare() {
-  rm -f "$config" || exit 1
+  rm -f "$config" "$etc/snapshot-begun.yaml" || exit 1
   if has_log; then
     drop_permits
     standing=etcd.yaml
     # For one start only: a crash later goes on with the file that stands.
-    if [ -e "$etc/snapshot.yaml" ] && mv -fT "$etc/snapshot.yaml" "$run/snapshot.yaml"; then
-      ln -sn "$run/snapshot.yaml" "$config" || exit 1
+    if [ -e "$etc/snapshot.yaml" ] && mv -fT "$etc/snapshot.yaml" "$etc/snapshot-begun.yaml"; then
+      ln -sn "$etc/snapshot-begun.yaml" "$config" || exit 1
       return 0
     fi
   elif [ -e "$etc/joining-permit" ]; then

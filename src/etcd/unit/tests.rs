@@ -24,7 +24,15 @@ impl Machine {
         fs::write(layout.config_file(), "existing\n").unwrap();
         fs::write(layout.founding_file(), "new\n").unwrap();
         fs::write(layout.joining_file(), "joining\n").unwrap();
-        fs::write(layout.guard_file(), guard(&layout)).unwrap();
+        // The member's user is one that there is, and may go where its data is.
+        let text = guard(&layout).replace("\nuser=etcd-main\n", "\nuser=nobody\n");
+        fs::write(layout.guard_file(), text).unwrap();
+        if rustix::process::geteuid().is_root() {
+            for folder in [root.path(), layout.data_dir().as_ref()] {
+                fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            std::os::unix::fs::chown(layout.data_dir(), Some(65534), Some(65534)).unwrap();
+        }
         let machine = Self { root, layout };
         fs::write(machine.binary(), "#!/bin/sh\ncat \"${1#--config-file=}\"\n").unwrap();
         fs::set_permissions(machine.binary(), fs::Permissions::from_mode(0o755)).unwrap();

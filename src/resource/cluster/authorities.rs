@@ -4,10 +4,10 @@
 
 use time::OffsetDateTime;
 
+use super::authority_checks;
 use super::model::Authority;
 use crate::etcd::certificates::{Ca, CaPurpose, parse};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
-use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value, to_value};
 use crate::topology::ClusterName;
 
@@ -30,17 +30,7 @@ pub fn refine(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics)
         planned.set("rotation", Value::Null);
         return;
     }
-    let same = matches!((tls.get("peer_ca_certificate"), tls.get("client_ca_certificate")), (Value::String(peer), Value::String(client)) if peer == client);
-    if same {
-        diagnostics.push(
-            Diagnostic::error(
-                "Peers and clients need authorities of their own",
-                "peer_ca_certificate and client_ca_certificate are the same: every client could act as a member of \
-                 the cluster. Make one authority for each.",
-            )
-            .at(Path::of("tls").attribute("client_ca_certificate")),
-        );
-    }
+    diagnostics.append(authority_checks::check(prior, planned, OffsetDateTime::now_utc()));
     let before = prior.get("certificate_authorities");
     if before.is_null() {
         let first = |given: &Value| match given {

@@ -2,6 +2,7 @@
 //! it is new, leaves a founding permit on each.
 
 mod authorities;
+mod authority_checks;
 mod establishing;
 mod failure_domains;
 mod going_on;
@@ -30,7 +31,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::random::random_text;
-use crate::resource::road::Road;
+use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::timeouts;
 use crate::topology::{ClusterName, Topology};
 use async_trait::async_trait;
@@ -373,6 +374,19 @@ impl Resource for ClusterResource {
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
         let (mut planned, mut diagnostics) = plan::refine(&request.prior, request.planned, &request.config);
         diagnostics.append(restoring::refine(&request.prior, &mut planned).await);
+        if let Some(name) = planned.get("name").as_str() {
+            let AuthorityKeys {
+                peer_private_key: peer,
+                client_private_key: client,
+            } = self.road.authority_keys(name);
+            for (kind, keys) in [("peer", peer), ("client", client)] {
+                diagnostics.append(
+                    authority_checks::key(&planned, name, kind, keys.as_deref())
+                        .into_iter()
+                        .collect(),
+                );
+            }
+        }
         let (recovery, refused) = recovering::refine(&request.prior, &mut planned, &request.config);
         diagnostics.append(refused);
         if let Some(recovery) = &recovery {

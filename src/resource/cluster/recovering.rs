@@ -13,6 +13,7 @@ use super::going_on;
 use super::model::ClusterModel;
 use super::plan::FOUNDED;
 use super::servers::{StepError, observe, on_each, root_file, stamp};
+use crate::etcd::layout::unit_name;
 use crate::host::{Host, PRIVILEGE, RunError, Script};
 use crate::membership::recovery::{Holding, Recovery, Refusal, Seen, Wanted, acknowledgement, recover};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -250,7 +251,7 @@ impl Recovering<'_> {
             |name, host| async move {
                 let observation = observe(&host, topology, name, None).await?;
                 let recovered = match &observation.holding.data {
-                    Some(data) => made_for(&host, data, after).await?,
+                    Some(data) => made_for(&host, &unit_name(topology.cluster()), data, after).await?,
                     None => false,
                 };
                 Ok((observation, recovered))
@@ -315,11 +316,13 @@ impl Recovering<'_> {
 }
 
 /// Whether data was made for the cluster with this token.
-async fn made_for(host: &Host, data: &str, token: &str) -> Result<bool, RunError> {
+async fn made_for(host: &Host, unit: &str, data: &str, token: &str) -> Result<bool, RunError> {
     let script = Script::new("looking what the data was made for")
         .set("data", data)
+        .set("unit", unit)
         .line(PRIVILEGE)
-        .line("if [ -f \"$data/member/restored\" ]; then tell restored \"$(as_owner \"$data\" 5 head -c 200 \"$data/member/restored\")\"; fi");
+        .line("user=$(sed -n 's/^User=//p' \"/etc/systemd/system/$unit\" 2>/dev/null | head -n 1)")
+        .line("if [ -f \"$data/member/restored\" ]; then tell restored \"$(as_user \"$user\" 20 head -c 200 \"$data/member/restored\")\"; fi");
     Ok(host.run_checked(&script).await?.value("restored") == Some(token))
 }
 

@@ -15,7 +15,7 @@ if [ "$(made_for "$data/member")" != "$token" ]; then
     systemctl stop "$unit"
     restore_data "$data/member/snap/db" --skip-hash-check
   fi
-  if [ -e "$data/member" ]; then as_owner "$data" 60 mv -T "$data/member" "$data/member.before-$stamp"; fi
+  if [ -e "$data/member" ]; then as_user "$user" 60 mv -T "$data/member" "$data/member.before-$stamp"; fi
   put_restored
 fi
 exec 9>&-

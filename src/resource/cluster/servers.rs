@@ -220,7 +220,7 @@ pub async fn prepare(
         // The token first: a permit never stands without it.
         script = script
             .line(include_str!("not_founded.sh"))
-            .line("umask 022; mkdir -p /etc/etcd; umask 077; mkdir -p \"$directory\"")
+            .line("umask 022; mkdir -p /etc/etcd; umask 077; only_roots /etc/etcd; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             // A configuration of an earlier founding may name other servers. The member's create writes the one for this permit.
             .line("rm -f \"$directory/founding.yaml\" \"$directory/restore\"; sync \"$directory\"");

@@ -2,7 +2,8 @@
 etc=/etc/etcd/$cluster
 unit=etcd-$cluster.service
 data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'")
-made_for() { if [ -f "$1/restored" ]; then as_owner "$data" 5 head -c 200 "$1/restored"; fi; }
+user=$(sed -n 's/^User=//p' "/etc/systemd/system/$unit" | head -n 1)
+made_for() { if [ -f "$1/restored" ]; then as_user "$user" 5 head -c 200 "$1/restored"; fi; }
 # Whether the data of the cluster that is to be was not made yet. Cut off between the two renames it is all there is, in another place.
 to_make() {
   [ "$(made_for "$data/member")" != "$token" ] && { [ -e "$data/member" ] || [ "$(made_for "$data/restoring/member")" != "$token" ]; }

@@ -161,13 +161,18 @@ fn text(given: &Value, name: &str, what: &str, example: &str) -> Result<String, 
         .ok_or_else(|| refused(what, &format!("{name} is missing. The ID is {example}.")))
 }
 
+/// Whether this can be the name of a service, and is no option of `systemctl`'s.
+pub fn is_service(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@:".contains(&byte);
+    !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)
+}
+
 /// The name of a service, with its ending.
 fn service(given: &Value, what: &str) -> Result<Option<String>, Diagnostics> {
     let Some(name) = given.get("adopted_from").as_str() else {
         return Ok(None);
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@:".contains(&byte);
-    if name.is_empty() || name.starts_with('-') || !name.bytes().all(plain) {
+    if !is_service(name) {
         let problem = format!("adopted_from is {name:?}, which is no name of a service, such as \"etcd.service\".");
         return Err(refused(what, &problem));
     }

@@ -99,7 +99,7 @@ async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found, Di
             authorities: ["peer-ca", "client-ca"].into_iter().filter_map(authority).collect(),
             executable: text("binary"),
             version: text("version"),
-            adopted_from: text("adopted-from"),
+            adopted_from: text("adopted-from").filter(|name| given::is_service(name)),
             snapshots: scheduled::of_import(
                 output.value("snapshots.schedule"),
                 output.value("snapshots.keep"),

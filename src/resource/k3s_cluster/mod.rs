@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::host::{Host, RunError, Script};
+use crate::host::{Host, PRIVILEGE, RunError, Script};
 use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, misfit};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
@@ -264,7 +264,8 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
     let etc = directory(&cluster.name);
     let mut script = Script::new("putting addresses into place")
         .set("etc", &etc)
-        .line("umask 022; mkdir -p \"$etc\"")
+        .line(PRIVILEGE)
+        .line("umask 022; mkdir -p \"$etc\"; only_roots \"$etc\"")
         .write_file(&root_file(format!("{etc}/id"), cluster.id()));
     if let (Some(all), Ok(name), Ok(of)) = (
         &whole.translation,

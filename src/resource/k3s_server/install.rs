@@ -130,7 +130,8 @@ pub async fn provide(host: &Host, server: &K3sServerModel, within: Duration) -> 
             let folder = Path::new(&to).parent().map(|folder| folder.display().to_string());
             let script = Script::new("making the folder for k3s")
                 .set("folder", folder.unwrap_or_default())
-                .line("umask 022; mkdir -p \"$folder\"");
+                .line(PRIVILEGE)
+                .line("umask 022; mkdir -p \"$folder\"; only_roots \"$folder\"");
             host.run_checked(&script).await?;
             let upload = Upload {
                 from: local.into(),
@@ -150,6 +151,8 @@ pub async fn provide(host: &Host, server: &K3sServerModel, within: Duration) -> 
             let (sum, to) = (sum.to_ascii_lowercase(), installed_at(&sum.to_ascii_lowercase()));
             let script = Script::new("fetching k3s")
                 .timeout(within)
+                .line(PRIVILEGE)
+                .line(format!("only_roots {}", quote(&to)))
                 .line(include_str!("fetch.sh"))
                 .line(format!("fetch_k3s {} {} {}", quote(url), quote(&sum), quote(&to)));
             host.run_checked(&script).await?;
@@ -200,7 +203,9 @@ pub fn start(
         .timeout(Duration::from_secs(180))
         .set("etc", &etc)
         .set("binary", binary)
+        .line(PRIVILEGE)
         .line("umask 022; mkdir -p \"$etc\" /etc/rancher/k3s/config.yaml.d; umask 077")
+        .line("only_roots \"$etc\"; only_roots /etc/rancher/k3s/config.yaml.d")
         // Until it runs with these files.
         .line(": >\"$etc/restart-pending\"; rm -f \"$etc/resting\"")
         .write_file(&unit::file(CONFIGURATION, 0o600, configuration))

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::model::K3sServerModel;
 use crate::etcd::api::Member;
-use crate::host::{Host, RunError, Script};
+use crate::host::{Host, PRIVILEGE, RunError, Script};
 use crate::membership::k3s::Data;
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Refusal, decide};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -265,7 +265,11 @@ impl Leave<'_> {
                 .set("cluster", &self.server.cluster.name)
                 .set("node", self.server.node())
                 .timeout(QUESTION * 4)
-                .line("\"$(cat \"/etc/etcd-k3s/$cluster/binary\")\" kubectl delete node \"$node\" --ignore-not-found --wait=false --request-timeout=10s");
+                .line(PRIVILEGE)
+                .line("binary=$(cat \"/etc/etcd-k3s/$cluster/binary\"); only_roots \"$binary\"")
+                .line(
+                    "\"$binary\" kubectl delete node \"$node\" --ignore-not-found --wait=false --request-timeout=10s",
+                );
             if host.run_checked(&script).await.is_ok() {
                 return;
             }

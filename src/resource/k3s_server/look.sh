@@ -13,7 +13,7 @@ if [ -n "$wanted" ] && [ -x "$wanted" ]; then
   loose=$(others_write "$wanted")
   tell loose "$loose"
   if [ -z "$loose" ]; then
-    version=$(without_root 65534 65534 20 "$wanted" --version 2>/dev/null | head -c 4000 | sed -n 's/^k3s version \([^ ]*\).*/\1/p' | head -n 1)
+    version=$(without_root 65534 65534 '' 20 "$wanted" --version 2>/dev/null | head -c 4000 | sed -n 's/^k3s version \([^ ]*\).*/\1/p' | head -n 1)
     tell version "${version:-unknown}"
   fi
 fi

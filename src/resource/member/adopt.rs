@@ -13,7 +13,7 @@ use super::survey::{QUESTION, Survey};
 use super::wanted;
 use crate::etcd::api::Member;
 use crate::etcd::former::Endpoint;
-use crate::host::{Host, Script};
+use crate::host::{Host, PRIVILEGE, Script};
 use crate::membership::member::{Adoption, Refusal, Service};
 use crate::resource::cluster::servers::{StepError, on_each, root_file};
 use crate::resource::dialling::{self, Target};
@@ -58,6 +58,7 @@ impl BringUp<'_> {
             .set("former", &service)
             .set("note", self.layout.adopted_from().as_str())
             .set("adopting", self.layout.adopting().as_str())
+            .line(PRIVILEGE)
             .line(include_str!("prepare.sh"));
         // Where it has begun, all files are there, and nobody may be left to ask.
         if self.adoption(seen) != Some(Adoption::Begun) {

@@ -12,7 +12,7 @@ use crate::etcd::layout::{PathError, ServerPath, binaries_dir};
 use crate::etcd::release::{Arch, BinarySource, ReleaseError, Sha256Sum, fetch_arguments, fetch_script};
 use crate::etcd::version::Version;
 use crate::host::shell::quote;
-use crate::host::{Host, RunError, Script, Upload, UploadError};
+use crate::host::{Host, PRIVILEGE, RunError, Script, Upload, UploadError};
 
 /// Why the binaries are not there.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,17 @@ pub enum BinaryError {
         /// What is wanted.
         wanted: Version,
     },
+    /// It takes another program to run.
+    #[error(
+        "on server {server} {path} is a script. The member's service can execute etcd and nothing else, so name etcd itself. Nothing was \
+         changed on this server"
+    )]
+    IsScript {
+        /// The server.
+        server: String,
+        /// Where the binaries are to be.
+        path: String,
+    },
     /// Others can change it.
     #[error(
         "on server {server} another user than root can change what is run from {path} ({loose}). Make it root's alone (`chown root:root`, \
@@ -86,6 +97,10 @@ pub enum BinaryError {
 /// [`BinaryError::Loose`].
 pub fn is_roots(member: &MemberModel, version: &Version, seen: &Seen) -> Result<(), BinaryError> {
     match &seen.loose {
+        None if seen.script => Err(BinaryError::IsScript {
+            server: member.server.clone(),
+            path: path(member, version),
+        }),
         None => Ok(()),
         Some(loose) => Err(BinaryError::Loose {
             server: member.server.clone(),
@@ -151,7 +166,8 @@ async fn upload(host: &Host, local: &str, version: &Version) -> Result<(), Binar
     let directory = binaries_dir(version);
     let prepare = Script::new("making the folder for binaries")
         .set("directory", directory.as_str())
-        .line("umask 022; mkdir -p \"$directory\"");
+        .line(PRIVILEGE)
+        .line("umask 022; mkdir -p \"$directory\"; only_roots \"$directory\"");
     host.run_checked(&prepare).await?;
     for (from, name) in local_files(local)? {
         let sha256 = sha256_of(&from).await?;
@@ -232,6 +248,8 @@ async fn fetch(
     let arguments: Vec<String> = arguments.iter().map(|argument| quote(argument)).collect();
     let script = Script::new("fetching etcd")
         .timeout(within)
+        .line(PRIVILEGE)
+        .line(format!("only_roots {}", quote(binaries_dir(version).as_str())))
         .line(fetch_script())
         .line(format!("umask 022; fetch_etcd {}", arguments.join(" ")));
     host.run_checked(&script).await.map(drop).map_err(BinaryError::Run)

@@ -9,10 +9,9 @@ use super::errors::BringUpError;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
 use super::scheduled;
-use super::survey::Survey;
+use super::survey::{QUESTION, Survey};
 use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
 use crate::etcd::layout::Layout;
-use crate::etcd::program;
 use crate::etcd::restoring::{self, Order, snapshot_folder};
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::{Minor, Version};
@@ -80,7 +79,17 @@ impl BringUp<'_> {
             key: false,
             obstacles: true,
         };
-        observe::observe(host, self.member, self.layout, look).await
+        let mut seen = observe::observe(host, self.member, self.layout, look).await?;
+        if seen.replaced {
+            seen.running = self.running_version().await;
+        }
+        Ok(seen)
+    }
+
+    /// What the member itself says that it runs.
+    async fn running_version(&self) -> Option<String> {
+        let api = self.talk().ok()?.to(&self.member.server, QUESTION).await.ok()?;
+        Some(api.status(QUESTION).await.ok()?.version)
     }
 
     /// What is to be on the server, compared with what was seen.
@@ -153,12 +162,19 @@ impl BringUp<'_> {
         if self.version.minor() < Minor::V3_7 {
             return Ok(false);
         }
+        let runs = match &seen.last {
+            Some(last) => Some(last.clone()),
+            None => self.running_version().await,
+        };
+        // Where nothing says which version it is, the log does.
+        if runs.is_some_and(|runs| !runs.starts_with("3.6.")) {
+            return Ok(false);
+        }
         let script = Script::new("looking for old entries in the member's log")
-            .set("unit", self.layout.unit_name())
+            .timeout(self.remaining())
+            .set("user", self.layout.user())
             .set("data", self.layout.data_dir().as_str())
-            .set("last", seen.last.as_deref().unwrap_or_default())
             .line(PRIVILEGE)
-            .line(program::SCRIPT)
             .line(include_str!("old_entries.sh"));
         Ok(host.run_checked(&script).await?.value("old-entries").is_some())
     }
@@ -216,6 +232,7 @@ impl BringUp<'_> {
             .set("directory", self.layout.etc_dir().as_str())
             .set("pki", self.layout.pki_dir().as_str())
             .set("unit", self.layout.unit_name())
+            .line(PRIVILEGE)
             .line(include_str!("prepare.sh"))
             .line(include_str!("prepare_data.sh"));
         if start == Start::Restart {

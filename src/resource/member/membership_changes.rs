@@ -76,10 +76,11 @@ impl BringUp<'_> {
         let script = Script::new("keeping the data of the removed member aside")
             .set("unit", self.layout.unit_name())
             .set("data", self.layout.data_dir().as_str())
+            .set("user", self.layout.user())
             .set("aside", format!("{}.removed-{}", self.layout.data_dir(), stamp()))
             .line("systemctl stop \"$unit\" 2>/dev/null || true")
             .line(PRIVILEGE)
-            .line("put_aside \"$data\" \"$aside\"");
+            .line("put_aside \"$data\" \"$user\" \"$aside\"");
         host.run_checked(&script).await.map(drop)
     }
 

@@ -44,7 +44,9 @@ pub struct Seen {
     pub enabled: bool,
     /// The file that the running process was started from.
     pub executable: Option<String>,
-    /// The version that runs, where its file was replaced since it was started.
+    /// Whether the file of the process was replaced since it was started.
+    pub replaced: bool,
+    /// The version that runs then, as the member itself says.
     pub running: Option<String>,
     /// The version that a member which does not run ran last.
     pub last: Option<String>,
@@ -60,6 +62,8 @@ pub struct Seen {
     pub binary: Option<String>,
     /// What of the binary, the programs beside it and the folders above them others than root can change: path, owner and mode.
     pub loose: Option<String>,
+    /// Whether the binary is a script.
+    pub script: bool,
     /// The configuration file.
     pub configuration: Option<String>,
     /// Certificates in PEM, by file name without ending.
@@ -146,6 +150,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .set("cluster", &member.cluster.name)
         .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
+        .set("user", layout.user())
         .set("former", member.cluster.adopted_from.as_deref().unwrap_or_default())
         .set("ports", ports)
         .set("binary", look.binary)
@@ -190,7 +195,8 @@ pub fn seen(output: &Output) -> Seen {
         resting: output.value("resting").is_some(),
         enabled: output.value("unit.UnitFileState") == Some("enabled"),
         executable: text("executable"),
-        running: text("running").filter(|version| !version.is_empty()),
+        replaced: output.value("replaced").is_some(),
+        running: None,
         last: text("last").filter(|version| !version.is_empty()),
         port_taken: ports::read(output).into_iter().next(),
         files: output
@@ -201,6 +207,7 @@ pub fn seen(output: &Output) -> Seen {
         machine: text("machine").unwrap_or_default(),
         binary_path: text("binary-path"),
         binary: text("binary"),
+        script: output.value("binary-script").is_some(),
         loose: text("binary-loose").filter(|loose| !loose.is_empty()),
         configuration: decoded("config"),
         certificates: names

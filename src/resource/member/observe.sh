@@ -7,11 +7,11 @@ await_start "$unit" "$etc" "$data"
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; tell token "$line"; fi
 if [ -f "$etc/founding-permit" ]; then read -r line <"$etc/founding-permit" || true; tell permit "$line"; fi
 if [ -f "$etc/restore" ]; then tell_pairs restore. <"$etc/restore"; fi
-if [ -f "$data/member/restored" ]; then tell restored "$(as_owner "$data" 5 head -c 200 "$data/member/restored")"; fi
+if [ -f "$data/member/restored" ]; then tell restored "$(as_user "$user" 20 head -c 200 "$data/member/restored")"; fi
 if [ -f "$etc/restart-pending" ]; then tell restart-pending yes; fi
 if [ -e "$etc/adopting" ]; then tell adopting yes; fi
 if [ -n "$former" ]; then
-  systemctl show -p LoadState -p MainPID "$former" 2>/dev/null | tell_pairs former.
+  systemctl show -p LoadState -p MainPID -- "$former" 2>/dev/null | tell_pairs former.
 fi
 if [ -f "/etc/sysctl.d/60-etcd-$cluster.conf" ]; then
   tell tcp-retries2 "$(cat /proc/sys/net/ipv4/tcp_retries2)"
@@ -37,7 +37,7 @@ started=
 case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) && tell executable "$started" ;; esac
 # The file was replaced since: what runs may be another version than what lies there.
 case $started in
-  *' (deleted)') tell running "$(version_of_process "$main")" ;;
+  *' (deleted)') tell replaced yes ;;
 esac
 # What a member that does not run ran last; files that it was not started with yet say nothing of that.
 if [ "$main" = 0 ] && [ $content = member ] && [ ! -f "$etc/restart-pending" ]; then
@@ -52,9 +52,10 @@ fi
 tell machine "$(uname -m)"
 if [ -n "$binary" ]; then
   if [ -d "$binary" ]; then binary=$binary/etcd; fi
+  tell binary-loose "$(loose_program "$binary")"
   if [ -f "$binary" ]; then
     tell binary-path "$binary"
-    tell binary-loose "$(loose_program "$binary")"
+    if is_script "$binary"; then tell binary-script yes; fi
     tell binary "$(version_of "$binary")"
   fi
 fi
@@ -67,8 +68,10 @@ if [ -n "$schedule" ]; then
   fi
   if [ ! -d "$snapshot_directory" ]; then
     if [ -e "$snapshot_directory" ]; then tell snapshots.directory "$snapshot_directory is no folder"; fi
-  elif [ -n "$(find -H "$snapshot_directory" -maxdepth 0 '(' ! -user 0 -o -perm -020 -o -perm -002 ')')" ]; then
-    tell snapshots.directory "others than root can write to $snapshot_directory, or it is not root's (\`chown root\`, \`chmod go-w\`)"
+  fi
+  loose=$(others_write "$snapshot_directory")
+  if [ -n "$loose" ]; then
+    tell snapshots.directory "others than root can write to $snapshot_directory ($loose), or it is not root's (\`chown root\`, \`chmod go-w\`)"
   fi
   if [ -f "$binary" ]; then
     for tool in etcdctl "$reader"; do

@@ -6,7 +6,7 @@
 main=$(systemctl show -p MainPID --value "$unit")
 # The member's connections among those in this state, each as near and far end.
 own() {
-  ss -Htnp state "$1" "$2" 2>/dev/null | sed -n "/[(,]pid=$main,/s/^ *[0-9]* *[0-9]* *\([^ ]*\) *\([^ ]*\) .*/\1 \2/p" |
+  ss -Htnp state "$1" "$2" 2>/dev/null | sed -n "/\",pid=$main,fd=[0-9]*))[^\"]*\$/s/^ *[0-9]* *[0-9]* *\([^ ]*\) *\([^ ]*\) .*/\1 \2/p" |
     sed 's/\[::ffff:\([0-9.]*\)\]/\1/g'
 }
 # Without what it dials of itself, where another one's port for peers is its port for clients.

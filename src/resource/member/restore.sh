@@ -13,7 +13,7 @@ if [ $held = no ]; then
     chmod 0640 "$snapshot"
   fi
   restore_data "$snapshot"
-  if [ -e "$data/member" ]; then as_owner "$data" 60 mv -T "$data/member" "$data/member.incomplete.$(date +%s).$$"; fi
+  if [ -e "$data/member" ]; then as_user "$user" 60 mv -T "$data/member" "$data/member.incomplete.$(date +%s).$$"; fi
   put_restored
 fi
 exec 9>&-

@@ -13,7 +13,7 @@ use crate::etcd::layout::Layout;
 use crate::etcd::restoring;
 use crate::etcd::scheduled::{self, Scheduled, calendar};
 use crate::etcd::version::Version;
-use crate::host::{Output, Script};
+use crate::host::{Output, PRIVILEGE, Script};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::Attribute;
@@ -268,6 +268,8 @@ pub fn put(script: Script, wanted: Option<&Wanted>, layout: &Layout) -> Script {
     script
         .set("snapshot_directory", &wanted.directory)
         .set("timer", scheduled::timer_name(cluster))
+        .line(PRIVILEGE)
+        .line("only_roots \"$snapshot_directory\"")
         .line("(umask 022; mkdir -p \"$(dirname \"$snapshot_directory\")\")")
         .line("[ -d \"$snapshot_directory\" ] || mkdir -m 0700 \"$snapshot_directory\"")
         // Enabling has systemd read its units anew, and only a timer that is started again goes by another schedule at once.

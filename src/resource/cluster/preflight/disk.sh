@@ -31,5 +31,11 @@ measure_disk() {
   df -Pk "$place" 2>/dev/null | while read -r _ _ _ free _; do
     case $free in *[!0-9]* | '') ;; *) tell disk_free_kib "$free" ;; esac
   done
-  as_owner "$place" 60 sh -c "$measure" sh "$place" | tell_lines write
+  owner=$(stat -c %u "$place")
+  if [ "$owner" != 0 ]; then
+    without_root "$owner" "$(stat -c %g "$place")" '' 60 sh -c "$measure" sh "$place" | tell_lines write
+  # Root writes where nobody else can.
+  elif [ -z "$(others_write "$place")" ]; then
+    timeout -s KILL 60 sh -c "$measure" sh "$place" | tell_lines write
+  fi
 }

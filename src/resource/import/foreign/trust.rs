@@ -48,7 +48,8 @@ pub async fn look(
                 .line("tell_process_file certificate \"$certificate\"; tell_process_file key \"$key\"");
             let output = host.run_checked(&script).await?;
             let text = |key: &str| output.text(key).map(str::to_owned);
-            Ok(["peer", "client", "certificate", "key"].map(text))
+            let unreadable = output.values("unreadable").map(str::to_owned).collect::<Vec<_>>();
+            Ok((["peer", "client", "certificate", "key"].map(text), unreadable))
         }
     })
     .await;
@@ -57,7 +58,14 @@ pub async fn look(
     let mut authorities: [BTreeMap<String, String>; 2] = Default::default();
     for (server, files) in read {
         let files = files.map_err(|error| refused(name, &format!("Server {server} could not be asked: {error}.")))?;
-        let [peer, client, certificate, key] = files;
+        let ([peer, client, certificate, key], unreadable) = files;
+        if !unreadable.is_empty() {
+            let problem = format!(
+                "Server {server}: {} can't be read as the user that the member runs as. Let that user or its groups read it.",
+                unreadable.join(", ")
+            );
+            return Err(refused(name, &problem));
+        }
         for (what, file, all) in [("peers", peer, 0), ("clients", client, 1)] {
             let Some((fingerprint, text)) = file.as_deref().and_then(authority) else {
                 let problem = format!(
