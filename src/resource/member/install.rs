@@ -81,7 +81,8 @@ impl BringUp<'_> {
         };
         let mut seen = observe::observe(host, self.member, self.layout, look).await?;
         if seen.replaced {
-            seen.running = self.running_version().await;
+            // In a box: it is in every step's future otherwise, and those get too large for a thread's stack.
+            seen.running = Box::pin(self.running_version()).await;
         }
         Ok(seen)
     }
@@ -164,7 +165,7 @@ impl BringUp<'_> {
         }
         let runs = match &seen.last {
             Some(last) => Some(last.clone()),
-            None => self.running_version().await,
+            None => Box::pin(self.running_version()).await,
         };
         // Where nothing says which version it is, the log does.
         if runs.is_some_and(|runs| !runs.starts_with("3.6.")) {
