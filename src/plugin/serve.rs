@@ -74,6 +74,8 @@ fn run(about: About, arguments: &Arguments, provider: impl Provider + 'static) -
     // A panic becomes a diagnostic where it is caught; on standard error it would only garble the log.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Futures of changes are deep, and a stack that overflows ends the provider in the middle of one. What is not used takes no memory.
+        .thread_stack_size(8 << 20)
         .worker_threads(4)
         .enable_all()
         .build()

@@ -123,8 +123,8 @@ impl BringUp<'_> {
         };
         self.borrow_certificate(&host).await?;
         let outcome = {
-            let course = self.take_course(&host, &mut course);
-            tokio::pin!(course);
+            // In a box: with all that is awaited in it, it is too large to lie in the caller's.
+            let mut course = Box::pin(self.take_course(&host, &mut course));
             tokio::select! {
                 outcome = &mut course => outcome,
                 () = self.connect_early() => course.await,
