@@ -42,6 +42,7 @@ where
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut attempts = 0;
+    let mut before: Option<ConnectError> = None;
     loop {
         attempts += 1;
         let until = if retry {
@@ -58,12 +59,15 @@ where
         }
         tracing::debug!(server, attempts, %error, "not connected yet");
         if Instant::now() + pause >= deadline {
+            // An attempt that the end of all patience cut off says less than the one before it.
+            let cut_off = until == deadline && matches!(error, ConnectError::TimedOut { .. });
             return Err(ConnectError::GaveUp {
                 attempts,
                 waited: started.elapsed(),
-                last: Box::new(error),
+                last: Box::new(before.filter(|_| cut_off).unwrap_or(error)),
             });
         }
+        before = Some(error);
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -209,5 +213,41 @@ impl Drop for Breaker {
             // It may be gone already.
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_was_cut_off_does_not_hide_the_reason() {
+        let refused = || ConnectError::Authentication {
+            server: "a".to_owned(),
+            tried: Vec::new(),
+            offered: "publickey".to_owned(),
+        };
+        let mut attempts = 0;
+        let deadline = Instant::now() + Duration::from_millis(600);
+        let gave_up = with_patience("a", deadline, true, |until| {
+            attempts += 1;
+            let first = attempts == 1;
+            async move {
+                if first {
+                    return Err::<(), _>(refused());
+                }
+                tokio::time::sleep_until(until).await;
+                Err(ConnectError::TimedOut {
+                    server: "a".to_owned(),
+                    step: "shaking hands",
+                    waited: Duration::ZERO,
+                })
+            }
+        });
+        let error = gave_up.await.expect_err("never let in");
+        assert!(
+            matches!(&error, ConnectError::GaveUp { last, attempts: 2, .. } if matches!(**last, ConnectError::Authentication { .. })),
+            "{error}"
+        );
     }
 }
