@@ -335,7 +335,10 @@ impl SshConfig {
             .agent
             .unwrap_or(nothing_else && std::env::var_os("SSH_AUTH_SOCK").is_some())
         {
-            credentials.push(Credential::Agent { socket: None });
+            credentials.push(Credential::Agent {
+                socket: None,
+                only: None,
+            });
         }
         if let Some(password) = &self.password {
             credentials.push(Credential::Password(Secret::new(password.clone())));

@@ -2,7 +2,9 @@
 
 mod entering;
 mod etcd_api;
+mod methods;
 mod sshd;
+mod trust;
 
 use std::time::{Duration, Instant};
 
