@@ -1,5 +1,6 @@
 //! The road to a machine, against a real SSH server on loopback. Needs root, `openssh-server` and `sudo`.
 
+mod bastions;
 mod entering;
 mod etcd_api;
 mod methods;
