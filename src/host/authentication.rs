@@ -6,23 +6,43 @@ use std::time::Duration;
 use ssh2::{ErrorCode, KeyboardInteractivePrompt, MethodType, Prompt, Session};
 
 use super::errors::ConnectError;
+use super::identity::Identity;
 use super::known_hosts::{self, HostKey, Known, Verdict};
+use super::methods;
 use super::secret::Secret;
 use super::target::{Credential, Target};
-
-/// Host key algorithms that we accept, the best first. SHA-1 and DSA are left out, as OpenSSH does since 8.8.
-const HOST_KEY_ALGORITHMS: [&str; 6] = [
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
 
 /// The server's refusals (`libssh2.h`): a credential is wrong, rather than the session broken.
 const AUTHENTICATION_FAILED: i32 = -18;
 const PUBLIC_KEY_UNVERIFIED: i32 = -19;
+/// libssh2's word for a handshake in which both sides found no method in common, or never came to compare them.
+const NO_AGREEMENT: i32 = -5;
+
+const PINNED: &str = "the pinned host key";
+
+/// What a machine showed in the handshake.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub(super) key: HostKey,
+    /// The lines of known_hosts files that could have said which key is right, and can't be used. Empty where the key is known.
+    pub(super) unused: Vec<String>,
+}
+
+/// Why there is no session.
+pub(super) struct Refusal {
+    pub(super) error: ConnectError,
+    /// Whether the methods of both sides may have nothing in common.
+    pub(super) disagrees: bool,
+}
+
+impl From<ConnectError> for Refusal {
+    fn from(error: ConnectError) -> Self {
+        Self {
+            error,
+            disagrees: false,
+        }
+    }
+}
 
 /// Handshake and authentication over `socket`, within `time` for each answer. `seen_before` is the key that this machine showed earlier
 /// in this process: it may not change.
@@ -31,7 +51,7 @@ pub(super) fn establish(
     socket: UnixStream,
     time: Duration,
     seen_before: Option<&HostKey>,
-) -> Result<(Session, HostKey), ConnectError> {
+) -> Result<(Session, Shown), Refusal> {
     let server = target.to_string();
     let known = known_keys(target, seen_before)?;
     let broken = |step: &'static str| {
@@ -52,10 +72,15 @@ pub(super) fn establish(
     let mut session = Session::new().map_err(broken("preparing"))?;
     session.set_tcp_stream(socket);
     session.set_timeout(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
-    session
-        .method_pref(MethodType::HostKey, &host_key_preference(&known))
-        .map_err(broken("preparing"))?;
-    session.handshake().map_err(broken("shaking hands"))?;
+    let host_keys = host_key_preference(&known);
+    let taken = methods::TAKEN.map(|(kind, taken)| (kind, taken.join(",")));
+    for (kind, taken) in taken.iter().chain([&(MethodType::HostKey, host_keys)]) {
+        session.method_pref(*kind, taken).map_err(broken("preparing"))?;
+    }
+    session.handshake().map_err(|error| Refusal {
+        disagrees: error.code() == ErrorCode::Session(NO_AGREEMENT),
+        error: broken("shaking hands")(error),
+    })?;
     let key = session
         .host_key()
         .and_then(|(blob, _)| HostKey::from_blob(blob))
@@ -64,30 +89,47 @@ pub(super) fn establish(
             step: "shaking hands",
             detail: "the host key can't be understood".to_owned(),
         })?;
-    judge(target, &known, &key)?;
+    // Before this, nothing that is secret is sent.
+    let unused = judge(target, &known, &key)?;
+    fits_pin(target, &key)?;
     authenticate(&session, target, &broken)?;
-    Ok((session, key))
+    Ok((session, Shown { key, unused }))
 }
 
+/// What is known of the machine's keys. The known_hosts files are read for a pinned key too: they may revoke it.
 fn known_keys(target: &Target, seen_before: Option<&HostKey>) -> Result<Known, ConnectError> {
     let unusable = |detail: String| ConnectError::HostKeySource {
         server: target.to_string(),
         detail,
     };
-    if let Some(key) = seen_before {
-        return Ok(Known::pinned(key.clone(), "shown earlier in this run"));
-    }
-    if let Some(line) = target.host_keys.pinned() {
-        let key = HostKey::from_line(line).ok_or_else(|| {
-            unusable(format!(
-                "the pinned host key is not a line like `ssh-ed25519 AAAA…`: {line}"
-            ))
-        })?;
-        return Ok(Known::pinned(key, "the pinned host key"));
-    }
     let entries = known_hosts::read(target.host_keys.known_hosts())
         .map_err(|(path, error)| unusable(format!("{} can't be read: {error}", path.display())))?;
-    Ok(Known::from_entries(entries, &target.host, target.port))
+    let known = Known::from_entries(entries, &target.host, target.port).map_err(|error| unusable(error.to_string()))?;
+    if let Some(key) = seen_before {
+        return Ok(known.pinned(key.clone(), "shown earlier in this run"));
+    }
+    Ok(match pinned_key(target)? {
+        Some(key) => known.pinned(key, PINNED),
+        None => known,
+    })
+}
+
+fn pinned_key(target: &Target) -> Result<Option<HostKey>, ConnectError> {
+    let parse = |line| {
+        HostKey::from_line(line).ok_or_else(|| ConnectError::HostKeySource {
+            server: target.to_string(),
+            detail: format!("the pinned host key is not a line like `ssh-ed25519 AAAA…`: {line}"),
+        })
+    };
+    target.host_keys.pinned().map(parse).transpose()
+}
+
+/// Whether a machine that showed `key` is the one whose key is pinned, if one is.
+pub(super) fn fits_pin(target: &Target, key: &HostKey) -> Result<(), ConnectError> {
+    match pinned_key(target)? {
+        Some(pinned) => judge(target, &Known::default().pinned(pinned, PINNED), key).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// The algorithms of the known keys first: a machine has several keys, and shows the one that is asked for.
@@ -98,16 +140,17 @@ fn host_key_preference(known: &Known) -> String {
             .iter()
             .any(|known| known == method || (*known == "ssh-rsa" && method.starts_with("rsa-")))
     };
-    let (first, then): (Vec<&str>, Vec<&str>) = HOST_KEY_ALGORITHMS.into_iter().partition(is_known);
+    let (first, then): (Vec<&str>, Vec<&str>) = methods::HOST_KEYS.iter().copied().partition(is_known);
     [first, then].concat().join(",")
 }
 
-fn judge(target: &Target, known: &Known, key: &HostKey) -> Result<(), ConnectError> {
+/// Whether the machine may be believed; with the lines that could have said more.
+fn judge(target: &Target, known: &Known, key: &HostKey) -> Result<Vec<String>, ConnectError> {
     let (server, seen) = (target.to_string(), Box::new(key.clone()));
     match known.judge(key) {
-        Verdict::Right => Ok(()),
-        Verdict::Unknown if target.host_keys.accepts_new() => Ok(()),
-        Verdict::Unknown => Err(ConnectError::HostKeyUnknown { server, seen }),
+        Verdict::Right => Ok(Vec::new()),
+        Verdict::Unknown { unused } if target.host_keys.accepts_new() => Ok(unused),
+        Verdict::Unknown { unused } => Err(ConnectError::HostKeyUnknown { server, seen, unused }),
         Verdict::Changed { expected, known_from } => Err(ConnectError::HostKeyChanged {
             server,
             expected,
@@ -130,7 +173,7 @@ where
     let mut tried = Vec::new();
     for credential in &target.credentials {
         let attempts = match credential {
-            Credential::Agent { socket } => with_agent(session, &target.user, socket.as_deref()),
+            Credential::Agent { socket, only } => with_agent(session, &target.user, socket.as_deref(), only.as_deref()),
             Credential::PrivateKey { key, passphrase } => {
                 vec![with_key(session, &target.user, key, passphrase.as_ref())]
             }
@@ -191,7 +234,13 @@ fn with_key(session: &Session, user: &str, key: &Secret, passphrase: Option<&Sec
     }
 }
 
-fn with_agent(session: &Session, user: &str, socket: Option<&std::path::Path>) -> Vec<Attempt> {
+/// The agent's keys, one after the other; of those only the ones in `only`, where that is given.
+fn with_agent(
+    session: &Session,
+    user: &str,
+    socket: Option<&std::path::Path>,
+    only: Option<&[Identity]>,
+) -> Vec<Attempt> {
     let identities = || {
         let mut agent = session.agent()?;
         if let Some(path) = socket {
@@ -206,11 +255,20 @@ fn with_agent(session: &Session, user: &str, socket: Option<&std::path::Path>) -
         Ok(found) => found,
         Err(error) => return vec![Attempt::Refused(format!("agent: {}", error.message()))],
     };
-    if identities.is_empty() {
-        return vec![Attempt::Refused("agent: it has no keys".to_owned())];
+    let is_meant = |blob: &[u8]| only.is_none_or(|only| only.iter().any(|one| one.is(blob)));
+    let offered: Vec<_> = identities.iter().filter(|identity| is_meant(identity.blob())).collect();
+    if offered.is_empty() {
+        let why = match only {
+            None => "agent: it has no keys".to_owned(),
+            Some(only) => {
+                let named: Vec<String> = only.iter().map(Identity::fingerprint).collect();
+                format!("agent: it does not have the named key ({})", named.join(", "))
+            }
+        };
+        return vec![Attempt::Refused(why)];
     }
     let mut attempts = Vec::new();
-    for identity in &identities {
+    for identity in offered {
         let result = attempt(
             &format!("agent's key \"{}\"", identity.comment()),
             agent.userauth(user, identity),
@@ -264,11 +322,11 @@ mod tests {
     #[test]
     fn known_algorithms_come_first() {
         let ed25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
-        let known = Known::pinned(HostKey::from_line(ed25519).expect("a key"), "test");
+        let known = Known::default().pinned(HostKey::from_line(ed25519).expect("a key"), "test");
         assert!(host_key_preference(&known).starts_with("ssh-ed25519,ecdsa"));
         let mut blob = b"\0\0\0\x07ssh-rsa".to_vec();
         blob.extend([0; 8]);
-        let known = Known::pinned(HostKey::from_blob(&blob).expect("a key"), "test");
+        let known = Known::default().pinned(HostKey::from_blob(&blob).expect("a key"), "test");
         assert!(host_key_preference(&known).starts_with("rsa-sha2-512,rsa-sha2-256,ssh-ed25519"));
     }
 }

@@ -6,14 +6,15 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{BufReader, copy_buf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_buf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::authentication::establish;
+use super::authentication::{Refusal, Shown, establish};
 use super::errors::ConnectError;
 use super::known_hosts::HostKey;
 use super::link::{Fate, Link};
+use super::methods::{Offer, Reading};
 use super::target::Target;
 
 /// The longest that one attempt may take: a machine that drops packets must not eat all of the patience.
@@ -42,6 +43,7 @@ where
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut attempts = 0;
+    let mut before: Option<ConnectError> = None;
     loop {
         attempts += 1;
         let until = if retry {
@@ -58,12 +60,15 @@ where
         }
         tracing::debug!(server, attempts, %error, "not connected yet");
         if Instant::now() + pause >= deadline {
+            // An attempt that the end of all patience cut off says less than the one before it.
+            let cut_off = until == deadline && matches!(error, ConnectError::TimedOut { .. });
             return Err(ConnectError::GaveUp {
                 attempts,
                 waited: started.elapsed(),
-                last: Box::new(error),
+                last: Box::new(before.filter(|_| cut_off).unwrap_or(error)),
             });
         }
+        before = Some(error);
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -163,7 +168,7 @@ pub(super) async fn log_in(
     until: Instant,
     seen_before: Option<HostKey>,
     spare_channel: bool,
-) -> Result<(Link, HostKey), ConnectError> {
+) -> Result<(Link, Shown), Refusal> {
     let server = target.to_string();
     let asked = Instant::now();
     let broken = |error: std::io::Error| ConnectError::Broken {
@@ -181,7 +186,7 @@ pub(super) async fn log_in(
         step: "shaking hands and authenticating",
         waited: time,
     };
-    let (session, key) = timeout_at(until, thread)
+    let (session, shown) = timeout_at(until, thread)
         .await
         .map_err(|_| timed_out())?
         .map_err(|error| ConnectError::Broken {
@@ -191,7 +196,35 @@ pub(super) async fn log_in(
         })??;
     let link = Link::start(session, watched, target.keep_alive, fate, spare_channel).map_err(broken)?;
     breaker.keep();
-    Ok((link, key))
+    Ok((link, shown))
+}
+
+/// Asks a machine, over a fresh socket, which methods it offers, after a handshake found none in common. `None` if that is not the reason.
+pub(super) async fn compare_methods(target: &Target, socket: StdUnixStream, until: Instant) -> Option<ConnectError> {
+    socket.set_nonblocking(true).ok()?;
+    let mut socket = UnixStream::from_std(socket).ok()?;
+    let asking = async {
+        socket.write_all(b"SSH-2.0-terraform_provider_etcd\r\n").await.ok()?;
+        let mut bytes = Vec::new();
+        loop {
+            match Offer::read(&bytes) {
+                Reading::Whole(offer) => return Some(offer.gaps()),
+                Reading::Nonsense => return None,
+                Reading::Incomplete => {}
+            }
+            if socket.read_buf(&mut bytes).await.ok()? == 0 {
+                return None;
+            }
+        }
+    };
+    let gaps = timeout_at(until.min(Instant::now() + DIAL), asking)
+        .await
+        .ok()
+        .flatten()?;
+    (!gaps.is_empty()).then(|| ConnectError::NothingInCommon {
+        server: target.to_string(),
+        gaps,
+    })
 }
 
 /// Ends the connection when its maker gives up: the thread that blocks on it then returns.
@@ -209,5 +242,41 @@ impl Drop for Breaker {
             // It may be gone already.
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_was_cut_off_does_not_hide_the_reason() {
+        let refused = || ConnectError::Authentication {
+            server: "a".to_owned(),
+            tried: Vec::new(),
+            offered: "publickey".to_owned(),
+        };
+        let mut attempts = 0;
+        let deadline = Instant::now() + Duration::from_millis(600);
+        let gave_up = with_patience("a", deadline, true, |until| {
+            attempts += 1;
+            let first = attempts == 1;
+            async move {
+                if first {
+                    return Err::<(), _>(refused());
+                }
+                tokio::time::sleep_until(until).await;
+                Err(ConnectError::TimedOut {
+                    server: "a".to_owned(),
+                    step: "shaking hands",
+                    waited: Duration::ZERO,
+                })
+            }
+        });
+        let error = gave_up.await.expect_err("never let in");
+        assert!(
+            matches!(&error, ConnectError::GaveUp { last, attempts: 2, .. } if matches!(**last, ConnectError::Authentication { .. })),
+            "{error}"
+        );
     }
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::known_hosts::HostKey;
+use super::methods::Gap;
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -51,14 +52,16 @@ pub enum ConnectError {
     },
     /// A machine of which no key is known.
     #[error(
-        "{server}: its host key is not known: it showed {} ({}). Compare it with what the machine prints (`ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub`), then pin it or add it to a known_hosts file: {}",
-        .seen.fingerprint(), .seen.algorithm(), .seen.line()
+        "{server}: its host key is not known: it showed {} ({}). Compare it with what the machine prints (`ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub`), then pin it or add it to a known_hosts file: {}{}",
+        .seen.fingerprint(), .seen.algorithm(), .seen.line(), not_used(.unused)
     )]
     HostKeyUnknown {
         /// `user@host:port`.
         server: String,
         /// The key that it showed.
         seen: Box<HostKey>,
+        /// Lines about it in known_hosts files that can't be used, each with the reason.
+        unused: Vec<String>,
     },
     /// Another key than the known one. Never retried.
     #[error(
@@ -76,7 +79,10 @@ pub enum ConnectError {
         seen: Box<HostKey>,
     },
     /// A key that a known_hosts file marks `@revoked`.
-    #[error("{server}: its host key {} is marked as revoked ({known_from})", .seen.fingerprint())]
+    #[error(
+        "{server}: its host key {} is marked as revoked ({known_from}). Nothing was sent. Give the machine another host key and pin that one",
+        .seen.fingerprint()
+    )]
     HostKeyRevoked {
         /// `user@host:port`.
         server: String,
@@ -92,6 +98,14 @@ pub enum ConnectError {
         server: String,
         /// Which file or text, and why.
         detail: String,
+    },
+    /// Both sides have no method in common. Nothing was sent.
+    #[error("{server}: {}. Enable one of these in its sshd_config", .gaps.iter().map(describe).collect::<Vec<_>>().join("; "))]
+    NothingInCommon {
+        /// `user@host:port`.
+        server: String,
+        /// Each kind of method that is missing.
+        gaps: Vec<Gap>,
     },
     /// The machine let none of the credentials in.
     #[error("{server}: authentication failed. Tried: {}. The server accepts: {offered}", if .tried.is_empty() { "nothing (no credentials were given)".to_owned() } else { .tried.join("; ") })]
@@ -157,6 +171,7 @@ impl ConnectError {
             | Self::HostKeyChanged { .. }
             | Self::HostKeyRevoked { .. }
             | Self::HostKeySource { .. }
+            | Self::NothingInCommon { .. }
             | Self::GaveUp { .. }
             | Self::Cancelled { .. } => false,
         }
@@ -334,6 +349,24 @@ pub enum UploadError {
         /// Why.
         detail: String,
     },
+}
+
+fn not_used(lines: &[String]) -> String {
+    match lines {
+        [] => String::new(),
+        lines => format!(". Not used: {}", lines.join("; ")),
+    }
+}
+
+/// A server may offer any number of names of any length.
+fn describe(gap: &Gap) -> String {
+    let offered: String = gap.offered.join(", ").chars().take(400).collect();
+    let offered = if offered.is_empty() { "nothing" } else { &offered };
+    format!(
+        "no {} in common: it offers {offered}, and the provider takes {}",
+        gap.kind,
+        gap.taken.join(", ")
+    )
 }
 
 /// The last `count` lines of `text` that hold anything, each cut at 400 characters.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connecting::{DIAL, blocking, dial, log_in, with_patience};
+use super::authentication::{Shown, fits_pin};
+use super::connecting::{DIAL, blocking, compare_methods, dial, log_in, with_patience};
 use super::errors::{ConnectError, RunError, TunnelError};
 use super::known_hosts::HostKey;
 use super::link::{Fate, Link};
@@ -42,7 +43,8 @@ impl Default for ConnectOptions {
     }
 }
 
-/// All machines of one process: one connection for each target, made when it is first asked for, shared and kept. Cheap to clone.
+/// All machines of one process: one connection for each target, whichever keys are pinned, made when it is first asked for, shared and
+/// kept. Cheap to clone.
 ///
 /// With the cancellation token, waiting ends at once: connecting, tunnels and uploads break off, and scripts that were not sent yet are
 /// not sent. A script that was sent is seen through, so that its caller knows what it did.
@@ -58,14 +60,15 @@ pub struct Host {
     target: Arc<Target>,
     slot: Arc<Slot>,
     hosts: Hosts,
-    key: HostKey,
+    shown: Shown,
+    bastion: Option<Shown>,
 }
 
 #[derive(Default)]
 struct Slot {
     connection: tokio::sync::Mutex<Option<Connection>>,
-    /// What the machine showed at first: within one run it may not change.
-    key: OnceLock<HostKey>,
+    /// What the machine showed at first: within one run its key may not change.
+    shown: OnceLock<Shown>,
 }
 
 #[derive(Clone)]
@@ -92,13 +95,7 @@ impl Hosts {
     }
 
     async fn enter(&self, target: &Target, options: ConnectOptions, role: Role) -> Result<Host, ConnectError> {
-        let slot = Arc::clone(
-            self.slots
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(target.clone())
-                .or_default(),
-        );
+        let slot = self.slot(target);
         let deadline = Instant::now() + options.timeout;
         let server = target.to_string();
         let work = async {
@@ -112,16 +109,39 @@ impl Hosts {
             () = self.cancelled.cancelled() => return Err(ConnectError::Cancelled { server: target.to_string() }),
             connected = work => connected?,
         };
-        let key = slot.key.get().cloned().ok_or_else(|| ConnectError::Broken {
+        let shown = slot.shown.get().cloned().ok_or_else(|| ConnectError::Broken {
             server: target.to_string(),
             step: "connecting",
             detail: "no host key".to_owned(),
         })?;
+        let bastion = target.bastion.as_deref().map(|bastion| self.slot(bastion));
+        let bastion = bastion.and_then(|slot| slot.shown.get().cloned());
         Ok(Host {
             target: Arc::new(target.clone()),
             slot,
             hosts: self.clone(),
-            key,
+            shown,
+            bastion,
+        })
+    }
+
+    /// One slot for each machine, whichever keys are pinned: within one run a machine has one key.
+    fn slot(&self, target: &Target) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(target.clone().without_pins()).or_default())
+    }
+
+    /// Whether a machine that was entered before, and its bastion, showed the keys that are pinned now.
+    fn fits_pins(&self, target: &Target) -> Result<(), ConnectError> {
+        if let Some(shown) = self.slot(target).shown.get() {
+            fits_pin(target, &shown.key)?;
+        }
+        let Some(bastion) = &target.bastion else {
+            return Ok(());
+        };
+        self.fits_pins(bastion).map_err(|source| ConnectError::Bastion {
+            server: target.to_string(),
+            source: Box::new(source),
         })
     }
 
@@ -145,20 +165,26 @@ impl Hosts {
             .as_ref()
             .filter(|connection| connection.link.fate().reason().is_none())
         {
+            self.fits_pins(target)?;
             return Ok(connection.clone());
         }
         *kept = None;
         let fate = Arc::new(Fate::default());
-        let socket = match &target.bastion {
-            None => dial(target, Arc::clone(&fate), until).await?,
-            Some(bastion) => self.through(bastion, target, until).await?,
-        };
+        let socket = self.socket(target, &fate, until).await?;
         // A bastion's first channel is a tunnel: one to run commands would only delay it.
         let spare_channel = role == Role::Destination;
-        let (link, key) = log_in(target, socket, fate, until, slot.key.get().cloned(), spare_channel).await?;
+        let seen_before = slot.shown.get().map(|shown| shown.key.clone());
+        let (link, shown) = match log_in(target, socket, fate, until, seen_before, spare_channel).await {
+            Ok(entered) => entered,
+            Err(refusal) if refusal.disagrees => {
+                let socket = self.socket(target, &Arc::default(), until).await?;
+                return Err(compare_methods(target, socket, until).await.unwrap_or(refusal.error));
+            }
+            Err(refusal) => return Err(refusal.error),
+        };
         let link = Arc::new(link);
         // The first key stays; later ones were compared with it.
-        let _ = slot.key.set(key);
+        let _ = slot.shown.set(shown);
         let connection = Connection {
             shell: RootShell::new(Arc::clone(&link), target.sudo.clone(), self.cancelled.clone()),
             link,
@@ -166,6 +192,19 @@ impl Hosts {
         tracing::debug!(server = %target, millis = u64::try_from(waiting.elapsed().as_millis()).unwrap_or(u64::MAX), "connected");
         *kept = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// A socket to `target`, from here or from its bastion.
+    async fn socket(
+        &self,
+        target: &Target,
+        fate: &Arc<Fate>,
+        until: Instant,
+    ) -> Result<std::os::unix::net::UnixStream, ConnectError> {
+        match &target.bastion {
+            None => dial(target, Arc::clone(fate), until).await,
+            Some(bastion) => self.through(bastion, target, until).await,
+        }
     }
 
     /// A socket to `target`, from its bastion. Boxed because a bastion may have a bastion.
@@ -219,7 +258,19 @@ impl Host {
 
     /// The key that the machine showed.
     pub fn host_key(&self) -> &HostKey {
-        &self.key
+        &self.shown.key
+    }
+
+    /// The key that its bastion showed, if it has one.
+    pub fn bastion_key(&self) -> Option<&HostKey> {
+        self.bastion.as_ref().map(|shown| &shown.key)
+    }
+
+    /// The lines of known_hosts files about this machine and its bastion that can't be used, each with the reason. A machine whose key is
+    /// known has none.
+    pub fn unused_lines(&self) -> impl Iterator<Item = &str> {
+        let shown = std::iter::once(&self.shown).chain(&self.bastion);
+        shown.flat_map(|shown| shown.unused.iter().map(String::as_str))
     }
 
     /// Runs a script as root, after those that are queued already, whatever its exit code. It costs one round trip (the first of a connection: two).

@@ -42,6 +42,11 @@ impl HostKey {
         &self.algorithm
     }
 
+    /// The key's wire form.
+    pub fn blob(&self) -> &[u8] {
+        &self.blob
+    }
+
     /// The OpenSSH line, `ssh-ed25519 AAAA…`: what is pinned.
     pub fn line(&self) -> String {
         format!("{} {}", self.algorithm, STANDARD.encode(&self.blob))
@@ -59,73 +64,99 @@ impl fmt::Debug for HostKey {
     }
 }
 
-/// One line of a known_hosts file that could be understood.
+/// One line of a known_hosts file (`sshd(8)`, "SSH_KNOWN_HOSTS FILE FORMAT").
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// File and line, for messages.
-    pub origin: String,
-    revoked: bool,
+    origin: String,
     names: Names,
-    /// The key.
-    pub key: HostKey,
+    says: Says,
 }
 
 #[derive(Clone, Debug)]
 enum Names {
     Patterns(Vec<String>),
-    Hashed { salt: Vec<u8>, hash: Vec<u8> },
+    Hashed {
+        salt: Vec<u8>,
+        hash: Vec<u8>,
+    },
+    /// They may be those of any machine.
+    Unreadable,
+}
+
+#[derive(Clone, Debug)]
+enum Says {
+    Right(HostKey),
+    Revoked(HostKey),
+    /// It can't be used, and what it says could at most have made a key right.
+    Unused(&'static str),
+    /// It may revoke a key, and which one can't be read.
+    MayRevoke(&'static str),
 }
 
 impl Entry {
-    /// Parses a line of a known_hosts file (`sshd(8)`, "SSH_KNOWN_HOSTS FILE FORMAT"). Comments, `@cert-authority` lines
-    /// (libssh2 knows no host certificates) and lines that aren't understood are `None`, as OpenSSH skips them.
+    /// Parses a line. `None` for comments and empty lines; every other line is an entry, whether it can be read or not.
     pub fn parse(line: &str, origin: String) -> Option<Self> {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             return None;
         }
-        let (revoked, rest) = match line.strip_prefix("@revoked") {
-            Some(rest) => (true, rest.trim_start()),
-            None if line.starts_with('@') => return None,
-            None => (false, line),
+        let blank = [' ', '\t'];
+        let (marker, rest) = if line.starts_with('@') {
+            let (marker, rest) = line.split_once(blank).unwrap_or((line, ""));
+            (Some(marker), rest.trim_start())
+        } else {
+            (None, line)
         };
-        let (names, key) = rest.split_once([' ', '\t'])?;
-        let names = match names.strip_prefix("|1|") {
-            Some(hashed) => {
-                let (salt, hash) = hashed.split_once('|')?;
-                Names::Hashed {
-                    salt: STANDARD.decode(salt).ok()?,
-                    hash: STANDARD.decode(hash).ok()?,
-                }
+        let (names, key) = rest.split_once(blank).unwrap_or((rest, ""));
+        let names = Names::parse(names);
+        let unreadable = matches!(names, Names::Unreadable);
+        let says = match (marker, HostKey::from_line(key)) {
+            (Some("@cert-authority"), _) => {
+                Says::Unused("it names a certificate authority, and host certificates can't be checked")
             }
-            None => Names::Patterns(names.split(',').map(str::to_ascii_lowercase).collect()),
+            (Some("@revoked"), Some(key)) => Says::Revoked(key),
+            (Some("@revoked"), None) => Says::MayRevoke("its key can't be read"),
+            (Some(_), _) => Says::MayRevoke("its marker is neither @revoked nor @cert-authority"),
+            (None, _) if unreadable => Says::Unused("its names can't be read"),
+            (None, Some(key)) => Says::Right(key),
+            (None, None) => Says::Unused("its key can't be read"),
         };
-        Some(Self {
-            origin,
-            revoked,
-            names,
-            key: HostKey::from_line(key)?,
-        })
+        Some(Self { origin, names, says })
     }
 
     /// Whether this line is about `name`, as made by [`lookup_name`].
     pub fn is_about(&self, name: &str) -> bool {
         match &self.names {
+            Names::Unreadable => true,
             Names::Hashed { salt, hash } => {
                 let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
                 hmac::verify(&key, name.as_bytes(), hash).is_ok()
             }
             Names::Patterns(patterns) => {
-                let refused = patterns
+                let (refused, named): (Vec<&str>, Vec<&str>) = patterns
                     .iter()
-                    .filter_map(|pattern| pattern.strip_prefix('!'))
-                    .any(|pattern| matches(pattern, name));
-                !refused
-                    && patterns
-                        .iter()
-                        .filter(|pattern| !pattern.starts_with('!'))
-                        .any(|pattern| matches(pattern, name))
+                    .map(String::as_str)
+                    .partition(|pattern| pattern.starts_with('!'));
+                let refused = refused.into_iter().any(|pattern| matches(&pattern[1..], name));
+                !refused && named.into_iter().any(|pattern| matches(pattern, name))
             }
+        }
+    }
+}
+
+impl Names {
+    fn parse(text: &str) -> Self {
+        let hashed = |text: &str| {
+            let (salt, hash) = text.strip_prefix("1|")?.split_once('|')?;
+            Some(Self::Hashed {
+                salt: STANDARD.decode(salt).ok()?,
+                hash: STANDARD.decode(hash).ok()?,
+            })
+        };
+        match text.strip_prefix('|') {
+            Some(rest) => hashed(rest).unwrap_or(Self::Unreadable),
+            None => Self::Patterns(text.split(',').map(str::to_ascii_lowercase).collect()),
         }
     }
 }
@@ -169,6 +200,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 pub struct Known {
     right: Vec<(HostKey, String)>,
     revoked: Vec<(HostKey, String)>,
+    unused: Vec<String>,
 }
 
 /// What to think of the key that a machine showed.
@@ -177,7 +209,10 @@ pub enum Verdict {
     /// It is known.
     Right,
     /// No key of this machine is known.
-    Unknown,
+    Unknown {
+        /// The lines about this machine that can't be used, each with the reason.
+        unused: Vec<String>,
+    },
     /// Other keys of this machine are known.
     Changed {
         /// Their fingerprints.
@@ -192,28 +227,51 @@ pub enum Verdict {
     },
 }
 
+/// A line that may revoke a key, and can't be read. Passing over it could accept the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{origin} may revoke a host key and can't be read: {problem}. A server could show that key, so none is connected to. Correct the line or remove it"
+)]
+pub struct UnreadableRevocation {
+    origin: String,
+    problem: &'static str,
+}
+
 impl Known {
-    /// Only `key` is right.
-    pub fn pinned(key: HostKey, origin: &str) -> Self {
-        Self {
-            right: vec![(key, origin.to_owned())],
-            revoked: Vec::new(),
+    /// What `entries` say of the machine.
+    ///
+    /// # Errors
+    /// If a line may revoke a key and can't be read, whichever machine it is about.
+    pub fn from_entries(
+        entries: impl IntoIterator<Item = Entry>,
+        host: &str,
+        port: u16,
+    ) -> Result<Self, UnreadableRevocation> {
+        let name = lookup_name(host, port);
+        let without_port = lookup_name(host, 22);
+        let mut known = Self::default();
+        for entry in entries {
+            let about = entry.is_about(&name);
+            // A key that was lost is lost at every port.
+            let revokes = matches!(entry.says, Says::Revoked(_)) && (about || entry.is_about(&without_port));
+            let origin = entry.origin;
+            match entry.says {
+                Says::MayRevoke(problem) => return Err(UnreadableRevocation { origin, problem }),
+                Says::Revoked(key) if revokes => known.revoked.push((key, origin)),
+                Says::Right(key) if about => known.right.push((key, origin)),
+                Says::Unused(reason) if about => known.unused.push(format!("{origin}: {reason}")),
+                Says::Revoked(_) | Says::Right(_) | Says::Unused(_) => {}
+            }
         }
+        Ok(known)
     }
 
-    /// What `entries` say of the machine.
-    pub fn from_entries(entries: impl IntoIterator<Item = Entry>, host: &str, port: u16) -> Self {
-        let name = lookup_name(host, port);
-        let mut known = Self::default();
-        for entry in entries.into_iter().filter(|entry| entry.is_about(&name)) {
-            let list = if entry.revoked {
-                &mut known.revoked
-            } else {
-                &mut known.right
-            };
-            list.push((entry.key, entry.origin));
-        }
-        known
+    /// Only `key` is right, and only as long as it is not revoked.
+    #[must_use]
+    pub fn pinned(mut self, key: HostKey, origin: &str) -> Self {
+        self.right = vec![(key, origin.to_owned())];
+        self.unused.clear();
+        self
     }
 
     /// The algorithms of the right keys, to be preferred in the handshake: else a machine with several keys looks changed.
@@ -233,7 +291,9 @@ impl Known {
             return Verdict::Right;
         }
         if self.right.is_empty() {
-            return Verdict::Unknown;
+            return Verdict::Unknown {
+                unused: self.unused.clone(),
+            };
         }
         Verdict::Changed {
             expected: self.right.iter().map(|(key, _)| key.fingerprint()).collect(),
@@ -256,7 +316,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Entry>, (PathBuf, io::Error)> {
     for path in paths {
         match std::fs::read(path) {
             Ok(bytes) => entries.extend(parse(&String::from_utf8_lossy(&bytes), path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // HOME may be no folder (`/dev/null`) where nothing is meant to be read.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => return Err((path.clone(), error)),
         }
     }
@@ -271,100 +332,4 @@ fn parse(text: &str, path: &Path) -> Vec<Entry> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ED: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
-
-    fn key_of(algorithm: &str, rest: &[u8]) -> HostKey {
-        let mut blob = u32::try_from(algorithm.len()).expect("short").to_be_bytes().to_vec();
-        blob.extend(algorithm.as_bytes());
-        blob.extend(rest);
-        HostKey::from_blob(&blob).expect("well-formed")
-    }
-
-    fn known(text: &str, host: &str, port: u16) -> Known {
-        Known::from_entries(parse(text, Path::new("known_hosts")), host, port)
-    }
-
-    #[test]
-    fn fingerprint_as_openssh_prints_it() {
-        // GitHub's published key and fingerprint.
-        assert_eq!(
-            HostKey::from_line(ED).expect("a key").fingerprint(),
-            "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"
-        );
-    }
-
-    #[test]
-    fn lines_that_lie_are_refused() {
-        assert!(
-            HostKey::from_line("ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl")
-                .is_none()
-        );
-        assert!(HostKey::from_line("ssh-ed25519").is_none());
-        assert!(HostKey::from_line("ssh-ed25519 !!!").is_none());
-        assert!(HostKey::from_blob(&[0xff; 8]).is_none());
-    }
-
-    #[test]
-    fn plain_ports_patterns_and_negation() {
-        let key = HostKey::from_line(ED).expect("a key");
-        let text = format!(
-            "# comment\nhost1,10.0.0.1 {ED} me@there\n[host2]:2222 {ED}\n*.example.org,!bad.example.org {ED}\n"
-        );
-        for (host, port, verdict) in [
-            ("host1", 22, Verdict::Right),
-            ("HOST1", 22, Verdict::Right),
-            ("10.0.0.1", 22, Verdict::Right),
-            ("host1", 2222, Verdict::Unknown),
-            ("host2", 2222, Verdict::Right),
-            ("host2", 22, Verdict::Unknown),
-            ("a.example.org", 22, Verdict::Right),
-            ("bad.example.org", 22, Verdict::Unknown),
-        ] {
-            assert_eq!(known(&text, host, port).judge(&key), verdict, "{host}:{port}");
-        }
-    }
-
-    #[test]
-    fn hashed_names() {
-        // Made by `ssh-keygen -H` from "[127.0.0.1]:2222".
-        let salt = STANDARD.encode(b"0123456789abcdefghij");
-        let mac = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"0123456789abcdefghij"),
-            b"[127.0.0.1]:2222",
-        );
-        let text = format!("|1|{salt}|{} {ED}", STANDARD.encode(mac.as_ref()));
-        let key = HostKey::from_line(ED).expect("a key");
-        assert_eq!(known(&text, "127.0.0.1", 2222).judge(&key), Verdict::Right);
-        assert_eq!(known(&text, "127.0.0.1", 22).judge(&key), Verdict::Unknown);
-    }
-
-    #[test]
-    fn changed_and_revoked() {
-        let seen = key_of("ssh-ed25519", b"other");
-        let Verdict::Changed { expected, known_from } = known(&format!("h {ED}"), "h", 22).judge(&seen) else {
-            panic!("must be changed")
-        };
-        assert_eq!(expected, ["SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"]);
-        assert_eq!(known_from, "known_hosts:1");
-        let key = HostKey::from_line(ED).expect("a key");
-        assert!(matches!(
-            known(&format!("h {ED}\n@revoked * {ED}"), "h", 22).judge(&key),
-            Verdict::Revoked { .. }
-        ));
-        assert_eq!(
-            known(&format!("@cert-authority * {ED}"), "h", 22).judge(&key),
-            Verdict::Unknown
-        );
-    }
-
-    #[test]
-    fn wildcards() {
-        assert!(
-            matches("*", "anything") && matches("a*c", "abbc") && matches("a?c", "abc") && matches("a*b*c", "a1b2b3c")
-        );
-        assert!(!matches("a*c", "abd") && !matches("a?c", "ac") && !matches("", "a"));
-    }
-}
+mod tests;

@@ -8,8 +8,9 @@
 //!
 //! From the inside out:
 //!
-//! * [`shell`], [`script`], `answers`, `output`, `files`, `framing`, [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
-//!   with the root shell, host keys, what a machine says about itself.
+//! * [`shell`], [`script`], `answers`, `output`, `files`, `framing`, [`known_hosts`], `identity`, [`methods`], [`facts`], `clock`: PURE. Quoting,
+//!   scripts and their answers, the conversation with the root shell, host keys, keys of an agent, the handshake's methods, what a machine says
+//!   about itself.
 //! * `link`: one thread for each connection, which owns libssh2's session and carries all its channels.
 //! * `root_shell`: the shell that runs scripts, one at a time.
 //! * `connecting`: from a target to an authenticated link, through bastions, with patience.
@@ -24,8 +25,10 @@ pub mod facts;
 mod files;
 mod framing;
 pub mod hosts;
+mod identity;
 pub mod known_hosts;
 mod link;
+pub mod methods;
 mod output;
 mod privilege;
 mod root_shell;
@@ -41,6 +44,7 @@ pub use errors::{ConnectError, RootError, RunError, TunnelError, UploadError};
 pub use facts::{CloudInit, Facts, InitSystem};
 pub use files::{Contents, FileSpec};
 pub use hosts::{ConnectOptions, Host, Hosts, Tunnel};
+pub use identity::Identity;
 pub use known_hosts::HostKey;
 pub use output::Output;
 pub use privilege::PRIVILEGE;

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::identity::Identity;
 use super::secret::Secret;
 
-/// One machine, and everything that is needed to enter it. Two equal targets share one connection.
+/// One machine, and everything that is needed to enter it. Two targets that differ in pinned keys only share one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Name or IP address, as the bastion (or, without one, this machine) resolves it. IPv6 without brackets.
@@ -65,10 +66,12 @@ impl fmt::Display for Target {
 /// One way to authenticate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Credential {
-    /// A running ssh-agent, every key that it has. `None`: the one that `SSH_AUTH_SOCK` names.
+    /// A running ssh-agent.
     Agent {
-        /// The agent's socket.
+        /// The agent's socket. `None`: the one that `SSH_AUTH_SOCK` names.
         socket: Option<PathBuf>,
+        /// The keys that may be offered. `None`: every key that the agent has.
+        only: Option<Vec<Identity>>,
     },
     /// A private key in PEM or OpenSSH form (the text, not a path).
     PrivateKey {
@@ -84,7 +87,7 @@ pub enum Credential {
 /// Which host keys are right.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostKeyPolicy {
-    /// Only a key that is pinned or, when none is, listed in a known_hosts file.
+    /// Only a key that is pinned or, when none is, listed in a known_hosts file. One that such a file revokes is never right.
     Strict {
         /// Files in the format of `sshd(8)`; those that don't exist are skipped.
         known_hosts: Vec<PathBuf>,
@@ -115,9 +118,26 @@ impl HostKeyPolicy {
         }
     }
 
+    /// Has only `key` be right, unless the one key that is right has been said.
+    pub fn pin_if_open(&mut self, key: &str) {
+        let (Self::Strict { pinned, .. } | Self::AcceptNew { pinned, .. }) = self;
+        pinned.get_or_insert_with(|| key.to_owned());
+    }
+
     /// Whether a machine of which no key is known is believed.
     pub fn accepts_new(&self) -> bool {
         matches!(self, Self::AcceptNew { .. })
+    }
+}
+
+impl Target {
+    /// The same target with no pinned key, neither of its own nor of its bastion.
+    #[must_use]
+    pub fn without_pins(mut self) -> Self {
+        let (HostKeyPolicy::Strict { pinned, .. } | HostKeyPolicy::AcceptNew { pinned, .. }) = &mut self.host_keys;
+        *pinned = None;
+        self.bastion = self.bastion.map(|bastion| Box::new(bastion.without_pins()));
+        self
     }
 }
 

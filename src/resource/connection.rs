@@ -1,12 +1,17 @@
 //! From what the user wrote about SSH to the road to a server.
 
+mod schema;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Credential, HostKeyPolicy, Secret, Sudo, Target};
-use crate::plugin::schema::Attribute;
+use crate::host::known_hosts::lookup_name;
+use crate::host::{Credential, Host, HostKey, HostKeyPolicy, Identity, Secret, Sudo, Target};
+use crate::plugin::value::Value;
+
+pub use schema::{provider_attributes, server_attributes};
 
 /// How `ssh` of the provider says to enter servers. Environment variables are already merged in.
 #[derive(Clone, Default, Deserialize)]
@@ -19,6 +24,7 @@ pub struct SshConfig {
     private_key_passphrase: Option<String>,
     password: Option<String>,
     agent: Option<bool>,
+    identities_only: Option<bool>,
     known_hosts_file: Option<String>,
     host_key_checking: Option<String>,
     host_key: Option<String>,
@@ -52,6 +58,41 @@ pub struct SshOverrides {
     pub bastion: Option<BastionOverrides>,
 }
 
+/// The host keys that a server's state has pinned.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pins<'a> {
+    /// The server's own, as a line such as `ssh-ed25519 AAAA…`.
+    pub server: Option<&'a str>,
+    /// Its bastion's, as in [`ShownKeys`].
+    pub bastion: Option<&'a str>,
+}
+
+/// The host keys that a server and its bastion showed, as the server's state pins them.
+#[derive(Clone, Debug, Default)]
+pub struct ShownKeys {
+    /// The server's own, as a line such as `ssh-ed25519 AAAA…`.
+    pub server: String,
+    /// Its bastion's, as in a known_hosts file, with the name that it is right for: at another place another key may be.
+    pub bastion: Option<String>,
+}
+
+impl ShownKeys {
+    /// What a connected server and its bastion showed.
+    pub fn of(host: &Host) -> Self {
+        let bastion = host.target().bastion.as_deref().zip(host.bastion_key());
+        Self {
+            server: host.host_key().line(),
+            bastion: bastion.map(|(at, key)| format!("{} {}", lookup_name(&at.host, at.port), key.line())),
+        }
+    }
+
+    /// Writes them into a server's attributes.
+    pub fn pin(&self, server: &mut Value) {
+        server.set("host_key", self.server.as_str());
+        server.set("bastion_host_key", self.bastion.clone());
+    }
+}
+
 /// What a server says about its bastion. Credentials come from the provider.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
@@ -64,87 +105,6 @@ pub struct BastionOverrides {
     pub user: Option<String>,
     /// The only host key that is right.
     pub host_key: Option<String>,
-}
-
-/// The attributes of a server's `ssh`.
-pub fn server_attributes() -> Vec<Attribute> {
-    let mut attributes = override_attributes();
-    attributes.push(Attribute::object("bastion", override_attributes()).describe(
-        "The machine to jump over, in place of the provider's `ssh.bastion`. Its credentials are the provider's.",
-    ));
-    attributes
-}
-
-fn override_attributes() -> Vec<Attribute> {
-    vec![
-        Attribute::string("host").describe("Name or IP address to connect to."),
-        Attribute::number("port").describe("Port of its SSH server."),
-        Attribute::string("user").describe("User to log in as."),
-        Attribute::string("host_key")
-            .describe("Its host key, as a line such as `ssh-ed25519 AAAA…`. Only this key is right then."),
-    ]
-}
-
-/// The attributes of the provider's `ssh`.
-pub fn provider_attributes() -> Vec<Attribute> {
-    let mut attributes = credential_attributes();
-    attributes.extend([
-        Attribute::string("host_key_checking").describe(
-            "`strict` (the default): a host key has to be in `known_hosts_file` or given as `ssh.host_key` of the server. \
-             `accept_new`: the first key seen is believed and pinned in the server's state. \
-             Environment: `ETCD_SSH_HOST_KEY_CHECKING`.",
-        ),
-        Attribute::string("connect_timeout")
-            .describe("How long one attempt to connect may take, such as `15s` (the default)."),
-        Attribute::string("keep_alive").describe("How often a sign of life is sent, such as `15s` (the default)."),
-        Attribute::object("sudo", vec![
-            Attribute::bool("enabled").describe("Whether to use sudo where the user is not root. Default: true."),
-            Attribute::string("password").sensitive().describe(
-                "The user's password, where sudo asks for one; sent over standard input. \
-                 Environment: `ETCD_SSH_SUDO_PASSWORD`.",
-            ),
-        ])
-        .describe("How the user becomes root."),
-    ]);
-    let mut bastion = credential_attributes();
-    bastion.extend([
-        Attribute::string("host")
-            .required()
-            .describe("Name or IP address of the bastion."),
-        Attribute::string("host_key")
-            .describe("Its host key, as a line such as `ssh-ed25519 AAAA…`. Only this key is right then."),
-    ]);
-    attributes.push(
-        Attribute::object("bastion", bastion)
-            .describe("A machine to jump over. What it leaves out is taken from `ssh`."),
-    );
-    attributes
-}
-
-fn credential_attributes() -> Vec<Attribute> {
-    vec![
-        Attribute::string("user").describe("User to log in as. Default: `root`. Environment: `ETCD_SSH_USER`."),
-        Attribute::number("port").describe("Port of the SSH server. Default: 22. Environment: `ETCD_SSH_PORT`."),
-        Attribute::string("private_key")
-            .sensitive()
-            .describe("A private key in PEM or OpenSSH form. Environment: `ETCD_SSH_PRIVATE_KEY`."),
-        Attribute::string("private_key_file")
-            .describe("A file with a private key; `~` is your home. Environment: `ETCD_SSH_PRIVATE_KEY_FILE`."),
-        Attribute::string("private_key_passphrase").sensitive().describe(
-            "What the private key is encrypted with. Environment: `ETCD_SSH_PRIVATE_KEY_PASSPHRASE`.",
-        ),
-        Attribute::string("password")
-            .sensitive()
-            .describe("The user's password. Environment: `ETCD_SSH_PASSWORD`."),
-        Attribute::bool("agent").describe(
-            "Whether to ask the ssh-agent at `SSH_AUTH_SOCK`. Default: where there is one and no key or password is given. \
-             Environment: `ETCD_SSH_AGENT`.",
-        ),
-        Attribute::string("known_hosts_file").describe(
-            "The known host keys. Default: `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`. \
-             Environment: `ETCD_SSH_KNOWN_HOSTS_FILE`.",
-        ),
-    ]
 }
 
 /// Why the SSH configuration is of no use.
@@ -196,6 +156,9 @@ impl SshConfig {
         if self.agent.is_none() {
             self.agent = parsed("ETCD_SSH_AGENT", "neither true nor false", &variable)?;
         }
+        if self.identities_only.is_none() {
+            self.identities_only = parsed("ETCD_SSH_IDENTITIES_ONLY", "neither true nor false", &variable)?;
+        }
         let mut sudo = self.sudo.take().unwrap_or_default();
         text(&mut sudo.password, "ETCD_SSH_SUDO_PASSWORD");
         self.sudo = Some(sudo);
@@ -236,39 +199,48 @@ impl SshConfig {
     /// The way to a server: what it says itself, then what the provider says.
     ///
     /// # Errors
-    /// If a private key file can't be read.
-    pub fn target(&self, own: &SshOverrides, address: &str, pinned: Option<&str>) -> Result<Target, ConfigError> {
+    /// If a private key file can't be read, or an attribute has a value that it can't have.
+    pub fn target(&self, own: &SshOverrides, address: &str, pins: Pins<'_>) -> Result<Target, ConfigError> {
         let bastion = match (&self.bastion, &own.bastion) {
             (None, None) => None,
             (ours, theirs) => {
                 let ours = ours.as_deref().cloned().unwrap_or_default();
                 let theirs = theirs.clone().unwrap_or_default();
                 let merged = ours.inherit(self);
+                // The provider's key is that of the provider's bastion.
+                let key_of_provider = merged.host_key.clone().filter(|_| theirs.host.is_none());
                 let host = theirs.host.or(merged.host.clone()).unwrap_or_default();
-                let key = theirs.host_key.or(merged.host_key.clone());
-                Some(Box::new(merged.one(host, theirs.port, theirs.user, key)?))
+                let mut bastion = merged.one(host, theirs.port, theirs.user, theirs.host_key.or(key_of_provider))?;
+                bastion.sudo = Sudo::No;
+                pin_bastion(&mut bastion, pins.bastion)?;
+                Some(Box::new(bastion))
             }
         };
         let host = own.host.clone().unwrap_or_else(|| address.to_owned());
-        let key = own.host_key.clone().or_else(|| pinned.map(str::to_owned));
+        let key = own.host_key.clone().or_else(|| pins.server.map(str::to_owned));
         let mut target = self.one(host, own.port, own.user.clone(), key)?;
         target.bastion = bastion;
         Ok(target)
     }
 
-    /// What a bastion leaves out is as for the servers, but for sudo, which it needs not.
+    /// A bastion inherits the settings of the servers. But a password goes to the machine that it is for and to no other, and a bastion
+    /// that has credentials of its own gets no others.
     fn inherit(mut self, from: &Self) -> Self {
-        if self.private_key.is_none() && self.private_key_file.is_none() {
+        let has_own = self.private_key.is_some()
+            || self.private_key_file.is_some()
+            || self.password.is_some()
+            || self.agent == Some(true);
+        if !has_own {
             self.private_key.clone_from(&from.private_key);
             self.private_key_file.clone_from(&from.private_key_file);
             self.private_key_passphrase = self
                 .private_key_passphrase
                 .or_else(|| from.private_key_passphrase.clone());
+            self.agent = self.agent.or(from.agent);
+            self.identities_only = self.identities_only.or(from.identities_only);
         }
         self.user = self.user.or_else(|| from.user.clone());
         self.port = self.port.or(from.port);
-        self.password = self.password.or_else(|| from.password.clone());
-        self.agent = self.agent.or(from.agent);
         self.known_hosts_file = self.known_hosts_file.or_else(|| from.known_hosts_file.clone());
         self.host_key_checking.clone_from(&from.host_key_checking);
         self.keep_alive.clone_from(&from.keep_alive);
@@ -312,36 +284,92 @@ impl SshConfig {
 
     fn credentials(&self) -> Result<Vec<Credential>, ConfigError> {
         let mut credentials = Vec::new();
-        let passphrase = || self.private_key_passphrase.clone().map(Secret::new);
-        if let Some(key) = &self.private_key {
+        let mut named = Vec::new();
+        let mut agents = false;
+        for key in self.keys()? {
+            if let Some(public) = Identity::of_public(&key.text) {
+                named.push(public);
+                agents = true;
+                continue;
+            }
+            named.extend(Identity::of_private(&key.text).or(key.public_beside));
             credentials.push(Credential::PrivateKey {
-                key: Secret::new(key.clone()),
-                passphrase: passphrase(),
+                key: Secret::new(key.text),
+                passphrase: self.private_key_passphrase.clone().map(Secret::new),
             });
         }
-        if let Some(file) = &self.private_key_file {
-            let path = expand_home(file);
-            let key = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile {
-                path: path.display().to_string(),
-                source,
-            })?;
-            credentials.push(Credential::PrivateKey {
-                key: Secret::new(key),
-                passphrase: passphrase(),
-            });
-        }
+        let wrong = |name, value: bool, problem| ConfigError::Value {
+            name,
+            value: value.to_string(),
+            problem,
+        };
         let nothing_else = credentials.is_empty() && self.password.is_none();
-        if self
-            .agent
-            .unwrap_or(nothing_else && std::env::var_os("SSH_AUTH_SOCK").is_some())
-        {
-            credentials.push(Credential::Agent { socket: None });
+        let there_is_one = || std::env::var_os("SSH_AUTH_SOCK").is_some();
+        let agent = self.agent.unwrap_or(agents || (nothing_else && there_is_one()));
+        if agents && !agent {
+            let problem =
+                "of no use with a public key as private_key or private_key_file: only an agent can sign with it";
+            return Err(wrong("ssh.agent", agent, problem));
+        }
+        if agent {
+            let only = self.identities_only.unwrap_or(agents).then_some(named);
+            if only.as_ref().is_some_and(Vec::is_empty) {
+                let problem = "of no use with the agent unless a key is named: give private_key_file, as an OpenSSH private key, \
+                               as a public key, or with its public key in a file next to it that ends in .pub";
+                return Err(wrong("ssh.identities_only", true, problem));
+            }
+            credentials.push(Credential::Agent { socket: None, only });
         }
         if let Some(password) = &self.password {
             credentials.push(Credential::Password(Secret::new(password.clone())));
         }
         Ok(credentials)
     }
+
+    /// The keys that are given, by their text or by a file.
+    fn keys(&self) -> Result<Vec<GivenKey>, ConfigError> {
+        let mut keys = Vec::new();
+        keys.extend(self.private_key.clone().map(|text| GivenKey {
+            text,
+            public_beside: None,
+        }));
+        if let Some(file) = &self.private_key_file {
+            let path = expand_home(file);
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile {
+                path: path.display().to_string(),
+                source,
+            })?;
+            let public = std::fs::read_to_string(format!("{}.pub", path.display())).ok();
+            keys.push(GivenKey {
+                text,
+                public_beside: public.as_deref().and_then(Identity::of_public),
+            });
+        }
+        Ok(keys)
+    }
+}
+
+struct GivenKey {
+    text: String,
+    /// From the file of the same name that ends in `.pub`.
+    public_beside: Option<Identity>,
+}
+
+/// Pins the key that a server's state has for this bastion, unless the configuration gives one.
+fn pin_bastion(bastion: &mut Target, line: Option<&str>) -> Result<(), ConfigError> {
+    let Some(line) = line else { return Ok(()) };
+    let parts = line.trim().split_once(' ');
+    let Some((name, key)) = parts.filter(|(_, key)| HostKey::from_line(key).is_some()) else {
+        return Err(ConfigError::Value {
+            name: "bastion_host_key",
+            value: line.to_owned(),
+            problem: "no line as in a known_hosts file, such as \"bastion.example.com ssh-ed25519 AAAA…\"",
+        });
+    };
+    if name == lookup_name(&bastion.host, bastion.port) {
+        bastion.host_keys.pin_if_open(key);
+    }
+    Ok(())
 }
 
 fn parsed<T: std::str::FromStr>(
@@ -371,69 +399,4 @@ fn expand_home(path: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plugin::value::{Value, from_value};
-
-    fn config(entries: &[(&str, &str)]) -> SshConfig {
-        let entries = entries
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
-            .collect();
-        from_value(&Value::Map(entries)).unwrap()
-    }
-
-    #[test]
-    fn the_environment_fills_in_what_is_left_out() {
-        let environment = |name: &str| match name {
-            "ETCD_SSH_USER" => Some("admin".to_owned()),
-            "ETCD_SSH_PORT" => Some("2222".to_owned()),
-            "ETCD_SSH_PASSWORD" => Some("secret".to_owned()),
-            _ => None,
-        };
-        let ssh = config(&[("user", "root")]).with_environment(environment).unwrap();
-        let target = ssh.target(&SshOverrides::default(), "192.0.2.1", None).unwrap();
-        assert_eq!((target.user.as_str(), target.port), ("root", 2222));
-        assert_eq!(target.credentials, [Credential::Password(Secret::new("secret"))]);
-    }
-
-    #[test]
-    fn a_wrong_value_is_named() {
-        let error = config(&[("host_key_checking", "maybe")])
-            .with_environment(|_| None)
-            .err()
-            .unwrap();
-        assert_eq!(
-            error.to_string(),
-            "ssh.host_key_checking is \"maybe\", which is neither \"strict\" nor \"accept_new\""
-        );
-        let port = |name: &str| (name == "ETCD_SSH_PORT").then(|| "ssh".to_owned());
-        assert!(
-            config(&[])
-                .with_environment(port)
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("no port number")
-        );
-    }
-
-    #[test]
-    fn a_server_overrides_and_the_bastion_inherits() {
-        let mut ssh = config(&[("user", "admin"), ("password", "secret")]);
-        ssh.bastion = Some(Box::new(config(&[("host", "198.51.100.1")])));
-        let own = SshOverrides {
-            port: Some(2200),
-            ..SshOverrides::default()
-        };
-        let target = ssh.target(&own, "10.0.0.11", Some("ssh-ed25519 AAAA")).unwrap();
-        assert_eq!((target.host.as_str(), target.port), ("10.0.0.11", 2200));
-        assert_eq!(target.host_keys.pinned(), Some("ssh-ed25519 AAAA"));
-        let bastion = target.bastion.unwrap();
-        assert_eq!(
-            (bastion.host.as_str(), bastion.user.as_str(), bastion.port),
-            ("198.51.100.1", "admin", 22)
-        );
-        assert_eq!(bastion.credentials.len(), 1);
-    }
-}
+mod tests;

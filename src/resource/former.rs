@@ -213,6 +213,7 @@ mod tests {
             client_port: 2379,
             ssh: None,
             host_key: None,
+            bastion_host_key: None,
         }
     }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::alike::Alike;
-use super::connection::{ConfigError, SshConfig};
+use super::connection::{ConfigError, Pins, SshConfig};
 use super::departures::Departures;
 use super::restarts::{Restarting, Restarts};
 use super::server::model::ServerModel;
 use super::unreached::Unreached;
-use crate::host::{ConnectError, ConnectOptions, Host, HostKeyPolicy, Hosts, Target};
+use crate::host::{ConnectError, ConnectOptions, Host, HostKey, Hosts, Target};
 use crate::membership::k3s::shared::Shared;
 use crate::plugin::block::Deferral;
 
@@ -113,14 +113,15 @@ impl Road {
     pub async fn connect(&self, server: &ServerModel, within: Duration, patient: bool) -> Result<Host, RoadError> {
         let configured = self.configured()?;
         let own = server.ssh.clone().unwrap_or_default();
-        let target = configured
-            .ssh
-            .target(&own, server.ssh_address(), server.host_key.as_deref())?;
-        let pinned = target.host_keys.pinned().map(key_of);
-        let shared = without_pin(target.clone());
+        let pins = Pins {
+            server: server.host_key.as_deref(),
+            bastion: server.bastion_host_key.as_deref(),
+        };
+        let target = configured.ssh.target(&own, server.ssh_address(), pins)?;
+        let shared = target.clone().without_pins();
         let reached = || configured.reached.lock().unwrap_or_else(PoisonError::into_inner);
         let known = reached().get(&shared).cloned();
-        if let Some(host) = known.filter(|host| pinned.is_none_or(|pinned| key_of(&host.host_key().line()) == pinned)) {
+        if let Some(host) = known.filter(|host| shows_what_is_pinned(host, &target)) {
             return Ok(host);
         }
         let timeout = if patient {
@@ -145,8 +146,11 @@ impl Road {
     pub fn is_unreached(&self, server: &ServerModel) -> bool {
         let own = server.ssh.clone().unwrap_or_default();
         let target = self.configured().ok().and_then(|configured| {
-            let target = configured.ssh.target(&own, server.ssh_address(), None).ok()?;
-            configured.unreached.recently(&without_pin(target))
+            let target = configured
+                .ssh
+                .target(&own, server.ssh_address(), Pins::default())
+                .ok()?;
+            configured.unreached.recently(&target.without_pins())
         });
         target.is_some()
     }
@@ -300,21 +304,15 @@ impl Road {
     }
 }
 
-/// Algorithm and key of a host key line, without its comment.
-fn key_of(line: &str) -> String {
-    line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
-}
-
-fn without_pin(mut target: Target) -> Target {
-    target.host_keys = match target.host_keys {
-        HostKeyPolicy::Strict { known_hosts, .. } => HostKeyPolicy::Strict {
-            known_hosts,
-            pinned: None,
-        },
-        HostKeyPolicy::AcceptNew { known_hosts, .. } => HostKeyPolicy::AcceptNew {
-            known_hosts,
-            pinned: None,
-        },
+/// Whether a connection that another call made is one to the machine, and through the bastion, whose keys are pinned now.
+fn shows_what_is_pinned(host: &Host, target: &Target) -> bool {
+    let fits = |target: &Target, key: Option<&HostKey>| {
+        let pinned = target.host_keys.pinned().map(HostKey::from_line);
+        pinned.is_none_or(|pinned| pinned.as_ref() == key)
     };
-    target
+    fits(target, Some(host.host_key()))
+        && target
+            .bastion
+            .as_deref()
+            .is_none_or(|bastion| fits(bastion, host.bastion_key()))
 }

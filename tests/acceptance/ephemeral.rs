@@ -180,6 +180,82 @@ fn the_tunnel_goes_on_through_another_member() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_socket_is_for_the_user_who_runs_terraform() -> Result<()> {
+    let lab = Builder::standard(&prefix("tunnel-socket")).only(&["a1"]).up()?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    let program = |version: &str| {
+        cache_folder()
+            .join("etcd")
+            .join(version)
+            .join("etcdctl")
+            .display()
+            .to_string()
+    };
+    let seen = terraform.work().join("seen");
+    // Every client that checks a certificate at a socket, and another user who tries to get there.
+    let words = format!(
+        "for etcdctl in {clients}; do $etcdctl --endpoints=\"$ENDPOINT\" --cacert=ca.pem --cert=cert.pem --key=key.pem put $etcdctl yes; done; \
+         echo \"$ENDPOINT\" >{seen}; test -S \"$ADDRESS\"; stat -c %a \"$(dirname \"$ADDRESS\")\" >>{seen}; \
+         if runuser -u nobody -- ls \"$ADDRESS\" 2>/dev/null; then exit 1; fi",
+        clients = ["3.5.30", "3.6.16", "3.7.3"].map(program).join(" "),
+        seen = seen.display()
+    );
+    let configuration = Configuration::new(&lab, &["a1"], "3.6.16")?;
+    let other =
+        user(&program("3.6.16"), &words).replacen("  depends_on = ", "  unix_socket = true\n  depends_on = ", 1);
+    terraform.configure(&(configuration.render() + &other))?;
+    terraform.apply()?;
+    let found = ctl(&lab, "a1", "get --prefix --keys-only /")?;
+    ensure!(found.matches("etcdctl").count() == 3, "{found}");
+    let told = std::fs::read_to_string(&seen)?;
+    let (endpoint, mode) = told.trim().split_once('\n').context("two lines")?;
+    let path = endpoint.strip_prefix("unix://").context("a socket's endpoint")?;
+    ensure!(
+        path.starts_with('/') && path.ends_with("/localhost") && mode == "700",
+        "{told}"
+    );
+    let folder = std::path::Path::new(path).parent().context("a folder")?;
+    ensure!(!folder.exists(), "{} is still there", folder.display());
+    Ok(())
+}
+
+#[test]
+fn a_port_to_a_cluster_without_tls_is_warned_about() -> Result<()> {
+    let lab = Builder::standard(&prefix("tunnel-plain")).only(&["a1"]).up()?;
+    let terraform = Terraform::new(&lab, "1.11")?;
+    let etcdctl = cache_folder().join("etcd/3.6.16/etcdctl").display().to_string();
+    let configuration = Configuration::new(&lab, &["a1"], "3.6.16")?.cluster("tls", "{ enabled = false }");
+    let user = |socket: bool| {
+        format!(
+            r#"
+ephemeral "etcd_tunnel" "main" {{
+  cluster     = etcd_cluster.main
+  unix_socket = {socket}
+  depends_on  = [etcd_member.this]
+}}
+resource "terraform_data" "other" {{
+  triggers_replace = {socket}
+  provisioner "local-exec" {{
+    environment = {{ ENDPOINT = ephemeral.etcd_tunnel.main.endpoint }}
+    command     = "ETCDCTL_API=3 {etcdctl} --endpoints=$ENDPOINT put plain/{socket} yes"
+  }}
+}}
+"#
+        )
+    };
+    terraform.configure(&(configuration.render() + &user(false)))?;
+    let words = "The tunnel is open to every local user";
+    let said = terraform.apply()?;
+    ensure!(said.contains(words) && said.contains("unix_socket = true"), "{said}");
+    terraform.write("main.tf", &(configuration.render() + &user(true)))?;
+    let said = terraform.apply()?;
+    ensure!(!said.contains(words), "{said}");
+    let found = ctl(&lab, "a1", "get --prefix --keys-only plain/")?;
+    ensure!(found.contains("plain/false") && found.contains("plain/true"), "{found}");
+    Ok(())
+}
+
 const STORED: &str = r#"
 variable "before" { default = "1h" }
 resource "etcd_client_certificate" "backup" {

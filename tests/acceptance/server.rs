@@ -1,7 +1,7 @@
 //! `etcd_server`: facts, and wrong input that is told before anything is done.
 
 use anyhow::{Context, Result, ensure};
-use etcd_lab::{Builder, Lab, PASSWORD};
+use etcd_lab::{Builder, HostSpec, Lab, PASSWORD, Site};
 
 use crate::complaint::Complaint;
 use crate::configuration::{Configuration, quoted};
@@ -83,5 +83,89 @@ fn the_first_host_key_is_pinned() -> Result<()> {
         terraform.attributes("etcd_server.a1")?["host_key"] == first.as_str(),
         "the new key was pinned"
     );
+    Ok(())
+}
+
+#[test]
+fn the_first_key_of_a_bastion_is_pinned_and_a_revoked_key_is_refused() -> Result<()> {
+    let lab = Builder::new(&prefix("bastion-pin"))
+        .site(Site::new("A", [10, 0, 0, 1], 24, [203, 0, 113, 10]))
+        .host(HostSpec::new("door", "A", [10, 0, 0, 2]).one_to_one([203, 0, 113, 12]))
+        .host(HostSpec::new("i1", "A", [10, 0, 0, 11]).forwarded(&[(2380, 2380)]))
+        .up()?;
+    let known_hosts = lab.known_hosts_file().with_file_name("own-known");
+    let behind = |more: &str| format!("{{ host = \"10.0.0.11\", bastion = {{ host = \"203.0.113.12\"{more} }} }}");
+    let configuration = servers(&lab, &["i1"])?
+        .ssh("host_key_checking", quoted("accept_new"))
+        .ssh("known_hosts_file", quoted(&known_hosts.display().to_string()))
+        .server("i1", "ssh", behind(""));
+    let terraform = Terraform::new(&lab, "1.11")?;
+    terraform.configure(&configuration.render())?;
+    terraform.apply()?;
+    let pinned = || -> Result<String> {
+        let server = terraform.attributes("etcd_server.i1")?;
+        Ok(server["bastion_host_key"].as_str().unwrap_or_default().to_owned())
+    };
+    let first = format!("203.0.113.12 {}", lab.host_key("door")?);
+    ensure!(pinned()? == first, "{} is pinned", pinned()?);
+    terraform.nothing_to_do()?;
+
+    // Another machine at the bastion's place: refused before anything is offered to it.
+    lab.change_host_key("door")?;
+    let changed = configuration.clone().server("i1", "client_port", "2378");
+    terraform.write("main.tf", &changed.render())?;
+    let words = ["i1", "its bastion", "HAS CHANGED", "it showed SHA256:"];
+    Complaint::expect(&terraform.complaints()?, "etcd_server.i1", "ssh", &words)?;
+    ensure!(pinned()? == first, "the new key was pinned");
+
+    // The new key is said to be right, once.
+    let second = lab.host_key("door")?;
+    let said = behind(&format!(", host_key = {}", quoted(&second)));
+    terraform.write("main.tf", &changed.clone().server("i1", "ssh", said).render())?;
+    terraform.apply()?;
+    ensure!(pinned()? == format!("203.0.113.12 {second}"), "{} is pinned", pinned()?);
+    terraform.nothing_to_do()?;
+    terraform.write("main.tf", &changed.render())?;
+    terraform.apply()?;
+    terraform.nothing_to_do()?;
+
+    // The keys that the state has pinned are revoked.
+    let again = changed.server("i1", "client_port", "2377");
+    terraform.write("main.tf", &again.render())?;
+    for key in [lab.host_key("i1")?, second] {
+        std::fs::write(&known_hosts, format!("# lost\n@revoked * {key}\n"))?;
+        let place = format!("{}:2", known_hosts.display());
+        let words = ["marked as revoked", &place];
+        Complaint::expect(&terraform.complaints()?, "etcd_server.i1", "ssh", &words)?;
+    }
+    std::fs::write(&known_hosts, "@revoked * nonsense\n")?;
+    let words = ["may revoke a host key and can't be read", "own-known:1"];
+    Complaint::expect(&terraform.complaints()?, "etcd_server.i1", "ssh", &words)?;
+    std::fs::remove_file(&known_hosts)?;
+    terraform.apply()?;
+    Ok(())
+}
+
+#[test]
+fn a_line_about_a_server_that_cannot_be_used_is_told() -> Result<()> {
+    let lab = Builder::standard(&prefix("unused-line")).only(&["a1"]).up()?;
+    let known_hosts = lab.known_hosts_file().with_file_name("own-known");
+    std::fs::write(&known_hosts, format!("@cert-authority * {}\n", lab.host_key("a1")?))?;
+    let configuration = servers(&lab, &["a1"])?.ssh("known_hosts_file", quoted(&known_hosts.display().to_string()));
+    let terraform = Terraform::new(&lab, "1.15")?;
+    terraform.configure(&configuration.clone().server("a1", "ssh", "{}").render())?;
+    let words = ["is not known", "own-known:1", "host certificates can't be checked"];
+    Complaint::expect(&terraform.complaints()?, "etcd_server.a1", "ssh", &words)?;
+    terraform.write(
+        "main.tf",
+        &configuration.ssh("host_key_checking", quoted("accept_new")).render(),
+    )?;
+    let said = terraform.apply()?;
+    ensure!(
+        said.contains("The host key of server a1 was not checked") && said.contains("own-known:1"),
+        "{said}"
+    );
+    let said = terraform.run(&["plan", "-input=false", "-no-color"])?.ok()?;
+    ensure!(!said.contains("was not checked"), "it is pinned by now: {said}");
     Ok(())
 }

@@ -148,7 +148,13 @@ async fn a_terraform_that_can_not_wait_is_answered_at_once() {
     );
     let answer = tunnel(&mut client, None).await;
     assert_eq!(answer.deferred, None);
-    assert_eq!(summaries(&answer.diagnostics), ["There is nobody to tunnel to now"]);
+    assert_eq!(
+        summaries(&answer.diagnostics),
+        [
+            "There is nobody to tunnel to now",
+            "The tunnel is open to every local user"
+        ]
+    );
     let answer = import(&mut client, None).await;
     assert_eq!((answer.deferred, answer.imported_resources), (None, Vec::new()));
     let detail = &answer.diagnostics[0].detail;

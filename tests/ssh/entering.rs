@@ -90,6 +90,7 @@ async fn credentials() {
         other.user_key(),
         Credential::Agent {
             socket: Some(server.path("no-agent")),
+            only: None,
         },
     ];
     let error = connect(&target).await.expect_err("refused").to_string();

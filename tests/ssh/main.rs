@@ -1,8 +1,11 @@
 //! The road to a machine, against a real SSH server on loopback. Needs root, `openssh-server` and `sudo`.
 
+mod bastions;
 mod entering;
 mod etcd_api;
+mod methods;
 mod sshd;
+mod trust;
 
 use std::time::{Duration, Instant};
 
@@ -354,6 +357,42 @@ async fn processor_time_of_waiting() {
     drop((flooded, silent));
     flooding.abort();
     assert_eq!(says(&host, "echo alive").await, "alive");
+}
+
+/// In a process of its own, since it takes all descriptors.
+#[test]
+fn a_channel_needs_no_more_descriptors_than_its_two_ends() {
+    let this = std::env::current_exe().expect("this test");
+    let ran = std::process::Command::new(this)
+        .args(["--ignored", "--exact", "the_last_descriptors"])
+        .output();
+    let ran = ran.expect("it runs");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
+#[tokio::test]
+#[ignore = "a_channel_needs_no_more_descriptors_than_its_two_ends runs it"]
+async fn the_last_descriptors() {
+    let server = Sshd::start("");
+    let host = connect(&server.target()).await.expect("connected");
+    assert_eq!(says(&host, "echo before").await, "before");
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    let error = host
+        .tcp("127.0.0.1", server.port)
+        .await
+        .expect_err("none is left")
+        .to_string();
+    assert!(error.contains("Too many open files"), "{error}");
+    taken.truncate(taken.len() - 2);
+    let mut tunnel = host.tcp("127.0.0.1", server.port).await.expect("two are left");
+    let mut version = [0; 4];
+    tunnel.read_exact(&mut version).await.expect("it greets");
+    assert_eq!(&version, b"SSH-");
+    drop((tunnel, taken));
+    assert_eq!(says(&host, "echo after").await, "after");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ fn succeed(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn make_key(path: &Path, kind: &str, passphrase: &str) {
+pub fn make_key(path: &Path, kind: &str, passphrase: &str) {
     succeed(
         Command::new("ssh-keygen")
             .args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"])
@@ -41,7 +41,7 @@ pub fn free_port() -> u16 {
 }
 
 impl Sshd {
-    /// Starts a server with two host keys, one user key, and further lines of configuration.
+    /// Starts a server with two host keys, one user key, and further lines of configuration, which come first and so win.
     pub fn start(configuration: &str) -> Self {
         Self::on_port(free_port(), configuration)
     }
@@ -53,17 +53,26 @@ impl Sshd {
         );
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
-        for kind in ["ed25519", "ecdsa"] {
+        let kinds = ["ed25519", "ecdsa", "rsa"];
+        // One of RSA takes a while to make.
+        for kind in kinds
+            .into_iter()
+            .filter(|kind| *kind != "rsa" || configuration.contains("rsa"))
+        {
             make_key(&at(&format!("host_{kind}")), kind, "");
         }
         make_key(&at("user"), "ed25519", "");
         fs::copy(at("user.pub"), at("authorized_keys")).expect("copied");
         let text = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_ed25519\nHostKey {0}/host_ecdsa\nAuthorizedKeysFile {0}/authorized_keys\n\
-             PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nLogLevel ERROR\nMaxStartups 100\n{configuration}\n",
+            "{configuration}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_ed25519\nHostKey {0}/host_ecdsa\nAuthorizedKeysFile {0}/authorized_keys\n\
+             PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nLogLevel ERROR\nMaxStartups 100\n",
             folder.path().display()
         );
-        fs::write(at("config"), text).expect("written");
+        fs::write(
+            at("config"),
+            text.replace("FOLDER", &folder.path().display().to_string()),
+        )
+        .expect("written");
         fs::create_dir_all("/run/sshd").expect("sshd's folder");
         let child = Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-f"])
@@ -90,6 +99,23 @@ impl Sshd {
 
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).expect("readable")
+    }
+
+    /// Whether a line of its log has all of these words.
+    pub fn has_logged(&self, words: &[&str]) -> bool {
+        self.read("log")
+            .lines()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+    }
+
+    /// A known_hosts file with these lines; `HOST` is this server's place, `KEY` its host key.
+    pub fn known_hosts(&self, lines: &str) -> PathBuf {
+        let path = self.path("known_hosts");
+        let text = lines
+            .replace("HOST", &format!("[127.0.0.1]:{}", self.port))
+            .replace("KEY", &self.host_key_line("ed25519"));
+        fs::write(&path, text + "\n").expect("written");
+        path
     }
 
     /// `ssh-ed25519 AAAA…`.
@@ -213,6 +239,49 @@ pub fn add_key_with_passphrase(server: &Sshd, name: &str, kind: &str, passphrase
     keys.push_str(&server.read(&format!("{name}.pub")));
     fs::write(server.path("authorized_keys"), keys).expect("written");
     server.read(name)
+}
+
+/// A running ssh-agent with keys. Ends with its value.
+pub struct Agent {
+    child: Child,
+    pub socket: PathBuf,
+}
+
+impl Agent {
+    /// With these private keys, in this order.
+    pub fn start(folder: &Path, keys: &[PathBuf]) -> Self {
+        let socket = folder.join("agent");
+        let child = Command::new("ssh-agent")
+            .args(["-D", "-a"])
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .spawn();
+        let agent = Self {
+            child: child.expect("ssh-agent (openssh-client must be installed)"),
+            socket,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !agent.socket.exists() {
+            assert!(Instant::now() < deadline, "ssh-agent doesn't listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for key in keys {
+            succeed(
+                Command::new("ssh-add")
+                    .arg("-q")
+                    .arg(key)
+                    .env("SSH_AUTH_SOCK", &agent.socket),
+            );
+        }
+        agent
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A known_hosts file whose names are hashed by `ssh-keygen -H`.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::listener::{Listener, Stream};
 use crate::host::Tunnel;
 use crate::resource::borrowing::borrow;
 use crate::resource::cluster::model::ClusterModel;
@@ -128,21 +128,13 @@ impl Forward {
     }
 
     /// Takes connections until the end.
-    pub async fn accept(self: Arc<Self>, listener: TcpListener, ended: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = ended.cancelled() => return,
-                accepted = listener.accept() => {
-                    if let Ok((stream, _)) = accepted {
-                        tokio::spawn(Arc::clone(&self).pass(stream, ended.clone()));
-                    }
-                }
-            }
-        }
+    pub async fn accept(self: Arc<Self>, listener: Listener, ended: CancellationToken) {
+        let pass = |stream| Arc::clone(&self).pass(stream, ended.clone());
+        listener.accept(ended.clone(), pass).await;
     }
 
     /// Passes everything on, both ways.
-    async fn pass(self: Arc<Self>, mut stream: TcpStream, ended: CancellationToken) {
+    async fn pass(self: Arc<Self>, mut stream: Stream, ended: CancellationToken) {
         let found = tokio::select! {
             found = timeout(self.within, self.to_a_healthy_one()) => found,
             () = ended.cancelled() => return,

@@ -1,16 +1,15 @@
-//! `ephemeral "etcd_tunnel"`: a port on the machine that runs Terraform, through SSH to a healthy member's port for clients, for as long
-//! as the run lasts. It ends with the process at the latest.
+//! `ephemeral "etcd_tunnel"`: a port or a socket on the machine that runs Terraform, through SSH to a healthy member's port for clients, for
+//! as long as the run lasts. It ends with the process at the latest.
 
 mod forward;
+mod listener;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::plugin::block::{Context, Deferral, Ephemeral, Opened};
@@ -21,6 +20,7 @@ use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model::{self, ClusterModel};
 use crate::resource::road::Road;
 use forward::Forward;
+use listener::Listener;
 
 /// How long a healthy member is waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,23 +74,36 @@ impl Tunnel {
             let summary = "There is nobody to tunnel to now";
             diagnostics.push(Diagnostic::warning(summary, detail).at(Path::of("cluster")));
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.map_err(|error| trouble("No port to listen on", error.to_string()))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| trouble("No port to listen on", error.to_string()))?;
+        let private = config.get("unix_socket").as_bool() == Some(true);
+        if tls.is_none() && !private {
+            diagnostics.push(open_to_all(
+                config.at(&["cluster", "name"]).as_str().unwrap_or_default(),
+            ));
+        }
+        let no_place = |error: std::io::Error| trouble("No place to listen at", error.to_string());
+        let listener = if private {
+            Listener::socket()
+        } else {
+            Listener::port().await
+        };
+        let listener = listener.map_err(no_place)?;
+        let address = listener.address().map_err(no_place)?;
         tokio::spawn(Arc::clone(&forward).watch(ended.clone()));
         tokio::spawn(forward.accept(listener, ended));
-        let private = self.numbers.fetch_add(1, Ordering::Relaxed).to_string();
-        self.all().insert(private.clone(), guard);
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        config.set("address", address.to_string());
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed).to_string();
+        self.all().insert(number.clone(), guard);
+        let scheme = match (private, tls.is_some()) {
+            (true, _) => "unix",
+            (false, true) => "https",
+            (false, false) => "http",
+        };
         config.set("endpoint", format!("{scheme}://{address}"));
+        config.set("address", address);
         config.set("server_name", tls.is_some().then_some("localhost"));
         config.set("ca_pem", tls);
         Ok(Opened {
             result: config,
-            private: private.into_bytes(),
+            private: number.into_bytes(),
             diagnostics,
             ..Opened::default()
         })
@@ -99,6 +112,15 @@ impl Tunnel {
     fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, DropGuard>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Without TLS nothing but the place keeps others out.
+fn open_to_all(cluster: &str) -> Diagnostic {
+    let detail = format!(
+        "Cluster {cluster} has no TLS. Every user of the machine that runs Terraform can read and write its keys through the tunnel's port \
+         while the run lasts. Set unix_socket = true, or turn TLS on."
+    );
+    Diagnostic::warning("The tunnel is open to every local user", detail).at(Path::of("unix_socket"))
 }
 
 fn timeout(config: &Value) -> Result<Duration, Diagnostic> {
@@ -123,7 +145,7 @@ impl Ephemeral for Tunnel {
         cluster.push(Attribute::string("adopted_from").describe("The service that ran its members before."));
         Schema {
             version: 0,
-            description: "A port on the machine that runs Terraform, through SSH to a healthy member's port for clients, for as long as the run lasts.",
+            description: "A port or a socket on the machine that runs Terraform, through SSH to a healthy member's port for clients, for as long as the run lasts.",
             attributes: vec![
                 Attribute::object("cluster", cluster)
                     .required()
@@ -131,12 +153,16 @@ impl Ephemeral for Tunnel {
                 Attribute::string("timeout").describe(
                     "How long a healthy member is waited for, at first and with every connection. Default: `30s`.",
                 ),
+                Attribute::bool("unix_socket").describe(
+                    "Whether to listen at a socket in a folder that only the user who runs Terraform can enter, in place of a port on \
+                     127.0.0.1, which every user of the machine can connect to. Default: false.",
+                ),
                 Attribute::string("address")
                     .computed()
-                    .describe("Where to connect to, such as `127.0.0.1:40123`."),
-                Attribute::string("endpoint")
-                    .computed()
-                    .describe("The same as an endpoint of etcd, such as `https://127.0.0.1:40123`."),
+                    .describe("Where to connect to, such as `127.0.0.1:40123`, or the path of the socket."),
+                Attribute::string("endpoint").computed().describe(
+                    "The same as an endpoint of etcd, such as `https://127.0.0.1:40123` or `unix:///tmp/etcd-tunnel-x1y2z3/localhost`.",
+                ),
                 Attribute::string("server_name").computed().describe(
                     "A name that every member's certificate is good for, where a client wants one. Null without TLS.",
                 ),

@@ -186,11 +186,9 @@ impl Carrier {
                         Destination::Command(text) => Some(text),
                         Destination::Tcp { .. } => None,
                     };
-                    // No descriptors left: dropping the sockets tells whoever asked.
-                    if let Ok(lane) = Lane::new(channel, starting, command.local, command.local_stderr, command.opened)
-                    {
-                        self.lanes.push(lane);
-                    }
+                    let (local, local_stderr) = (command.local, command.local_stderr);
+                    self.lanes
+                        .push(Lane::new(channel, starting, local, local_stderr, command.opened));
                 }
                 Err(error) => {
                     let _ = command.opened.send(Err(error.message().to_owned()));

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
 use tokio::sync::oneshot;
@@ -24,7 +25,7 @@ pub(super) struct Lane {
 
 /// From the local socket to the channel.
 struct Outgoing {
-    local: UnixStream,
+    local: Arc<UnixStream>,
     bytes: Box<[u8]>,
     from: usize,
     to: usize,
@@ -36,7 +37,7 @@ struct Outgoing {
 
 /// From the channel to a local socket.
 struct Incoming {
-    local: UnixStream,
+    local: Arc<UnixStream>,
     bytes: Box<[u8]>,
     from: usize,
     to: usize,
@@ -82,12 +83,14 @@ impl Lane {
         local: UnixStream,
         local_stderr: Option<UnixStream>,
         opened: oneshot::Sender<Result<(), String>>,
-    ) -> io::Result<Self> {
+    ) -> Self {
+        // Both directions share the socket: a copy of it would need a descriptor that may not be left.
+        let local = Arc::new(local);
         let mut lane = Self {
             channel,
             starting,
             opened: Some(opened),
-            stdout: Incoming::new(local.try_clone()?),
+            stdout: Incoming::new(Arc::clone(&local)),
             outgoing: Outgoing {
                 local,
                 bytes: vec![0; PIECE].into(),
@@ -97,13 +100,13 @@ impl Lane {
                 end_sent: false,
                 abandoned: false,
             },
-            stderr: local_stderr.map(Incoming::new),
+            stderr: local_stderr.map(|local| Incoming::new(Arc::new(local))),
             closing: false,
         };
         if lane.starting.is_none() {
             lane.report(Ok(()));
         }
-        Ok(lane)
+        lane
     }
 
     fn report(&mut self, result: Result<(), String>) {
@@ -255,10 +258,10 @@ impl Lane {
             flags |= PollFlags::OUT;
         }
         if !flags.is_empty() {
-            polled.push(PollFd::new(&self.outgoing.local, flags));
+            polled.push(PollFd::new(&*self.outgoing.local, flags));
         }
         if let Some(stderr) = self.stderr.as_ref().filter(|stderr| stderr.from < stderr.to) {
-            polled.push(PollFd::new(&stderr.local, PollFlags::OUT));
+            polled.push(PollFd::new(&*stderr.local, PollFlags::OUT));
         }
     }
 }
@@ -268,7 +271,7 @@ impl Outgoing {
         if self.from < self.to || self.ended {
             return;
         }
-        match (&self.local).read(&mut self.bytes) {
+        match (&*self.local).read(&mut self.bytes) {
             Ok(0) => self.end(),
             Ok(count) => {
                 (self.from, self.to) = (0, count);
@@ -281,7 +284,7 @@ impl Outgoing {
 
     fn end(&mut self) {
         self.ended = true;
-        let mut polled = [PollFd::new(&self.local, PollFlags::empty())];
+        let mut polled = [PollFd::new(&*self.local, PollFlags::empty())];
         let polled_well =
             rustix::event::poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok();
         self.abandoned = polled_well && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
@@ -292,12 +295,12 @@ impl Outgoing {
     fn shut(&mut self) {
         // It may be gone already.
         let _ = self.local.shutdown(Shutdown::Both);
-        while matches!((&self.local).read(&mut self.bytes), Ok(count) if count > 0) {}
+        while matches!((&*self.local).read(&mut self.bytes), Ok(count) if count > 0) {}
     }
 }
 
 impl Incoming {
-    fn new(local: UnixStream) -> Self {
+    fn new(local: Arc<UnixStream>) -> Self {
         Self {
             local,
             bytes: vec![0; PIECE].into(),
@@ -338,7 +341,7 @@ impl Incoming {
                     Err(error) => return Err(error),
                 }
             }
-            match (&self.local).write(&self.bytes[self.from..self.to]) {
+            match (&*self.local).write(&self.bytes[self.from..self.to]) {
                 Ok(count) => {
                     self.from += count;
                     progress.moved = true;

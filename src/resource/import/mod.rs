@@ -14,6 +14,7 @@ use crate::host::{PRIVILEGE, Script};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::servers::on_each;
+use crate::resource::connection::ShownKeys;
 use crate::resource::member::scheduled;
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
@@ -33,8 +34,8 @@ pub struct Found {
 /// What a server says of its member.
 #[derive(Clone, Debug, Default)]
 pub struct FoundMember {
-    /// Its host key, as `etcd_server` pins it.
-    host_key: String,
+    /// Its host key and that of its bastion, as `etcd_server` pins them.
+    keys: ShownKeys,
     token: Option<String>,
     /// The standing configuration.
     pub configuration: Option<String>,
@@ -92,7 +93,7 @@ async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found, Di
         let decoded = |key: &str| output.text(key).map(str::to_owned);
         let authority = |kind: &'static str| Some((kind, decoded(kind)?));
         Ok(FoundMember {
-            host_key: host.host_key().line(),
+            keys: ShownKeys::of(&host),
             token: text("token"),
             configuration: decoded("config"),
             founding: decoded("founding"),
@@ -217,7 +218,7 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
     let mut servers = servers.clone();
     for (server, member) in members {
         let mut with_key = servers.get(server).clone();
-        with_key.set("host_key", member.host_key.as_str());
+        member.keys.pin(&mut with_key);
         servers.set(server, with_key);
     }
     Ok(Value::object([

@@ -2,7 +2,10 @@ use super::*;
 
 fn member(token: Option<&str>, peer_url: &str) -> FoundMember {
     FoundMember {
-        host_key: "ssh-ed25519 AAAA".into(),
+        keys: ShownKeys {
+            server: "ssh-ed25519 AAAA".into(),
+            bastion: Some("bastion ssh-ed25519 BBBB".into()),
+        },
         token: token.map(str::to_owned),
         configuration: Some(format!(
             "initial-advertise-peer-urls: \"{peer_url}\"\nheartbeat-interval: 150\nelection-timeout: 1500\n"
@@ -36,6 +39,10 @@ fn what_the_servers_say_makes_the_cluster() {
     assert_eq!(
         cluster.at(&["servers", "b1", "host_key"]).as_str(),
         Some("ssh-ed25519 AAAA")
+    );
+    assert_eq!(
+        cluster.at(&["servers", "b1", "bastion_host_key"]).as_str(),
+        Some("bastion ssh-ed25519 BBBB")
     );
 }
 

@@ -18,6 +18,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema, Type};
 use crate::plugin::value::{Value, from_value};
+use crate::resource::connection::ShownKeys;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::timeouts;
 use model::ServerModel;
@@ -106,7 +107,11 @@ impl ServerResource {
                 ));
                 request.prior
             }
-            Ok(server) => {
+            Ok(mut server) => {
+                // It is right for a bastion of this name alone, so it may stay where the server is another machine.
+                if server.bastion_host_key.is_none() {
+                    server.bastion_host_key = request.prior.get("bastion_host_key").as_str().map(str::to_owned);
+                }
                 // The key that an earlier apply pinned is planned again, unless it may be another machine.
                 let before = request.prior.get("host_key").as_str();
                 let observed = match self.same_or_other(server.clone(), before, patience).await {
@@ -120,7 +125,14 @@ impl ServerResource {
                         if diagnostics.has_errors() {
                             request.prior
                         } else {
-                            observed.into_state(request.planned, &server)
+                            diagnostics.append(observed.unused_lines(&server));
+                            let promised = request.planned.get("bastion_host_key").clone();
+                            let mut state = observed.into_state(request.planned, &server);
+                            // A bastion that became another one since the refresh is for the next refresh to pin.
+                            if !promised.is_unknown() {
+                                state.set("bastion_host_key", promised);
+                            }
+                            state
                         }
                     }
                     Err(diagnostic) => {
@@ -144,10 +156,28 @@ struct Observed {
 }
 
 impl Observed {
+    /// A machine that is believed although a known_hosts file meant to say more about it.
+    fn unused_lines(&self, server: &ServerModel) -> Diagnostics {
+        let lines: Vec<&str> = self.host.unused_lines().collect();
+        if lines.is_empty() {
+            return Diagnostics::new();
+        }
+        let detail = format!(
+            "host_key_checking is accept_new, so the key that it showed was pinned. These lines are about it or its bastion and were not used:\n{}",
+            lines.join("\n")
+        );
+        Diagnostic::warning(
+            format!("The host key of server {} was not checked", server.name),
+            detail,
+        )
+        .at(Path::of("ssh").attribute("host_key"))
+        .into()
+    }
+
     fn into_state(self, mut state: Value, server: &ServerModel) -> Value {
         let facts = self.facts;
         state.set("id", server.name.as_str());
-        state.set("host_key", self.host.host_key().line());
+        ShownKeys::of(&self.host).pin(&mut state);
         state.set("os", facts.os_name.as_str());
         state.set("arch", facts.arch.as_str());
         state.set("init_system", init_system_name(&facts.init_system));
@@ -245,6 +275,11 @@ impl Resource for ServerResource {
                 "host_key",
                 "The host key that it showed, pinned from the first connection on.",
             ),
+            fact(
+                "bastion_host_key",
+                "The host key that its bastion showed, pinned from the first connection on, with the bastion's name as in a known_hosts file. \
+                 Null without a bastion.",
+            ),
             fact("os", "The operating system."),
             fact("arch", "The processor architecture in Go's words, such as `amd64`."),
             fact("init_system", "The init system, such as `systemd`."),
@@ -283,9 +318,11 @@ impl Resource for ServerResource {
         let mut planned = request.planned;
         if model::is_elsewhere(&request.prior, &planned) {
             // It may be another machine, with another key. Whether that one is right known_hosts says, as for a new server.
-            for fact in ["host_key", "os", "arch", "init_system", "addresses"] {
+            for fact in ["host_key", "bastion_host_key", "os", "arch", "init_system", "addresses"] {
                 planned.set(fact, Value::Unknown);
             }
+        } else if !request.prior.is_null() {
+            planned.set("bastion_host_key", model::planned_bastion_key(&request.prior, &planned));
         }
         PlanResponse {
             planned,

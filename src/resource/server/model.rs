@@ -41,6 +41,9 @@ pub struct ServerModel {
     /// The host key that was pinned.
     #[serde(default)]
     pub host_key: Option<String>,
+    /// The host key of its bastion that was pinned, with the bastion's name.
+    #[serde(default)]
+    pub bastion_host_key: Option<String>,
 }
 
 impl ServerModel {
@@ -85,7 +88,10 @@ pub fn attributes() -> Vec<Attribute> {
 /// The attributes of a server within the `servers` map of a cluster.
 pub fn element_attributes() -> Vec<Attribute> {
     let mut attributes = attributes();
-    attributes.push(Attribute::string("host_key").describe("The host key that `etcd_server` pinned."));
+    attributes.extend([
+        Attribute::string("host_key").describe("The host key that `etcd_server` pinned."),
+        Attribute::string("bastion_host_key").describe("The host key of its bastion that `etcd_server` pinned."),
+    ]);
     attributes
 }
 
@@ -101,6 +107,17 @@ pub fn is_elsewhere(prior: &Value, planned: &Value) -> bool {
         &["ssh", "host_key"],
     ];
     !prior.is_null() && places.iter().any(|place| prior.at(place) != planned.at(place))
+}
+
+/// The pinned key of the bastion in the plan of a server that stays where it is. It stays too, also where there is none, so that nothing
+/// becomes unknown for other changes.
+pub fn planned_bastion_key(prior: &Value, planned: &Value) -> Value {
+    let bastion = ["ssh", "bastion"];
+    if prior.at(&bastion) == planned.at(&bastion) {
+        prior.get("bastion_host_key").clone()
+    } else {
+        Value::Unknown
+    }
 }
 
 /// Reads the server, as far as the topology needs it, from a value that may have unknowns. `None` where something
@@ -213,5 +230,27 @@ mod tests {
         assert!(is_elsewhere(&before, &server("10.0.0.2", "admin")));
         assert!(!is_elsewhere(&before, &server("10.0.0.1", "root")));
         assert!(!is_elsewhere(&Value::Null, &before));
+    }
+
+    #[test]
+    fn the_key_of_a_bastion_is_planned_again_unless_the_bastion_is_another() {
+        let server = |bastion: Value, pinned: Value, port: i64| {
+            Value::object([
+                ("client_port", port.into()),
+                ("ssh", Value::object([("bastion", bastion)])),
+                ("bastion_host_key", pinned),
+            ])
+        };
+        let door = |key: &str| Value::object([("host", "door".into()), ("host_key", key.into())]);
+        let before = server(door("one"), "door one".into(), 2379);
+        let same = server(door("one"), Value::Unknown, 2378);
+        assert_eq!(planned_bastion_key(&before, &same), "door one".into());
+        let other = server(door("two"), Value::Unknown, 2379);
+        assert_eq!(planned_bastion_key(&before, &other), Value::Unknown);
+        let none = server(Value::Null, Value::Null, 2379);
+        assert_eq!(
+            planned_bastion_key(&none, &server(Value::Null, Value::Unknown, 1)),
+            Value::Null
+        );
     }
 }

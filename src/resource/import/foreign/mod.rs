@@ -19,6 +19,7 @@ use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model::{self, ClusterModel};
 use crate::resource::cluster::servers::on_each;
+use crate::resource::connection::ShownKeys;
 use crate::resource::former::{self, Sight};
 use crate::resource::member::wanted::Keys;
 use crate::resource::road::Road;
@@ -31,7 +32,7 @@ const READ: Duration = Duration::from_secs(20);
 
 /// What one server says of the member on it.
 struct Seen {
-    host_key: String,
+    keys: ShownKeys,
     sight: Sight,
     former: Former,
     version: Version,
@@ -114,7 +115,7 @@ async fn on_servers(
 ) -> Result<BTreeMap<String, Seen>, Diagnostics> {
     let looked = on_each(road, models, READ, false, |_, host| async move {
         let sight = former::look(&host, name, service).await?;
-        Ok((host.host_key().line(), sight))
+        Ok((ShownKeys::of(&host), sight))
     })
     .await;
     let mut seen = BTreeMap::new();
@@ -123,11 +124,11 @@ async fn on_servers(
         let refuse = |why: &str| refused(name, &format!("Server {server}: {why}."));
         match outcome {
             Err(error) => diagnostics.append(refuse(&format!("it could not be asked: {error}"))),
-            Ok((host_key, sight)) => match sight.member(service, &models[&server]) {
+            Ok((keys, sight)) => match sight.member(service, &models[&server]) {
                 Err(obstacles) => diagnostics.append(refuse(&obstacles.join("; "))),
                 Ok((former, version)) => {
                     let one = Seen {
-                        host_key,
+                        keys,
                         sight,
                         former,
                         version,
@@ -148,7 +149,7 @@ fn describe(given: &Given, service: &str, seen: &BTreeMap<String, Seen>) -> Valu
     let mut servers = given.servers.clone();
     for (server, one) in seen {
         let mut with_key = servers.get(server).clone();
-        with_key.set("host_key", one.host_key.as_str());
+        one.keys.pin(&mut with_key);
         servers.set(server, with_key);
     }
     let domain = ClusterName::parse(&given.cluster).map(|name| Domain::of_cluster(&name).to_string());
@@ -325,7 +326,7 @@ fn found_member(
         .iter()
         .find(|member| Some(member.id) == status.map(|status| status.member_id));
     Ok(FoundMember {
-        host_key: one.host_key,
+        keys: one.keys,
         executable: one.sight.executable,
         version: Some(one.version.to_string()),
         data_dir: Some(data_dir),
