@@ -162,7 +162,8 @@ fn ctl(lab: &Lab, host: &str, arguments: &str) -> Result<String> {
     let command = etcdctl("127.0.0.1");
     lab.exec(
         host,
-        &format!("{command} --dial-timeout=2s --command-timeout=5s {arguments}"),
+        // k3s has an election timeout of five seconds.
+        &format!("{command} --dial-timeout=5s --command-timeout=20s {arguments}"),
     )?
     .ok()
     .with_context(|| format!("etcdctl {arguments} on {host}"))

@@ -55,9 +55,10 @@ fn seen(scene: &Scene<'_>) -> Result<Value> {
     Ok(scene.terraform.state()?["values"]["outputs"]["status"]["value"].take())
 }
 
-/// Somebody else has the lock on this server for a minute.
+/// Somebody else has the lock on this server, for longer than the test takes.
 fn hold(lab: &Lab, host: &str) -> Result<()> {
-    let script = "read -r now _ </proc/uptime; echo \"$((${now%%.*} + 60)) stranger a stranger\" >/run/etcd-main.lock";
+    let script =
+        "read -r now _ </proc/uptime; echo \"$((${now%%.*} + 3600)) stranger a stranger\" >/run/etcd-main.lock";
     lab.exec(host, script)?.ok().map(drop)
 }
 
@@ -86,7 +87,7 @@ fn a_full_database_is_seen_and_healed() -> Result<()> {
     // Whoever else changes the cluster is waited for, though etcd takes no lock; one server alone is not enough to have it.
     hold(&lab, "b1")?;
     hold(&lab, "c1")?;
-    let hasty = base(&THREE, LARGER)?.member("timeouts", "{ update = \"10s\" }");
+    let hasty = base(&THREE, LARGER)?.member("timeouts", "{ update = \"20s\" }");
     write(&scene, hasty)?;
     let before = started(&lab, &THREE)?;
     let refused = scene.terraform.apply_fails()?;
@@ -107,6 +108,7 @@ fn a_full_database_is_seen_and_healed() -> Result<()> {
     }
     let left = lab.exec("a1", "ls /run/etcd-main.lock")?;
     ensure!(!left.success(), "the lock was left: {}", left.stdout);
+    lab.exec("b1", "rm /run/etcd-main.lock")?.ok()?;
 
     // So is another member, and one less.
     let full = seen(&scene)?;

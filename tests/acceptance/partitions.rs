@@ -130,7 +130,7 @@ fn while_a_dead_server_is_taken_out() -> Result<()> {
 
 /// Site B is further away from who runs Terraform: what is done everywhere at once is done there last.
 fn further_away(lab: &Lab) -> Result<()> {
-    lab.wan("B", CONTROLLER, Delay::ms(100.0))
+    lab.wan("B", CONTROLLER, Delay::ms(400.0))
 }
 
 /// One of the servers that move is cut off, and the other one has the vote that the rest needs.

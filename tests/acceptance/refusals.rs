@@ -60,7 +60,7 @@ fn impatient(lab: &Lab) -> Result<Configuration> {
             let own = format!("{{ port = {} }}", lab.ssh_port(host)?);
             Ok(all
                 .server(host, "ssh", own)
-                .server(host, "timeouts", "{ create = \"6s\" }"))
+                .server(host, "timeouts", "{ create = \"15s\" }"))
         })
 }
 

@@ -63,6 +63,7 @@ fn taken_under_load(test: &str, terraform: &str, etcd: &str) -> Result<()> {
     let mut last = 0;
     for number in 1..=3 {
         let before = writer.acknowledged();
+        let led = leader(&lab, &HOSTS)?;
         terraform.write("main.tf", &wanted(&number.to_string(), 2))?;
         let begun = Instant::now();
         terraform.apply()?;
@@ -82,7 +83,11 @@ fn taken_under_load(test: &str, terraform: &str, etcd: &str) -> Result<()> {
             "{taken:#}"
         );
         let leads = leader(&lab, &HOSTS)?;
-        ensure!(taken["member"] != leads, "taken from the leader: {taken:#}");
+        // Another election may have come in between on a busy machine.
+        ensure!(
+            led != leads || taken["member"] != leads,
+            "taken from the leader: {taken:#}"
+        );
         ensure!(taken["etcd_version"] == etcd, "{taken:#}");
         ensure!(
             taken["cluster_id"] == format!("{:x}", status(&lab, "a1")?.cluster_id),

@@ -239,7 +239,7 @@ impl Running {
 
     /// Waits until the provider runs, then kills it as `kill -9` does.
     pub fn kill_provider(&mut self) -> Result<()> {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             let providers = self.providers();
             for process in &providers {

@@ -84,7 +84,7 @@ fn who_finds_the_lock_taken_waits_and_then_names_its_holder() -> Result<()> {
             .member("timeouts", format!("{{ update = {} }}", quoted(timeout)))
             .render())
     };
-    scene.terraform.write("main.tf", &rolling("5s")?)?;
+    scene.terraform.write("main.tf", &rolling("15s")?)?;
     let said = scene.terraform.apply_fails()?;
     ensure!(
         said.contains("a colleague on another machine is changing this cluster"),

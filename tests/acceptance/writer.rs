@@ -19,6 +19,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::outside::eventually;
+
 use client::Client;
 pub use report::Written;
 use report::{Acknowledged, report};
@@ -63,15 +65,12 @@ impl Writer {
             acknowledged,
         };
         hosts.iter().for_each(|host| writer.through(host));
-        let begun = std::time::Instant::now();
-        while writer.acknowledged() == 0 {
-            ensure!(!writer.thread.is_finished(), "the writer ended");
-            ensure!(
-                begun.elapsed() < Duration::from_secs(20),
-                "none of {hosts:?} takes a write"
-            );
-            std::thread::sleep(PACE);
-        }
+        let mut ended = false;
+        eventually(&format!("one of {hosts:?} takes a write"), || {
+            ended = writer.thread.is_finished();
+            Ok(ended || writer.acknowledged() > 0)
+        })?;
+        ensure!(!ended, "the writer ended");
         Ok(writer)
     }
 

@@ -1,15 +1,16 @@
 //! A peer that etcd counts as lost, though it is connected with it: a message that found no stream went over a connection of its own, and that one fails
 //! when the streams are back. It stays so for as long as the streams live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use etcd_lab::{Builder, Delay, Lab};
 use serde_json::Value;
 
 use super::{HANG_UP, THREE};
 use crate::configuration::Configuration;
-use crate::outside::{ctl, eventually};
+use crate::outside::{ctl, eventually, within};
 use crate::prefix;
 use crate::rolling::started;
 use crate::scaling::{Scene, VERSION};
@@ -21,6 +22,35 @@ data "etcd_cluster_status" "main" {
 }
 output "status" { value = data.etcd_cluster_status.main }
 "#;
+
+/// How often the state is brought about from the start.
+const TRIES: usize = 5;
+/// The rules that bring it about, on a1 and b1.
+const TABLE: &str = "inet believed";
+
+/// What a member has counted about another one.
+struct Counted {
+    /// Whether it takes it to be connected.
+    connected: bool,
+    /// How many messages to it have failed.
+    failures: u64,
+}
+
+/// Local ports of connections.
+type Ports = BTreeSet<String>;
+
+/// A connection that is dialled to a peer.
+struct Dialled {
+    /// In how many segments something was sent on it.
+    sent: u64,
+    /// Whether it is seen to be a stream: the far end speaks on it, and the near one doesn't.
+    stream: bool,
+}
+
+/// Waits for a step. If it does not come, all is tried again from the start.
+fn step(what: &str, question: impl FnMut() -> Result<bool>) -> Result<()> {
+    within(what, Duration::from_secs(120), question)
+}
 
 /// a1, which leads, and b1, which it is to believe lost.
 pub struct Pair<'a> {
@@ -57,109 +87,179 @@ impl<'a> Pair<'a> {
         Ok((own, status["leader"].as_u64().unwrap_or_default()))
     }
 
-    /// What a1's member has counted about b1's; nothing yet is 0.
-    fn number(&self, name: &str) -> Result<u64> {
+    /// What a1's member has counted about b1's.
+    fn counted(&self) -> Result<Counted> {
         let (b1, _) = self.ids("b1")?;
-        let ask = format!("{} | sed -n 's/^{name}{{.*{b1:x}\"}} //p'", self.metrics);
-        let said = self.lab.exec("a1", &ask)?.ok()?;
-        match said.trim() {
-            "" => Ok(0),
-            number => number.parse().with_context(|| format!("{name}: {said}")),
-        }
+        let said = self.lab.exec("a1", self.metrics)?.ok()?;
+        let about_b1 = format!("\"{b1:x}\"}} ");
+        // A line that is not there yet is 0.
+        let number = |name: &str| {
+            let line = said
+                .lines()
+                .find(|line| line.starts_with(name) && line.contains(&about_b1));
+            let number = line.and_then(|line| line.split(' ').next_back());
+            number.map_or(Ok(0), |number| {
+                number.parse::<u64>().with_context(|| format!("{name}: {number}"))
+            })
+        };
+        Ok(Counted {
+            connected: number("etcd_network_active_peers{")? == 1,
+            failures: number("etcd_network_peer_sent_failures_total{")?,
+        })
     }
 
     /// Whether a1's etcd says that it is connected with b1.
     pub fn counts(&self) -> Result<bool> {
-        Ok(self.number("etcd_network_active_peers")? == 1)
+        Ok(self.counted()?.connected)
     }
 
-    /// How many connections b1 has dialled to a1.
-    fn dialled_by_b1(&self) -> Result<usize> {
-        let list = format!("ss -Htn state established 'dst {} and dport = :2380' | wc -l", self.a1);
-        Ok(self.lab.exec("b1", &list)?.ok()?.trim().parse()?)
-    }
-
-    /// How often something was sent on each of a1's connections to b1, by the local port, but not on the streams, on which a1 says nothing.
-    fn sent(&self) -> Result<BTreeMap<String, u64>> {
+    /// What the host has dialled to the peer port at the address, by the local port.
+    fn dialled(&self, host: &str, address: &str) -> Result<BTreeMap<String, Dialled>> {
+        // A peer says something on a stream every 1.7 s, and the near end says nothing. A request is answered at once, and etcd sends one every 4 s.
         let list = format!(
-            r#"ss -Htni state established 'dst {} and dport = :2380' | awk '
+            r#"ss -Htni state established state syn-sent 'dst {address} and dport = :2380' | awk '
               function number(before) {{ return match($0, before "[0-9]+") ? substr($0, RSTART + length(before), RLENGTH - length(before)) + 0 : 0 }}
-              /^\t/ {{ print port, number("data_segs_out:"), (number("lastsnd:") > 10000 && number("lastrcv:") < 5000); next }}
-              {{ port = $3; sub(/.*:/, "", port) }}'"#,
-            self.b1
+              /^\t/ {{ print port, number("data_segs_out:"), (number("lastsnd:") > 6000 && number("lastrcv:") < 3000); next }}
+              {{ port = $4; sub(/.*:/, "", port) }}'"#
         );
-        let lines = self.lab.exec("a1", &list)?.ok()?;
-        let (streams, others): (Vec<_>, Vec<_>) = lines.lines().partition(|line| line.ends_with(" 1"));
-        // They show what they are when they are some seconds old.
-        if streams.len() != 2 {
-            return Ok(BTreeMap::new());
-        }
-        let counts = others.into_iter().filter_map(|line| {
-            let mut words = line.split(' ');
-            Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+        let lines = self.lab.exec(host, &list)?.ok()?;
+        let parsed = lines.lines().map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [port, sent, stream] = words[..] else {
+                bail!("ss on {host}: {line}")
+            };
+            let dialled = Dialled {
+                sent: sent.parse()?,
+                stream: stream == "1",
+            };
+            Ok((port.to_owned(), dialled))
         });
-        Ok(counts.collect())
+        parsed.collect()
     }
 
-    /// Has a1 lead, and believe that it has lost b1.
+    /// The local ports of the two streams that the host has dialled to the address. They show what they are when they are some seconds old.
+    fn streams(&self, host: &str, address: &str) -> Result<Ports> {
+        let mut found = Ports::new();
+        step(&format!("{host} hears {address} on two streams"), || {
+            let dialled = self.dialled(host, address)?.into_iter();
+            let streams = dialled.filter(|(_, dialled)| dialled.stream);
+            found = streams.map(|(port, _)| port).collect();
+            Ok(found.len() == 2)
+        })?;
+        Ok(found)
+    }
+
+    fn leads(&self) -> Result<bool> {
+        let (own, leader) = self.ids("a1")?;
+        Ok(own == leader)
+    }
+
+    fn rules(&self, host: &str, rules: &str) -> Result<()> {
+        let load = format!("nft -f - <<'END'\n{rules}\nEND");
+        self.lab.exec(host, &load)?.ok().map(drop)
+    }
+
+    /// Refuses what the host dials to the peer port at the address. (Before addresses are translated.)
+    fn refuse(&self, host: &str, address: &str) -> Result<()> {
+        let rules = format!(
+            "table {TABLE} {{\n chain out {{\n  type filter hook output priority -150\n  \
+             ip daddr {address} tcp dport 2380 tcp flags & (syn | ack) == syn reject with tcp reset\n }}\n}}"
+        );
+        self.rules(host, &rules)
+    }
+
+    /// Has a1 lead, and believe that it has lost b1. No step depends on which of two things comes first. If a stream ends or another member is
+    /// elected in the meantime, as on a machine that is far too busy, all is tried again from the start.
     pub fn believe_lost(&self) -> Result<()> {
-        let lab = self.lab;
-        eventually("a1 leads", || {
+        let mut tried = 1;
+        loop {
+            let streams = self.lose_b1();
+            for host in ["a1", "b1"] {
+                self.rules(host, &format!("table {TABLE}\ndelete table {TABLE}"))?;
+            }
+            match streams.and_then(|streams| self.stays_lost(&streams)) {
+                Err(error) if tried < TRIES => {
+                    eprintln!("try {tried}: a1 does not believe that it has lost b1: {error:#}")
+                }
+                done => return done,
+            }
+            tried += 1;
+        }
+    }
+
+    /// Leaves rules on a1 and b1. Returns the streams that each of them has dialled to the other.
+    fn lose_b1(&self) -> Result<[Ports; 2]> {
+        step("a1 leads", || {
             let (own, leader) = self.ids("a1")?;
             if own != leader {
                 for host in THREE {
                     // Only the leader hands it over.
-                    let _ = (self.ctl)(lab, host, &format!("move-leader {own:x}"));
+                    let _ = (self.ctl)(self.lab, host, &format!("move-leader {own:x}"));
                 }
             }
-            Ok(self.ids("a1")? == (own, own))
+            self.leads()
         })?;
-        // b1 dials nobody at a1, so that a1 has no stream for what it says to b1. (Before addresses are translated.)
-        let none = format!(
-            "nft -f - <<'END'\ntable inet believed {{\n chain out {{\n  type filter hook output priority -150\n  \
-             ip daddr {} tcp dport 2380 drop\n }}\n}}\nEND",
-            self.a1
-        );
-        lab.exec("b1", &none)?.ok()?;
+        let from_a1 = self.streams("a1", self.b1)?;
+
+        // b1's streams end, and it dials none: a1 has no stream for what it says to b1.
+        self.refuse("b1", self.a1)?;
         let close = format!("ss -K -Htn state established 'dst {} and dport = :2380'", self.a1);
-        lab.exec("b1", &close)?.ok()?;
-        lab.exec("a1", "ss -K -Htn state established 'sport = :2380'")?.ok()?;
-        // Heartbeats, which come more often than the probes that take connections of this kind too.
-        let (mut before, mut ports) = (BTreeMap::new(), Vec::new());
-        eventually("a1 sends without streams", || {
-            let sent = self.sent()?;
-            let beats = |(port, count): (&String, &u64)| *count >= *before.entry(port.clone()).or_insert(*count) + 3;
-            let some = sent.iter().any(beats);
-            ports = sent.into_keys().collect();
-            Ok(some)
+        self.lab.exec("b1", &close)?.ok()?;
+        // Heartbeats, which come more often than probes.
+        step("a1 sends without streams", || {
+            let before = self.dialled("a1", self.b1)?;
+            std::thread::sleep(Duration::from_secs(2));
+            let mut after = self.dialled("a1", self.b1)?;
+            after.retain(|port, _| !from_a1.contains(port));
+            let more = |(port, now): (&String, &Dialled)| before.get(port).is_some_and(|old| now.sent >= old.sent + 3);
+            Ok(after.iter().any(more))
         })?;
-        let ports = ports.join(", ");
-        // Nothing comes back for what it sends on these, and there are to be no others: what waits for its turn must not succeed later.
+
+        // a1 hears of b1 on its own streams only, so that what it sends without streams fails: when a time-out is over, or when it is closed. More of it
+        // comes than fails. So something is on its way whenever b1's streams are back. (After addresses were translated. What refuses is a1 itself, at lo.)
+        let failures = self.counted()?.failures;
+        let keep = from_a1.iter().cloned().collect::<Vec<_>>().join(", ");
         let lose = format!(
-            "nft -f - <<'END'\ntable inet believed {{\n chain into {{\n  type filter hook input priority 0\n  \
-             tcp sport 2380 tcp dport {{ {ports} }} drop\n }}\n chain out {{\n  type filter hook output priority 0\n  \
-             ct original ip daddr {b1} tcp dport 2380 tcp flags & (syn | ack) == syn reject with tcp reset\n }}\n}}\nEND",
-            b1 = self.b1
+            "table {TABLE} {{\n chain into {{\n  type filter hook input priority 150\n  \
+             iifname != lo ip saddr {} tcp sport 2380 tcp dport != {{ {keep} }} drop\n }}\n}}",
+            self.b1
         );
-        lab.exec("a1", &lose)?.ok()?;
-        eventually("a message is sent again and again", || {
-            let timers = format!(
-                "ss -Htno state established 'dst {} and dport = :2380' | grep -c 'timer:(on,[^,]*,[3-9])' || true",
-                self.b1
-            );
-            Ok(lab.exec("a1", &timers)?.ok()?.trim() != "0")
+        self.rules("a1", &lose)?;
+        step("what a1 sends fails", || Ok(self.counted()?.failures > failures))?;
+        self.rules("b1", &format!("delete table {TABLE}"))?;
+        let from_b1 = self.streams("b1", self.a1)?;
+
+        // Only now the last of it fails. What is on its way is closed, as the kernel would in a quarter of an hour. What waits for its turn is refused.
+        self.refuse("a1", self.b1)?;
+        let mut closed = String::new();
+        step("what is on its way is closed", || {
+            closed += &self.lab.exec("a1", self.hang_up)?.ok()?;
+            Ok(closed.contains(&format!("{}:2380", self.b1)))
         })?;
-        lab.exec("b1", "nft delete table inet believed")?.ok()?;
-        eventually("b1 has dialled a1", || Ok(self.dialled_by_b1()? >= 2 && self.counts()?))?;
-        // As the kernel would in a quarter of an hour.
-        let closed = lab.exec("a1", self.hang_up)?.ok()?;
-        ensure!(closed.contains(&format!("{}:2380", self.b1)), "closed: {closed}");
         let mut failures = 0;
-        eventually("a1 counts b1 as lost, and has nothing more to send", || {
-            let before = std::mem::replace(&mut failures, self.number("etcd_network_peer_sent_failures_total")?);
-            Ok(!self.counts()? && failures == before)
+        step("a1 has nothing more to send, and counts b1 as lost", || {
+            let mut left = self.dialled("a1", self.b1)?;
+            left.retain(|port, _| !from_a1.contains(port));
+            for port in left.keys() {
+                self.lab.exec("a1", &format!("ss -K -Htn 'sport = :{port}'"))?.ok()?;
+            }
+            let counted = self.counted()?;
+            let before = std::mem::replace(&mut failures, counted.failures);
+            Ok(left.is_empty() && failures == before && !counted.connected)
         })?;
-        lab.exec("a1", "nft delete table inet believed")?.ok().map(drop)
+        Ok([from_a1, from_b1])
+    }
+
+    /// Sees that it is so when nothing is in the way any more.
+    fn stays_lost(&self, streams: &[Ports; 2]) -> Result<()> {
+        for _ in 0..5 {
+            ensure!(!self.counts()?, "a1 counts b1 as connected again");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let now = [self.streams("a1", self.b1)?, self.streams("b1", self.a1)?];
+        ensure!(now == *streams, "the streams were {streams:?}, and are {now:?}");
+        ensure!(self.leads()?, "a1 leads no more");
+        Ok(())
     }
 }
 
