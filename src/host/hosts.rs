@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connecting::{DIAL, blocking, dial, log_in, with_patience};
+use super::connecting::{DIAL, dial, log_in, pumped, with_patience};
 use super::errors::{ConnectError, RunError, TunnelError};
 use super::known_hosts::HostKey;
 use super::link::{Fate, Link};
@@ -150,7 +150,7 @@ impl Hosts {
         let fate = Arc::new(Fate::default());
         let socket = match &target.bastion {
             None => dial(target, Arc::clone(&fate), until).await?,
-            Some(bastion) => self.through(bastion, target, until).await?,
+            Some(bastion) => self.through(bastion, target, until, Arc::clone(&fate)).await?,
         };
         // A bastion's first channel is a tunnel: one to run commands would only delay it.
         let spare_channel = role == Role::Destination;
@@ -173,6 +173,7 @@ impl Hosts {
         bastion: &'a Target,
         target: &'a Target,
         until: Instant,
+        fate: Arc<Fate>,
     ) -> Pin<Box<dyn Future<Output = Result<std::os::unix::net::UnixStream, ConnectError>> + Send + 'a>> {
         Box::pin(async move {
             let server = || target.to_string();
@@ -198,7 +199,7 @@ impl Hosts {
                 TunnelError::Refused { detail, .. } => refused(detail),
                 TunnelError::Cancelled { .. } => ConnectError::Cancelled { server: server() },
             })?;
-            blocking(tunnel).map_err(|error| refused(error.to_string()))
+            pumped(tunnel, fate).map_err(|error| refused(error.to_string()))
         })
     }
 }
@@ -321,6 +322,11 @@ impl Host {
                 title,
                 sent,
                 detail,
+            },
+            ShellError::TooMuch(excess) => RunError::TooMuch {
+                server,
+                title,
+                excess: excess.to_string(),
             },
             ShellError::TimedOut { waited } => RunError::TimedOut { server, title, waited },
             ShellError::Cancelled => RunError::Cancelled { server, title },

@@ -8,7 +8,7 @@
 //!
 //! From the inside out:
 //!
-//! * [`shell`], [`script`], `files`, `framing`, [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
+//! * [`shell`], [`script`], `files`, `framing`, `marks`, [`said`], [`known_hosts`], [`facts`], `clock`: PURE. Quoting, scripts, the conversation
 //!   with the root shell, host keys, what a machine says about itself.
 //! * `link`: one thread for each connection, which owns libssh2's session and carries all its channels.
 //! * `root_shell`: the shell that runs scripts, one at a time.
@@ -25,7 +25,9 @@ mod framing;
 pub mod hosts;
 pub mod known_hosts;
 mod link;
+mod marks;
 mod root_shell;
+pub mod said;
 pub mod script;
 mod secret;
 pub mod shell;

@@ -2,6 +2,7 @@
 
 mod entering;
 mod etcd_api;
+mod hostile;
 mod sshd;
 
 use std::time::{Duration, Instant};
@@ -67,7 +68,7 @@ async fn scripts_run_in_order_and_failures_are_told() {
     assert!(
         error
             .to_string()
-            .contains("\"failing\" failed with exit code 1:\nno such thing"),
+            .contains("\"failing\" failed with exit code 1:\n  no such thing"),
         "{error}"
     );
     // Much on both streams at once, and a large script.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::etcd::yaml;
 use crate::host::Script;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
@@ -262,7 +263,7 @@ fn founders(members: &BTreeMap<String, FoundMember>) -> Vec<String> {
 }
 
 fn options(text: &str) -> serde_yaml_ng::Mapping {
-    serde_yaml_ng::from_str(text).unwrap_or_default()
+    yaml::options(text).unwrap_or_default()
 }
 
 #[cfg(test)]
