@@ -69,10 +69,10 @@ pub struct Status {
     pub raft_applied_index: u64,
     /// The version that runs.
     pub version: String,
-    /// Size of the backend in bytes.
-    pub db_size: u64,
-    /// Bytes of it that are in use.
-    pub db_size_in_use: u64,
+    /// Size of the backend in bytes, if it says one that there can be.
+    pub db_size: Option<u64>,
+    /// Bytes of it that are in use, likewise.
+    pub db_size_in_use: Option<u64>,
     /// Whether it has no vote.
     pub is_learner: bool,
     /// What it complains about (no leader, alarms).
@@ -199,8 +199,8 @@ impl Api {
             raft_index: answer.raft_index(),
             raft_applied_index: answer.raft_applied_index(),
             version: said::name(answer.version()),
-            db_size: u64::try_from(answer.db_size()).unwrap_or(0),
-            db_size_in_use: u64::try_from(answer.raft_used_db_size()).unwrap_or(0),
+            db_size: u64::try_from(answer.db_size()).ok(),
+            db_size_in_use: u64::try_from(answer.raft_used_db_size()).ok(),
             is_learner: answer.is_learner(),
             errors: said::names(answer.errors()),
         })
