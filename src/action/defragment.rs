@@ -55,7 +55,9 @@ impl Defragment {
                 }
                 Next::Defragment(id) => {
                     done.insert(id);
-                    one(&site, &talk, &seen, id, progress).await.map(|space| won += space)
+                    one(&site, &talk, &seen, id, progress)
+                        .await
+                        .map(|space| won = u64::saturating_add(won, space))
                 }
             };
             // Others may have theirs between two members.
@@ -87,15 +89,16 @@ async fn one(site: &Site<'_>, talk: &Talk<'_>, seen: &Survey, id: u64, progress:
     let before = api.status(QUESTION).await.map_err(|error| failed(error.to_string()))?;
     progress.say(format!(
         "{name}: {}, of which {} are in use",
-        size(before.db_size),
-        size(before.db_size_in_use)
+        size(before.db_size.unwrap_or(0)),
+        size(before.db_size_in_use.unwrap_or(0))
     ));
     api.defragment(site.remaining())
         .await
         .map_err(|error| failed(error.to_string()))?;
     let after = serves_again(site, &api, &before).await.map_err(failed)?;
-    let won = before.db_size.saturating_sub(after.db_size);
-    progress.say(format!("{name}: {} now, {} won", size(after.db_size), size(won)));
+    let now = after.db_size.unwrap_or(0);
+    let won = before.db_size.unwrap_or(0).saturating_sub(now);
+    progress.say(format!("{name}: {} now, {} won", size(now), size(won)));
     Ok(won)
 }
 

@@ -86,7 +86,10 @@ async fn room(talk: &Talk<'_>, name: &str) -> Result<(), String> {
     let metrics = talk.metrics(name, QUESTION).await;
     let metrics =
         metrics.map_err(|error| format!("the member on {name} does not say how large its database is: {error}"))?;
-    has_room(name, metrics.db_size, metrics.quota)
+    match (metrics.db_size, metrics.quota) {
+        (Some(size), Some(quota)) => has_room(name, size, quota),
+        _ => Err(format!("the member on {name} does not say how large its database is")),
+    }
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 //! Every call has its own time-out, and goes to this one member: there is no balancing, since which member says something matters here.
 
 mod auth;
+mod bounds;
 mod errors;
 mod leases;
 mod pages;
@@ -25,7 +26,7 @@ pub use pages::Pages;
 pub use snapshots::SnapshotStream;
 pub use transport::{ApiTarget, TlsMaterial};
 
-use crate::host::Host;
+use crate::host::{Host, said};
 use transport::{Dialler, Protocol};
 
 /// One member of the cluster, as another or itself lists it.
@@ -68,10 +69,10 @@ pub struct Status {
     pub raft_applied_index: u64,
     /// The version that runs.
     pub version: String,
-    /// Size of the backend in bytes.
-    pub db_size: u64,
-    /// Bytes of it that are in use.
-    pub db_size_in_use: u64,
+    /// Size of the backend in bytes, if it says one that there can be.
+    pub db_size: Option<u64>,
+    /// Bytes of it that are in use, likewise.
+    pub db_size_in_use: Option<u64>,
     /// Whether it has no vote.
     pub is_learner: bool,
     /// What it complains about (no leader, alarms).
@@ -149,7 +150,7 @@ impl Api {
                 .connect_with_connector(connector)
                 .await
                 .map_err(|error| errors::of_transport(&member, &error))?;
-            Client::from_channel(etcd_client::Channel::Tonic(channel), None)
+            Client::from_channel(bounds::bounded(channel), None)
                 .await
                 .map_err(|error| unusable(&error))
         };
@@ -197,11 +198,11 @@ impl Api {
             raft_term: answer.raft_term(),
             raft_index: answer.raft_index(),
             raft_applied_index: answer.raft_applied_index(),
-            version: answer.version().to_owned(),
-            db_size: u64::try_from(answer.db_size()).unwrap_or(0),
-            db_size_in_use: u64::try_from(answer.raft_used_db_size()).unwrap_or(0),
+            version: said::name(answer.version()),
+            db_size: u64::try_from(answer.db_size()).ok(),
+            db_size_in_use: u64::try_from(answer.raft_used_db_size()).ok(),
             is_learner: answer.is_learner(),
-            errors: answer.errors().to_vec(),
+            errors: said::names(answer.errors()),
         })
     }
 
@@ -369,9 +370,9 @@ impl fmt::Debug for Api {
 fn member_of(member: &etcd_client::Member) -> Member {
     Member {
         id: member.id(),
-        name: member.name().to_owned(),
-        peer_urls: member.peer_urls().to_vec(),
-        client_urls: member.client_urls().to_vec(),
+        name: said::name(member.name()),
+        peer_urls: said::names(member.peer_urls()),
+        client_urls: said::names(member.client_urls()),
         is_learner: member.is_learner(),
     }
 }

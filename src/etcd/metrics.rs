@@ -1,8 +1,13 @@
 //! What a member's `/metrics` says. PURE.
 //!
+//! A member may say anything. A number that makes no sense is unknown, of this member and nothing else: no NaN, no infinity, nothing negative.
+//!
 //! Names from etcd's `server/etcdserver/metrics.go` and `api/rafthttp/metrics.go` (3.4 to 3.7).
 
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The most peers that are read of. A cluster has a dozen members at most, and those that left are in the metrics until a restart.
+const MOST_PEERS: usize = 1000;
 
 /// The metrics of one member that tell whether its cluster is connected.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,17 +26,17 @@ pub struct Metrics {
     /// `etcd_server_is_learner`.
     pub is_learner: bool,
     /// `etcd_server_leader_changes_seen_total`.
-    pub leader_changes: u64,
+    pub leader_changes: Option<u64>,
     /// `etcd_server_proposals_applied_total`: the index up to which its log is applied, 0 before the first since it started.
     pub applied: u64,
     /// `etcd_disk_wal_fsync_duration_seconds`: synchronous writes of the log since it started.
     pub wal_fsyncs: Durations,
     /// How many of them took 64 ms at most.
-    pub wal_fsyncs_quick: u64,
+    pub wal_fsyncs_quick: Option<u64>,
     /// `etcd_mvcc_db_total_size_in_bytes`.
-    pub db_size: u64,
+    pub db_size: Option<u64>,
     /// `etcd_server_quota_backend_bytes`.
-    pub quota: u64,
+    pub quota: Option<u64>,
     /// `server_version` of `etcd_server_version`.
     pub version: Option<String>,
 }
@@ -40,23 +45,26 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Durations {
     /// All of them together.
-    pub sum: f64,
+    pub sum: Option<f64>,
     /// How many.
-    pub count: u64,
+    pub count: Option<u64>,
 }
 
 impl Durations {
     /// The mean in seconds; `None` before the first.
     pub fn mean(&self) -> Option<f64> {
+        let count = self.count.filter(|count| *count > 0)?;
         #[allow(clippy::cast_precision_loss, reason = "such a count is far below 2^52")]
-        (self.count > 0).then(|| self.sum / self.count as f64)
+        Some(self.sum? / count as f64)
     }
 
     /// Those that came after `before`.
     pub fn since(self, before: Self) -> Self {
+        let sums = self.sum.zip(before.sum);
+        let counts = self.count.zip(before.count);
         Self {
-            sum: (self.sum - before.sum).max(0.0),
-            count: self.count.saturating_sub(before.count),
+            sum: sums.map(|(now, before)| (now - before).max(0.0)),
+            count: counts.map(|(now, before)| now.saturating_sub(before)),
         }
     }
 }
@@ -65,12 +73,15 @@ impl Metrics {
     /// Its synchronous writes, since an earlier look or since it started: how many, the mean in milliseconds, and how many of them took more than 64 ms.
     /// `None` if there were none.
     pub fn fsyncs(&self, since: Option<&Self>) -> Option<(u64, f64, u64)> {
-        let before = since
-            .map(|before| (before.wal_fsyncs, before.wal_fsyncs_quick))
-            .unwrap_or_default();
-        let all = self.wal_fsyncs.since(before.0);
-        let quick = self.wal_fsyncs_quick.saturating_sub(before.1);
-        Some((all.count, all.mean()? * 1000.0, all.count.saturating_sub(quick)))
+        let (all, quick) = match since {
+            None => (self.wal_fsyncs, self.wal_fsyncs_quick?),
+            Some(before) => (
+                self.wal_fsyncs.since(before.wal_fsyncs),
+                self.wal_fsyncs_quick?.saturating_sub(before.wal_fsyncs_quick?),
+            ),
+        };
+        let (count, mean) = (all.count?, all.mean()?);
+        Some((count, mean * 1000.0, count.saturating_sub(quick)))
     }
 
     /// From the Prometheus text format. Lines that aren't known or understood are skipped.
@@ -105,6 +116,9 @@ impl Metrics {
     }
 
     fn take(&mut self, sample: &Sample<'_>) {
+        fn entry<K: Ord, V: Default>(all: &mut BTreeMap<K, V>, key: K) -> Option<&mut V> {
+            (all.len() < MOST_PEERS || all.contains_key(&key)).then(|| all.entry(key).or_default())
+        }
         let pair = || {
             (
                 sample.label("Local").unwrap_or_default(),
@@ -113,35 +127,37 @@ impl Metrics {
         };
         match sample.name {
             "etcd_network_active_peers" => {
-                self.active_peers.insert(pair(), sample.value > 0.0);
+                if let Some(active) = entry(&mut self.active_peers, pair()) {
+                    *active = sample.value > 0.0;
+                }
             }
             "etcd_network_disconnected_peers_total" => {
-                self.disconnected_peers.insert(pair(), sample.count());
+                if let Some(lost) = entry(&mut self.disconnected_peers, pair()) {
+                    *lost = sample.count();
+                }
             }
             "etcd_network_peer_round_trip_time_seconds_sum" => {
-                self.round_trips
-                    .entry(sample.label("To").unwrap_or_default())
-                    .or_default()
-                    .sum = sample.value;
+                if let Some(all) = entry(&mut self.round_trips, sample.label("To").unwrap_or_default()) {
+                    all.sum = Some(sample.value);
+                }
             }
             "etcd_network_peer_round_trip_time_seconds_count" => {
-                self.round_trips
-                    .entry(sample.label("To").unwrap_or_default())
-                    .or_default()
-                    .count = sample.count();
+                if let Some(all) = entry(&mut self.round_trips, sample.label("To").unwrap_or_default()) {
+                    all.count = Some(sample.count());
+                }
             }
             "etcd_server_has_leader" => self.has_leader = sample.value > 0.0,
             "etcd_server_is_leader" => self.is_leader = sample.value > 0.0,
             "etcd_server_is_learner" => self.is_learner = sample.value > 0.0,
-            "etcd_server_leader_changes_seen_total" => self.leader_changes = sample.count(),
+            "etcd_server_leader_changes_seen_total" => self.leader_changes = Some(sample.count()),
             "etcd_server_proposals_applied_total" => self.applied = sample.count(),
-            "etcd_disk_wal_fsync_duration_seconds_sum" => self.wal_fsyncs.sum = sample.value,
+            "etcd_disk_wal_fsync_duration_seconds_sum" => self.wal_fsyncs.sum = Some(sample.value),
             "etcd_disk_wal_fsync_duration_seconds_bucket" if sample.label("le").as_deref() == Some("0.064") => {
-                self.wal_fsyncs_quick = sample.count();
+                self.wal_fsyncs_quick = Some(sample.count());
             }
-            "etcd_disk_wal_fsync_duration_seconds_count" => self.wal_fsyncs.count = sample.count(),
-            "etcd_mvcc_db_total_size_in_bytes" => self.db_size = sample.count(),
-            "etcd_server_quota_backend_bytes" => self.quota = sample.count(),
+            "etcd_disk_wal_fsync_duration_seconds_count" => self.wal_fsyncs.count = Some(sample.count()),
+            "etcd_mvcc_db_total_size_in_bytes" => self.db_size = Some(sample.count()),
+            "etcd_server_quota_backend_bytes" => self.quota = Some(sample.count()),
             "etcd_server_version" => self.version = sample.label("server_version"),
             _ => {}
         }
@@ -162,7 +178,10 @@ pub fn lost_peers(all: &BTreeMap<String, Metrics>) -> BTreeMap<String, BTreeSet<
         .collect()
 }
 
-/// One line of the text format: `name{label="value",…} number`.
+/// What no counter reaches, and is too large for Terraform's whole numbers here: 2^63.
+const LARGEST: f64 = 9_223_372_036_854_775_808.0;
+
+/// One line of the text format: `name{label="value",…} number`. The number is one that a counter, a size or a time can have.
 struct Sample<'a> {
     name: &'a str,
     labels: &'a str,
@@ -188,7 +207,12 @@ impl<'a> Sample<'a> {
         Some(Self {
             name: name.trim(),
             labels,
-            value: rest.split_ascii_whitespace().next()?.parse().ok()?,
+            value: rest
+                .split_ascii_whitespace()
+                .next()?
+                .parse()
+                .ok()
+                .filter(|value| (0.0..LARGEST).contains(value))?,
         })
     }
 
@@ -262,11 +286,17 @@ etcd_server_version{server_version="3.5.30"} 1
         assert_eq!(metrics.lost_ids(), BTreeSet::from([0xfd42_2379_fda5_0e48]));
         assert_eq!(metrics.disconnected_peers.values().copied().collect::<Vec<_>>(), [3]);
         assert_eq!(metrics.round_trips["91bc3c398fb3c146"].mean(), Some(0.05));
-        let later = Durations { sum: 1.25, count: 12 };
-        assert_eq!((metrics.wal_fsyncs.mean(), metrics.wal_fsyncs_quick), (Some(0.025), 9));
-        assert_eq!(later.since(metrics.wal_fsyncs).mean(), Some(0.5));
+        let durations = |sum, count| Durations {
+            sum: Some(sum),
+            count: Some(count),
+        };
         assert_eq!(
-            Durations::default().since(metrics.wal_fsyncs).mean(),
+            (metrics.wal_fsyncs.mean(), metrics.wal_fsyncs_quick),
+            (Some(0.025), Some(9))
+        );
+        assert_eq!(durations(1.25, 12).since(metrics.wal_fsyncs).mean(), Some(0.5));
+        assert_eq!(
+            durations(0.0, 0).since(metrics.wal_fsyncs).mean(),
             None,
             "it was restarted in between"
         );
@@ -275,7 +305,7 @@ etcd_server_version{server_version="3.5.30"} 1
         assert!(metrics.has_leader && !metrics.is_leader && !metrics.is_learner);
         assert_eq!(
             (metrics.leader_changes, metrics.applied, metrics.db_size, metrics.quota),
-            (2, 1_234_567, 15_994_880, 2_147_483_648)
+            (Some(2), 1_234_567, Some(15_994_880), Some(2_147_483_648))
         );
         assert_eq!(metrics.version.as_deref(), Some("3.5.30"));
     }
@@ -290,10 +320,43 @@ etcd_server_version{server_version="3.5.30"} 1
         assert_eq!(sample.count(), 7);
     }
 
+    #[test]
+    fn a_number_that_makes_no_sense_is_unknown() {
+        for nonsense in ["NaN", "+Inf", "-Inf", "-1", "1e300", "9.3e18", "much"] {
+            let mut lines: Vec<String> = TEXT.lines().map(str::to_owned).collect();
+            for line in lines.iter_mut().filter(|line| !line.starts_with('#')) {
+                let at = line.rfind(' ').expect("a number");
+                line.replace_range(at + 1.., nonsense);
+            }
+            let metrics = Metrics::parse(&lines.join("\n"));
+            assert_eq!(metrics, Metrics::default(), "{nonsense}");
+            assert_eq!(metrics.fsyncs(None), None);
+        }
+        let half = Metrics::parse(&TEXT.replace("duration_seconds_sum 0.25", "duration_seconds_sum NaN"));
+        assert_eq!((half.wal_fsyncs.mean(), half.fsyncs(None)), (None, None));
+        assert_eq!(half.quota, Some(2_147_483_648), "the others are as they were");
+    }
+
+    #[test]
+    fn peers_without_end_are_not_kept() {
+        let line = |at: usize| format!("etcd_network_active_peers{{Local=\"a\",Remote=\"{at:x}\"}} 1\n");
+        let metrics = Metrics::parse(&(0..10_000).map(line).collect::<String>());
+        assert_eq!(metrics.active_peers.len(), MOST_PEERS);
+    }
+
     proptest! {
         #[test]
         fn nothing_panics(text in "[ -~\n]{0,200}") {
             Metrics::parse(&text);
+        }
+
+        #[test]
+        fn whatever_is_measured_is_a_number(value in "([-+]?[0-9.]{0,20}(e[-+]?[0-9]{0,3})?|[-+]?(NaN|Inf|inf))", other in "[0-9]{1,3}") {
+            let text = format!("etcd_disk_wal_fsync_duration_seconds_sum {value}\netcd_disk_wal_fsync_duration_seconds_count {other}\n\
+                etcd_network_peer_round_trip_time_seconds_sum{{To=\"a\"}} {value}\netcd_network_peer_round_trip_time_seconds_count{{To=\"a\"}} {other}\n");
+            let metrics = Metrics::parse(&text);
+            let means = metrics.round_trips.values().chain([&metrics.wal_fsyncs]).filter_map(Durations::mean);
+            prop_assert!(means.into_iter().all(|mean| mean.is_finite() && mean >= 0.0));
         }
     }
 }

@@ -14,3 +14,4 @@ pub mod scheduled;
 pub mod snapshot;
 pub mod unit;
 pub mod version;
+pub mod yaml;

@@ -4,6 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::output::Output;
 
+/// The end of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// A machine's clock against ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockOffset {
@@ -36,8 +39,40 @@ impl ClockOffset {
 /// `1700000000.123456789`, or with anything but digits behind the point. The flag says whether there were parts of a second.
 fn milliseconds(date: &str) -> Option<(i64, bool)> {
     let (seconds, fraction) = date.trim().split_once('.').unwrap_or((date.trim(), ""));
-    let seconds: i64 = seconds.parse().ok()?;
+    // A clock that is beyond this is none, and would not fit into what is computed of it.
+    let seconds: i64 = seconds
+        .parse()
+        .ok()
+        .filter(|seconds| (0..=LAST_SECOND).contains(seconds))?;
     let exact = fraction.len() >= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
     let fraction = if exact { fraction[..3].parse().ok()? } else { 0 };
-    Some((seconds.checked_mul(1000)? + fraction, exact))
+    Some((seconds * 1000 + fraction, exact))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    proptest! {
+        #[test]
+        fn no_date_is_out_of_bounds(first in "[-+0-9.N%]{0,24}", last in "[-+0-9.N%]{0,24}", elapsed in any::<u64>()) {
+            let mut output = Output::of_answers(&format!("date_first={first}\ndate_last={last}\n"));
+            output.elapsed = Duration::from_millis(elapsed);
+            for received in [UNIX_EPOCH, SystemTime::now(), UNIX_EPOCH + Duration::from_secs(1 << 40)] {
+                if let Some(offset) = ClockOffset::of(&output, received) {
+                    prop_assert!(offset.ms.checked_abs().is_some() && offset.uncertainty_ms > 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_none_is_not_compared() {
+        assert_eq!(milliseconds("9223372036854775.999"), None);
+        assert_eq!(milliseconds("-9223372036854775.0"), None);
+        assert_eq!(milliseconds("0.5"), Some((0, false)));
+        assert_eq!(milliseconds("253402300799.999"), Some((253_402_300_799_999, true)));
+    }
 }

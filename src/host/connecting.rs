@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_buf};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, copy_buf,
+};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -110,9 +112,17 @@ pub(super) async fn dial(target: &Target, fate: Arc<Fate>, until: Instant) -> Re
         detail: error.to_string(),
     };
     tcp.set_nodelay(true).map_err(unusable)?;
-    let (mine, theirs) = UnixStream::pair().map_err(unusable)?;
-    tokio::spawn(pump(tcp, mine, fate));
-    blocking(theirs).map_err(unusable)
+    pumped(tcp, fate).map_err(unusable)
+}
+
+/// The end of a pair of local sockets, whose other end is carried to and from the peer.
+pub(super) fn pumped(
+    peer: impl AsyncRead + AsyncWrite + Send + 'static,
+    fate: Arc<Fate>,
+) -> std::io::Result<StdUnixStream> {
+    let (mine, theirs) = UnixStream::pair()?;
+    tokio::spawn(pump(peer, mine, fate));
+    blocking(theirs)
 }
 
 /// All addresses of a name, the next one starting before the last has failed. (Tunnels and sessions live on whichever came first.)
@@ -136,15 +146,28 @@ async fn first_to_answer(addresses: Vec<SocketAddr>) -> std::io::Result<TcpStrea
     Err(last)
 }
 
-/// Carries bytes between the TCP connection and the session, until either ends.
-async fn pump(tcp: TcpStream, local: UnixStream, fate: Arc<Fate>) {
-    let (from_peer, mut to_peer) = tcp.into_split();
+/// Carries bytes between the peer and the session, until either ends or the peer has sent too much.
+async fn pump(peer: impl AsyncRead + AsyncWrite, local: UnixStream, fate: Arc<Fate>) {
+    let (from_peer, mut to_peer) = tokio::io::split(peer);
     let (from_session, mut to_session) = local.into_split();
     let mut from_peer = BufReader::with_capacity(PUMPED, from_peer);
     let mut from_session = BufReader::with_capacity(PUMPED, from_session);
+    let coming = async {
+        while fate.ended().is_none() {
+            let bytes = from_peer.fill_buf().await?;
+            let count = bytes.len();
+            if count == 0 {
+                break;
+            }
+            fate.came(count);
+            to_session.write_all(bytes).await?;
+            from_peer.consume(count);
+        }
+        Ok::<_, std::io::Error>(())
+    };
     tokio::select! {
-        result = copy_buf(&mut from_peer, &mut to_session) => match result {
-            Ok(_) => fate.seal("the server closed the connection"),
+        result = coming => match result {
+            Ok(()) => fate.seal("the server closed the connection"),
             Err(error) => fate.seal(error.to_string()),
         },
         result = copy_buf(&mut from_session, &mut to_peer) => if let Err(error) = result {
@@ -154,7 +177,7 @@ async fn pump(tcp: TcpStream, local: UnixStream, fate: Arc<Fate>) {
 }
 
 /// libssh2 shakes hands in blocking mode.
-pub(super) fn blocking(stream: UnixStream) -> std::io::Result<StdUnixStream> {
+fn blocking(stream: UnixStream) -> std::io::Result<StdUnixStream> {
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     Ok(stream)
@@ -193,7 +216,17 @@ pub(super) async fn log_in(
             server: server.clone(),
             step: "shaking hands",
             detail: error.to_string(),
-        })??;
+        })?
+        // What libssh2 makes of an end that is our doing says nothing.
+        .map_err(|error| match fate.ended() {
+            Some(reason) => Refusal::from(ConnectError::Broken {
+                server: server.clone(),
+                step: "shaking hands and authenticating",
+                detail: reason.to_owned(),
+            }),
+            None => error,
+        })?;
+    fate.logged_in();
     let link = Link::start(session, watched, target.keep_alive, fate, spare_channel).map_err(broken)?;
     breaker.keep();
     Ok((link, shown))

@@ -237,6 +237,19 @@ pub enum RunError {
         /// Why.
         detail: String,
     },
+    /// The answer was longer than any of the provider's scripts gives. The connection is not used again.
+    #[error(
+        "{server}: \"{title}\" was answered with {excess}. The connection was closed, and what was sent may have run there all the same. No script of \
+         the provider's prints so much: look at that server's login scripts and at its sshd"
+    )]
+    TooMuch {
+        /// `user@host:port`.
+        server: String,
+        /// The script's title.
+        title: String,
+        /// What was too much, and how much is allowed.
+        excess: String,
+    },
     /// No result within the script's time. It may still be running over there.
     #[error("{server}: \"{title}\" did not end within {}s (it may still be running there)", waited.as_secs())]
     TimedOut {
@@ -248,7 +261,7 @@ pub enum RunError {
         waited: Duration,
     },
     /// The script ended with another exit code than 0.
-    #[error("{server}: \"{title}\" failed with exit code {exit_code}{}", if .last_lines.is_empty() { String::new() } else { format!(":\n{}", .last_lines) })]
+    #[error("{server}: \"{title}\" failed with exit code {exit_code}{}", if .last_lines.is_empty() { String::new() } else { format!(":\n  {}", .last_lines) })]
     Failed {
         /// `user@host:port`.
         server: String,
@@ -284,7 +297,10 @@ pub enum RunError {
 impl RunError {
     /// Whether the server is not reached, or no longer: what was sent may have run there all the same.
     pub fn is_of_the_connection(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectionLost { .. })
+        matches!(
+            self,
+            Self::Connect(_) | Self::ConnectionLost { .. } | Self::TooMuch { .. }
+        )
     }
 }
 
@@ -369,17 +385,5 @@ fn describe(gap: &Gap) -> String {
     )
 }
 
-/// The last `count` lines of `text` that hold anything, each cut at 400 characters.
-pub(super) fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let from = lines.len().saturating_sub(count);
-    lines[from..]
-        .iter()
-        .map(|line| line.chars().take(400).collect::<String>())
-        .collect::<Vec<_>>()
-        .join("\n")
-}
+// Scripts say it in their own words.
+pub(super) use super::said::last_lines;

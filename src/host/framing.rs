@@ -6,7 +6,9 @@
 //! both streams; what a login script prints before falls away.
 
 use super::errors::RootError;
+use super::marks::Marked;
 use super::output::Output;
+use super::said::{last_lines, one_line, text};
 use super::shell::quote;
 use super::target::Sudo;
 
@@ -99,46 +101,24 @@ impl Frame {
         format!("{MAGIC} {} {} {mode}\n{script}", script.len(), self.nonce).into_bytes()
     }
 
-    /// What stands between the marks on one stream, and what follows the end mark (the exit code on standard output).
-    /// `None` while the end mark is not there yet.
-    pub fn decode<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a str)> {
-        let start_mark = format!("{}<\n", self.nonce);
-        let end_mark = format!("\n{}>", self.nonce);
-        let start = find(stream, start_mark.as_bytes(), 0)? + start_mark.len();
-        // The newline of an empty output's end mark is not part of the start mark.
-        let end = find_last(stream, end_mark.as_bytes(), start)?;
-        let rest = &stream[end + end_mark.len()..];
-        let newline = rest.iter().position(|&byte| byte == b'\n')?;
-        Some((&stream[start..end], std::str::from_utf8(&rest[..newline]).ok()?))
+    /// One of the two streams that the answer comes on, of `most` bytes.
+    pub fn stream(&self, most: usize) -> Marked {
+        let (start, end) = (format!("{}<\n", self.nonce), format!("\n{}>", self.nonce));
+        Marked::new(start.into_bytes(), end.into_bytes(), most)
     }
 
-    /// Whether the start mark has been seen: the shell runs.
-    pub fn started(&self, stream: &[u8]) -> bool {
-        find(stream, format!("{}<\n", self.nonce).as_bytes(), 0).is_some()
+    /// What the script's answers begin with.
+    pub fn mark(&self) -> &str {
+        &self.nonce
     }
 
-    /// Both streams, once both are complete.
-    pub fn output(&self, stdout: &[u8], stderr: &[u8]) -> Option<Output> {
-        let (out, code) = self.decode(stdout)?;
-        let (err, _) = self.decode(stderr)?;
-        let stderr = String::from_utf8_lossy(err).into_owned();
-        let code = code.parse().unwrap_or(255);
-        Some(Output::new(&String::from_utf8_lossy(out), stderr, code, &self.nonce))
+    /// Both streams, once both are complete. `mark` is that of the frame.
+    pub fn output(mark: &str, stdout: &Marked, stderr: &Marked) -> Option<Output> {
+        let (out, code) = stdout.text()?;
+        let (err, _) = stderr.text()?;
+        let code = std::str::from_utf8(code).ok().and_then(|code| code.parse().ok());
+        Some(Output::new(&text(out), text(err), code.unwrap_or(255), mark))
     }
-}
-
-fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
-    haystack
-        .get(from..)?
-        .windows(needle.len())
-        .position(|window| window == needle)
-        .map(|at| from + at)
-}
-
-/// The end mark stands near the very end, so the search starts there: a large output is not searched again for each piece that comes.
-fn find_last(haystack: &[u8], needle: &[u8], not_before: usize) -> Option<usize> {
-    let tail = haystack.len().saturating_sub(needle.len() + 4096).max(not_before);
-    find(haystack, needle, tail)
 }
 
 /// Why the shell ended before it ran anything, from what was on standard error (in the C locale).
@@ -148,7 +128,7 @@ pub fn root_error(stderr: &str) -> RootError {
         stderr
             .lines()
             .find(|line| parts.iter().any(|part| line.contains(part)))
-            .map(|line| line.trim().to_owned())
+            .map(one_line)
     };
     if has("tpe:not-root") {
         return RootError::NotRoot;
@@ -178,7 +158,7 @@ pub fn root_error(stderr: &str) -> RootError {
         return RootError::SudoPasswordNeeded;
     }
     RootError::Other {
-        said: super::errors::last_lines(stderr, 5),
+        said: last_lines(stderr, 5),
     }
 }
 
@@ -209,6 +189,14 @@ mod tests {
         (output.stdout, output.stderr)
     }
 
+    /// What both streams come to.
+    fn answer(frame: &Frame, stdout: &[u8], stderr: &[u8]) -> Option<Output> {
+        let [mut out, mut err] = [frame.stream(1 << 20), frame.stream(1 << 20)];
+        out.take(stdout).expect("not too much");
+        err.take(stderr).expect("not too much");
+        Frame::output(frame.mark(), &out, &err)
+    }
+
     fn am_root() -> bool {
         rustix::process::getuid().is_root()
     }
@@ -228,7 +216,7 @@ mod tests {
                 ]
                 .concat(),
             );
-            let output = frame.output(&out, &err).unwrap_or_else(|| {
+            let output = answer(&frame, &out, &err).unwrap_or_else(|| {
                 panic!(
                     "{shell:?}: {} {}",
                     String::from_utf8_lossy(&out),
@@ -252,7 +240,7 @@ mod tests {
         let mut input = [b"secret\n".to_vec(), frame.encode("cat | wc -c", Input::Follows)].concat();
         input.extend(vec![0xff; 200_000]);
         let (out, err) = converse(&["sh"], &input);
-        assert_eq!(frame.output(&out, &err).expect("answered").stdout.trim(), "200000");
+        assert_eq!(answer(&frame, &out, &err).expect("answered").stdout.trim(), "200000");
         assert!(!String::from_utf8_lossy(&out).contains("secret"));
     }
 
@@ -316,10 +304,12 @@ mod tests {
             let mut stream = before.into_bytes();
             stream.extend(b"00000000000000000000000000001234<\n");
             stream.extend(&text);
-            prop_assert_eq!(frame.decode(&stream), None);
-            stream.extend(format!("\n00000000000000000000000000001234>{code}\n").bytes());
+            let mut out = frame.stream(200);
+            out.take(&stream).expect("not too much");
+            prop_assert_eq!(out.text(), None);
+            out.take(format!("\n00000000000000000000000000001234>{code}\n").as_bytes()).expect("not too much");
             let code = code.to_string();
-            prop_assert_eq!(frame.decode(&stream), Some((text.as_slice(), code.as_str())));
+            prop_assert_eq!(out.text(), Some((text.as_slice(), code.as_bytes())));
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::authentication::{Shown, fits_pin};
-use super::connecting::{DIAL, blocking, compare_methods, dial, log_in, with_patience};
+use super::connecting::{DIAL, compare_methods, dial, log_in, pumped, with_patience};
 use super::errors::{ConnectError, RunError, TunnelError};
 use super::known_hosts::HostKey;
 use super::link::{Fate, Link};
@@ -203,7 +203,7 @@ impl Hosts {
     ) -> Result<std::os::unix::net::UnixStream, ConnectError> {
         match &target.bastion {
             None => dial(target, Arc::clone(fate), until).await,
-            Some(bastion) => self.through(bastion, target, until).await,
+            Some(bastion) => self.through(bastion, target, until, Arc::clone(fate)).await,
         }
     }
 
@@ -213,6 +213,7 @@ impl Hosts {
         bastion: &'a Target,
         target: &'a Target,
         until: Instant,
+        fate: Arc<Fate>,
     ) -> Pin<Box<dyn Future<Output = Result<std::os::unix::net::UnixStream, ConnectError>> + Send + 'a>> {
         Box::pin(async move {
             let server = || target.to_string();
@@ -238,7 +239,7 @@ impl Hosts {
                 TunnelError::Refused { detail, .. } => refused(detail),
                 TunnelError::Cancelled { .. } => ConnectError::Cancelled { server: server() },
             })?;
-            blocking(tunnel).map_err(|error| refused(error.to_string()))
+            pumped(tunnel, fate).map_err(|error| refused(error.to_string()))
         })
     }
 }
@@ -380,6 +381,11 @@ impl Host {
                 title,
                 sent,
                 detail,
+            },
+            ShellError::TooMuch(excess) => RunError::TooMuch {
+                server,
+                title,
+                excess: excess.to_string(),
             },
             ShellError::TimedOut { waited } => RunError::TimedOut { server, title, waited },
             ShellError::Cancelled => RunError::Cancelled { server, title },

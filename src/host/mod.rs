@@ -8,9 +8,9 @@
 //!
 //! From the inside out:
 //!
-//! * [`shell`], [`script`], `answers`, `output`, `files`, `framing`, [`known_hosts`], `identity`, [`methods`], [`facts`], `clock`: PURE. Quoting,
-//!   scripts and their answers, the conversation with the root shell, host keys, keys of an agent, the handshake's methods, what a machine says
-//!   about itself.
+//! * [`shell`], [`script`], `answers`, `output`, `files`, `framing`, `marks`, [`said`], [`known_hosts`], `identity`, [`methods`], [`facts`],
+//!   `clock`: PURE. Quoting, scripts and their answers, the conversation with the root shell, host keys, keys of an agent, the handshake's
+//!   methods, what a machine says about itself.
 //! * `link`: one thread for each connection, which owns libssh2's session and carries all its channels.
 //! * `root_shell`: the shell that runs scripts, one at a time.
 //! * `connecting`: from a target to an authenticated link, through bastions, with patience.
@@ -28,10 +28,12 @@ pub mod hosts;
 mod identity;
 pub mod known_hosts;
 mod link;
+mod marks;
 pub mod methods;
 mod output;
 mod privilege;
 mod root_shell;
+pub mod said;
 pub mod script;
 mod secret;
 pub mod shell;

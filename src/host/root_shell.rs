@@ -13,14 +13,20 @@ use tokio_util::sync::CancellationToken;
 use super::errors::RootError;
 use super::framing::{Frame, Input, password_line, root_command, root_error};
 use super::link::{Link, RemoteCommand};
+use super::marks::{Excess, MOST_ERRORS, MOST_OUTPUT, Marked};
 use super::output::Output;
+use super::said::{last_lines, text};
 use super::target::Sudo;
+
+/// What is read at once.
+const PIECE: usize = 16 * 1024;
 
 /// Why a script has no output, before anybody's names are put to it.
 #[derive(Debug)]
 pub(super) enum ShellError {
     Root(RootError),
     Lost { sent: bool, detail: String },
+    TooMuch(Excess),
     TimedOut { waited: Duration },
     Cancelled,
 }
@@ -95,13 +101,14 @@ async fn serve(link: Arc<Link>, sudo: Sudo, cancelled: CancellationToken, mut qu
         let frame = Frame::new(rand_nonce());
         let bytes = frame.encode(&job.script, Input::Nothing);
         let size = bytes.len();
-        let mut result = match timeout(job.timeout, shell.converse(&frame, &bytes)).await {
-            Ok(result) => result.map_err(|lost| shell.explain(lost, &frame, &link)),
+        let mut answer = Answer::of(&frame);
+        let mut result = match timeout(job.timeout, shell.converse(&mut answer, &bytes)).await {
+            Ok(result) => result.map_err(|ended| shell.explain(ended, &answer, &link)),
             Err(_) => Err(ShellError::TimedOut { waited: job.timeout }),
         };
         if let Ok(output) = &mut result {
             output.elapsed = started.elapsed();
-            shell.forget();
+            shell.answered = true;
             open = Some(shell);
         }
         tracing::debug!(
@@ -123,20 +130,43 @@ pub(super) fn rand_nonce() -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-/// A shell that runs, with what came from it since the last script.
+/// A shell that runs.
 pub(super) struct Open {
     command: RemoteCommand,
     /// sudo's password, until it has been sent.
     first_line: Option<String>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
     answered: bool,
 }
 
-/// The shell ended, or the connection did.
-pub(super) struct Lost {
-    sent: bool,
-    error: Option<io::Error>,
+/// What has come of a script's answer.
+pub(super) struct Answer {
+    mark: String,
+    stdout: Marked,
+    stderr: Marked,
+}
+
+impl Answer {
+    pub(super) fn of(frame: &Frame) -> Self {
+        Self {
+            mark: frame.mark().to_owned(),
+            stdout: frame.stream(MOST_OUTPUT),
+            stderr: frame.stream(MOST_ERRORS),
+        }
+    }
+}
+
+/// Why a conversation has ended without an answer.
+pub(super) enum Ended {
+    /// The shell ended, or the connection did.
+    Lost { sent: bool, error: Option<io::Error> },
+    /// It said too much.
+    TooMuch(Excess),
+}
+
+impl From<Excess> for Ended {
+    fn from(excess: Excess) -> Self {
+        Self::TooMuch(excess)
+    }
 }
 
 impl Open {
@@ -145,20 +175,12 @@ impl Open {
         Ok(Self {
             command,
             first_line: Some(password_line(sudo)),
-            stdout: Vec::new(),
-            stderr: Vec::new(),
             answered: false,
         })
     }
 
-    fn forget(&mut self) {
-        self.stdout.clear();
-        self.stderr.clear();
-        self.answered = true;
-    }
-
     /// Sends a frame and reads until both streams have its end mark. Nothing is waited for in between: password and script travel together.
-    async fn converse(&mut self, frame: &Frame, bytes: &[u8]) -> Result<Output, Lost> {
+    async fn converse(&mut self, answer: &mut Answer, bytes: &[u8]) -> Result<Output, Ended> {
         let first = self.first_line.take().unwrap_or_default();
         let (mut from_shell, mut to_shell) = self.command.stdio.split();
         let mut sent = false;
@@ -169,53 +191,68 @@ impl Open {
         tokio::pin!(sending);
         let mut stdout_open = true;
         let mut stderr_open = true;
+        let (mut out, mut err) = (vec![0; PIECE], vec![0; PIECE]);
+        let lost = |sent, error| Ended::Lost { sent, error };
         loop {
-            if let Some(output) = frame.output(&self.stdout, &self.stderr) {
+            if let Some(output) = Frame::output(&answer.mark, &answer.stdout, &answer.stderr) {
                 return Ok(output);
             }
             if !stdout_open && !stderr_open {
-                return Err(Lost { sent, error: None });
+                return Err(lost(sent, None));
             }
             tokio::select! {
                 result = &mut sending, if !sent => match result {
                     Ok(()) => sent = true,
                     // What it said before it ended is worth reading.
-                    Err(_) => { drain(&mut self.command.stderr, &mut self.stderr).await; return Err(Lost { sent: false, error: None }); }
+                    Err(_) => {
+                        let said = drain(&mut self.command.stderr, &mut answer.stderr, &mut err);
+                        let _ = timeout(Duration::from_secs(2), said).await;
+                        return Err(lost(false, None));
+                    }
                 },
-                result = from_shell.read_buf(&mut self.stdout), if stdout_open => match result {
-                    Ok(count) => stdout_open = count > 0,
-                    Err(error) => return Err(Lost { sent, error: Some(error) }),
+                result = from_shell.read(&mut out), if stdout_open => {
+                    let count = result.map_err(|error| lost(sent, Some(error)))?;
+                    answer.stdout.take(&out[..count])?;
+                    stdout_open = count > 0;
                 },
-                result = self.command.stderr.read_buf(&mut self.stderr), if stderr_open => match result {
-                    Ok(count) => stderr_open = count > 0,
-                    Err(error) => return Err(Lost { sent, error: Some(error) }),
+                result = self.command.stderr.read(&mut err), if stderr_open => {
+                    let count = result.map_err(|error| lost(sent, Some(error)))?;
+                    answer.stderr.take(&err[..count])?;
+                    stderr_open = count > 0;
                 },
             }
         }
     }
 
-    /// Puts a name to the end of a shell: no root, or no connection.
-    fn explain(&mut self, lost: Lost, frame: &Frame, link: &Link) -> ShellError {
+    /// Puts a name to the end of a shell: no root, no connection, or too much. After the last of these nothing that the server says is believed.
+    fn explain(&mut self, ended: Ended, answer: &Answer, link: &Link) -> ShellError {
+        let (sent, error) = match ended {
+            Ended::TooMuch(excess) => {
+                link.end(format!("the server sent {excess}"));
+                return ShellError::TooMuch(excess);
+            }
+            Ended::Lost { sent, error } => (sent, error),
+        };
         if let Ok(Err(refused)) = self.command.started.try_recv() {
             return ShellError::Lost {
                 sent: false,
                 detail: format!("no command could be started: {refused}"),
             };
         }
-        let ran = self.answered || frame.started(&self.stdout);
-        let said = String::from_utf8_lossy(&self.stderr).into_owned();
-        match (link.fate().reason(), lost.error) {
+        let ran = self.answered || answer.stdout.has_begun();
+        let said = text(answer.stderr.so_far());
+        match (link.fate().reason(), error) {
             (Some(reason), _) => ShellError::Lost {
-                sent: lost.sent,
+                sent,
                 detail: reason.to_owned(),
             },
             (None, Some(error)) => ShellError::Lost {
-                sent: lost.sent,
+                sent,
                 detail: error.to_string(),
             },
             (None, None) if ran => ShellError::Lost {
-                sent: lost.sent,
-                detail: format!("the root shell ended. {}", super::errors::last_lines(&said, 3)),
+                sent,
+                detail: format!("the root shell ended. {}", last_lines(&said, 3)),
             },
             (None, None) => ShellError::Root(root_error(&said)),
         }
@@ -239,11 +276,16 @@ impl Open {
 
     /// The output of the script that [`Self::feed`] sent, once its input was shut down.
     pub(super) async fn finish(mut self, frame: &Frame, link: &Link) -> Result<Output, ShellError> {
-        let result = self.converse(frame, &[]).await;
-        result.map_err(|lost| self.explain(lost, frame, link))
+        let mut answer = Answer::of(frame);
+        let result = self.converse(&mut answer, &[]).await;
+        result.map_err(|ended| self.explain(ended, &answer, link))
     }
 }
 
-async fn drain(stream: &mut UnixStream, into: &mut Vec<u8>) {
-    let _ = timeout(Duration::from_secs(2), stream.read_to_end(into)).await;
+async fn drain(stream: &mut UnixStream, into: &mut Marked, piece: &mut [u8]) {
+    while let Ok(count) = stream.read(piece).await {
+        if count == 0 || into.take(&piece[..count]).is_err() {
+            break;
+        }
+    }
 }

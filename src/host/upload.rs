@@ -16,6 +16,8 @@ use super::shell::quote;
 
 /// Bytes that are read and sent at once.
 const PIECE: usize = 256 * 1024;
+/// How long the machine may take to take one piece: a disk that stands still for so long has failed.
+const STALL: Duration = Duration::from_secs(60);
 
 /// A local file and where it goes.
 #[derive(Clone, Debug)]
@@ -86,9 +88,12 @@ impl Host {
             .map_err(|error| UploadError::Run(error.into()))?;
         let frame = Frame::new(rand_nonce());
         let shell = Open::start(&link, &sudo).map_err(|error| broken(error.to_string()))?;
-        let shell = shell.feed(&frame, &receiving_script(upload)).await;
-        let mut shell =
-            shell.map_err(|error| broken(link.fate().reason().map_or_else(|| error.to_string(), str::to_owned)))?;
+        let stalled = || broken(format!("the server took nothing for {} s", STALL.as_secs()));
+        let script = receiving_script(upload);
+        let shell = tokio::time::timeout(STALL, shell.feed(&frame, &script)).await;
+        let mut shell = shell
+            .map_err(|_| stalled())?
+            .map_err(|error| broken(link.fate().reason().map_or_else(|| error.to_string(), str::to_owned)))?;
         let mut piece = vec![0; PIECE];
         let mut bytes = 0;
         let mut digest = Sha256::new();
@@ -101,8 +106,9 @@ impl Host {
                 break;
             }
             digest.update(&piece[..count]);
+            let taking = tokio::time::timeout(STALL, shell.input().write_all(&piece[..count]));
             let sent = tokio::select! {
-                sent = shell.input().write_all(&piece[..count]) => sent,
+                sent = taking => sent.map_err(|_| stalled())?,
                 () = self.cancelled() => return Err(broken("stopped on request".to_owned())),
             };
             if sent.is_err() {

@@ -355,7 +355,7 @@ pub fn remarks(
     election: u32,
 ) -> Vec<Remark> {
     let mut remarks: Vec<Remark> = slow_disk(fsyncs).map(Remark::SlowDisk).into_iter().collect();
-    let apart = clock.map(|(ms, uncertainty)| (ms, ms.abs().saturating_sub(uncertainty)));
+    let apart = clock.map(|(ms, uncertainty)| (ms, ms.saturating_abs().saturating_sub(uncertainty)));
     remarks.extend(
         apart
             .filter(|(_, least)| *least > CLOCKS_APART_MS)

@@ -359,8 +359,8 @@ fn slow_links(findings: &Findings) -> Vec<Warning> {
         let longest = [link.round_trip, trip.round_trip_ms].into_iter().flatten();
         link.round_trip = longest.max_by(f64::total_cmp);
         let (sent, lost) = trip.packets.unwrap_or_default();
-        link.sent += sent;
-        link.lost += lost;
+        link.sent = link.sent.saturating_add(sent);
+        link.lost = link.lost.saturating_add(lost);
     }
     let slow = links.into_iter().filter_map(|((one, other), link)| {
         let round_trip = link.round_trip.filter(|ms| *ms >= ROUND_TRIP_WARNS_MS);
@@ -375,7 +375,8 @@ fn slow_links(findings: &Findings) -> Vec<Warning> {
 /// How many of a hundred packets were lost.
 #[allow(clippy::cast_precision_loss)]
 pub fn percent(lost: u64, sent: u64) -> Option<f64> {
-    (sent > 0).then(|| lost as f64 * 100.0 / sent as f64)
+    // More than all can't be lost.
+    (sent > 0).then(|| lost.min(sent) as f64 * 100.0 / sent as f64)
 }
 
 fn seconds(ms: i64) -> String {

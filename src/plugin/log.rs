@@ -18,6 +18,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::text;
+
 /// Terraform reads lines of up to 64 KiB; one field may take this many bytes, and all of them twice as many.
 const LONGEST_FIELD: usize = 24 * 1024;
 
@@ -150,7 +152,12 @@ fn render(mut fields: Map<String, Value>, level: Level, target: &str) -> String 
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn text(&mut self, field: &Field, mut text: String) {
+    fn text(&mut self, field: &Field, text: String) {
+        // Terraform writes messages as they are, and fields of several lines with a mark before each.
+        let mut text = match field.name() {
+            "message" => text::clean(&text).replace(['\n', '\t'], " "),
+            _ => text::clean(&text),
+        };
         if text.len() > LONGEST_FIELD {
             let end = (0..=LONGEST_FIELD)
                 .rev()
@@ -245,6 +252,16 @@ mod tests {
             tracing::error!(target: "h2::codec", "a frame");
         });
         assert_eq!(lines, Vec::<Value>::new());
+    }
+
+    #[test]
+    fn a_line_is_text() {
+        let lines = logged(LevelFilter::TRACE, || {
+            let said = "a\u{1b}[2K\r\nb\u{202e}c";
+            tracing::info!(said, "it said {said}");
+        });
+        assert_eq!(lines[0]["@message"], "it said a\u{fffd}[2K\u{fffd} b\u{fffd}c");
+        assert_eq!(lines[0]["said"], "a\u{fffd}[2K\u{fffd}\nb\u{fffd}c");
     }
 
     #[test]

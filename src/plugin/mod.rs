@@ -19,6 +19,7 @@ pub mod schema;
 pub mod serve;
 pub mod server;
 pub mod service;
+pub mod text;
 pub mod tls;
 pub mod value;
 pub mod wire;

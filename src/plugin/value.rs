@@ -185,6 +185,17 @@ impl From<i64> for Value {
     }
 }
 
+/// What is no number is unknown to whoever measured it: null. Terraform would refuse all of the answer that it is in.
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        if number.is_finite() {
+            Value::Number(Number::Float(number))
+        } else {
+            Value::Null
+        }
+    }
+}
+
 impl From<Vec<Value>> for Value {
     fn from(items: Vec<Value>) -> Self {
         Value::List(items)

@@ -10,6 +10,7 @@ use super::proto::tfplugin6 as pb;
 use super::proto::tfplugin6::attribute_path::step::Selector;
 use super::proto::tfplugin6::schema::object::NestingMode;
 use super::schema::{Attribute, Kind, Presence, Schema, Type};
+use super::text;
 
 /// The message of a schema.
 #[must_use]
@@ -120,10 +121,32 @@ pub fn path(path: &Path) -> pb::AttributePath {
     }
 }
 
-/// The messages of diagnostics.
+/// The most diagnostics of one answer.
+const MOST: usize = 100;
+
+/// The messages of diagnostics, of text alone ([`super::text`]) and of bounded length.
 #[must_use]
 pub fn diagnostics(diagnostics: Diagnostics) -> Vec<pb::Diagnostic> {
-    diagnostics.into_iter().map(diagnostic).collect()
+    let mut all: Vec<Diagnostic> = diagnostics.into_iter().collect();
+    if all.len() > MOST {
+        // An error that is left out is one still: without any Terraform would go on.
+        let left: Vec<Diagnostic> = all.drain(MOST - 1..).collect();
+        let errors = left.iter().filter(|one| one.severity == Severity::Error).count();
+        let summary = format!("{} more messages are left out, {errors} errors among them", left.len());
+        let more = Diagnostic::error(summary, "Mend what is said first, and run it again.");
+        let severity = if errors > 0 { Severity::Error } else { Severity::Warning };
+        all.push(Diagnostic { severity, ..more });
+    }
+    all.into_iter().map(diagnostic).collect()
+}
+
+/// The message of a function's failure.
+#[must_use]
+pub fn function_error(text: &str, argument: Option<i64>) -> pb::FunctionError {
+    pb::FunctionError {
+        text: text::lines(text),
+        function_argument: argument,
+    }
 }
 
 fn diagnostic(one: Diagnostic) -> pb::Diagnostic {
@@ -142,8 +165,42 @@ fn diagnostic(one: Diagnostic) -> pb::Diagnostic {
     }
     pb::Diagnostic {
         severity: severity.into(),
-        summary: one.summary,
-        detail,
+        summary: text::line(&one.summary),
+        detail: text::lines(&detail),
         attribute,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn texts() -> impl Strategy<Value = String> {
+        prop::collection::vec(any::<char>(), 0..60).prop_map(|all| all.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn every_diagnostic_is_text(all in prop::collection::vec((any::<bool>(), texts(), texts(), texts()), 0..130)) {
+            let given: Diagnostics = { all.into_iter() }
+                .map(|(error, summary, detail, key)| {
+                    let one = if error { Diagnostic::error(summary, detail) } else { Diagnostic::warning(summary, detail) };
+                    one.at(Path::of("servers").key(&key).attribute("port"))
+                })
+                .collect();
+            let failed = given.has_errors();
+            let messages = diagnostics(given);
+            prop_assert!(messages.len() <= MOST);
+            let is_error = |one: &pb::Diagnostic| one.severity == i32::from(pb::diagnostic::Severity::Error);
+            prop_assert_eq!(messages.iter().any(is_error), failed);
+            for one in messages {
+                prop_assert!(one.summary == text::line(&one.summary) && !one.summary.contains('\n'));
+                prop_assert_eq!(&one.detail, &text::clean(&one.detail));
+                prop_assert!(!one.detail.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t')));
+            }
+            let failure = function_error("a\u{1b}\nError: b", Some(1));
+            prop_assert_eq!(failure.text, "a\u{fffd}\n  Error: b");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::host::{Output, Script};
+use crate::topology::measured::milliseconds;
 
 /// Appends the function `report_round_trips PORTS` to a script; [`read`] reads what it prints.
 pub fn append(script: Script) -> Script {
@@ -13,7 +14,7 @@ pub fn append(script: Script) -> Script {
 pub fn read(output: &Output) -> BTreeMap<String, f64> {
     let lines = output.values("rtt").filter_map(|line| {
         let (peer, rtt) = line.split_once(' ')?;
-        Some((peer.to_owned(), rtt.split('/').next()?.parse().ok()?))
+        Some((peer.to_owned(), milliseconds(rtt.split('/').next()?)?))
     });
     lines.collect()
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::measured::milliseconds;
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Dialled {
@@ -24,7 +26,7 @@ impl Dialled {
         let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
         let rest = rest.trim();
         Some(match code {
-            "0" => Self::Open(rest.split(' ').filter_map(|ms| ms.parse().ok()).collect()),
+            "0" => Self::Open(rest.split(' ').filter_map(milliseconds).collect()),
             "124" | "143" => Self::Silent(seconds),
             _ if rest.contains("onnection refused") => Self::Refused,
             _ if rest.contains("timed out") => Self::Silent(seconds),
@@ -81,5 +83,6 @@ mod tests {
             Some(Dialled::Failed("it failed with exit code 7".to_owned()))
         );
         assert_eq!(parse("x"), None);
+        assert_eq!(parse("0 nan -1 inf 25.4"), Some(Dialled::Open(vec![25.4])));
     }
 }

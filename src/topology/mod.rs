@@ -10,6 +10,7 @@
 //! * [`hosts_block`]: the guarded block in the hosts file that makes a view real.
 //! * [`failure_domains`]: which networks a cluster can lose.
 //! * [`translation`]: addresses for an etcd that knows no names, and the rules that give it a view all the same.
+//! * [`measured`]: numbers that servers say.
 //! * [`timing`]: heartbeat and election timeout, from round trips.
 //! * [`error`]: everything that can be wrong with a topology, by server and field.
 
@@ -19,6 +20,7 @@ pub mod dialled;
 pub mod error;
 pub mod failure_domains;
 pub mod hosts_block;
+pub mod measured;
 pub mod names;
 pub mod server;
 pub mod timing;

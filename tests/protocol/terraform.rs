@@ -161,6 +161,28 @@ async fn terraform_shows_errors_where_they_belong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_servers_say_is_text_on_a_terminal() {
+    let Some(workspace) = Workspace::new().await else {
+        return;
+    };
+    workspace.write("resource \"things_thing\" \"this\" {\n name = \"liar\"\n}\n");
+    let applied = workspace.apply().await;
+    let shown = text(&workspace.terraform(&["show", "-no-color"]).await);
+    for seen in [&applied, &shown] {
+        let acts = |character: char| matches!(character, '\u{0}'..='\u{8}' | '\u{b}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200b}' | '\u{202e}');
+        assert!(!seen.contains(acts), "{seen:?}");
+        assert!(seen.contains("[2K") && seen.contains("desrever"), "{seen:?}");
+    }
+    let complete = applied.lines().filter(|line| line.starts_with("Apply complete!"));
+    assert_eq!(
+        complete.collect::<Vec<_>>(),
+        ["Apply complete! Resources: 1 added, 0 changed, 0 destroyed."],
+        "{applied}"
+    );
+    assert!(!applied.lines().any(|line| line.starts_with("Error:")), "{applied}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn terraform_imports() {
     let Some(workspace) = Workspace::new().await else {
         return;

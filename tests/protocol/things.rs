@@ -89,6 +89,9 @@ impl Provider for Things {
 
 struct Thing;
 
+/// What a server might say to somebody who reads a terminal.
+pub const LIE: &str = "it said:\r\n\u{1b}[2K\u{1b}[1A\u{9b}32m\nApply complete! Resources: 9 added.\n\u{202e}desrever\u{200b}\u{8}\n╵\nError: none";
+
 pub fn schema() -> Schema {
     Schema {
         version: 2,
@@ -218,6 +221,15 @@ impl Resource for Thing {
                     state,
                     private: b"half".to_vec(),
                     diagnostics,
+                };
+            }
+            "liar" => {
+                let mut state = finish(request.planned, false);
+                state.set("id", LIE);
+                return ApplyResponse {
+                    state,
+                    private: Vec::new(),
+                    diagnostics: Diagnostic::warning(LIE, LIE).into(),
                 };
             }
             "slow" => context.stop.cancelled().await,

@@ -222,12 +222,12 @@ async fn waiting_for_a_machine() {
         std::thread::sleep(Duration::from_secs(1));
         Sshd::on_port(port, "")
     });
-    // The key isn't the new server's: authentication is retried too, and is the reason in the end.
+    // The key isn't the new server's: authentication is retried too, and is the reason in the end. The last attempt begins after 3.75 s.
     let error = hosts()
         .connect(
             &target,
             ConnectOptions {
-                timeout: Duration::from_secs(4),
+                timeout: Duration::from_secs(6),
                 retry: true,
             },
         )

@@ -216,7 +216,7 @@ async fn with_tls(binary: &Path, server: &Sshd, host: &Host) {
     assert!(
         metrics.has_leader
             && metrics.is_leader
-            && metrics.quota > 0
+            && metrics.quota.is_some_and(|quota| quota > 0)
             && metrics.version.as_deref() == Some(&status.version)
     );
     assert!(pages.get("/health", TIME).await.expect("health").contains("true"));

@@ -3,6 +3,7 @@
 mod bastions;
 mod entering;
 mod etcd_api;
+mod hostile;
 mod methods;
 mod sshd;
 mod trust;
@@ -70,7 +71,7 @@ async fn scripts_run_in_order_and_failures_are_told() {
     assert!(
         error
             .to_string()
-            .contains("\"failing\" failed with exit code 1:\nno such thing"),
+            .contains("\"failing\" failed with exit code 1:\n  no such thing"),
         "{error}"
     );
     // Much on both streams at once, and a large script.

@@ -173,11 +173,16 @@ impl Sshd {
         self.signal_connections("-STOP");
     }
 
-    fn signal_connections(&self, signal: &str) {
+    /// The processes of the connections that there are.
+    pub fn connections(&self) -> Vec<String> {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
-        for child in children.split_ascii_whitespace() {
+        children.split_ascii_whitespace().map(str::to_owned).collect()
+    }
+
+    fn signal_connections(&self, signal: &str) {
+        for child in self.connections() {
             // It may have ended by itself.
-            let _ = Command::new("kill").args([signal, child]).output();
+            let _ = Command::new("kill").args([signal, &child]).output();
         }
     }
 }

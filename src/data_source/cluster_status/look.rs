@@ -242,7 +242,7 @@ fn script(topology: &Topology) -> Script {
     round_trips::append(script)
 }
 
-fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTime) -> ServerLook {
+pub(super) fn read(output: &Output, topology: &Topology, own_port: u16, received: SystemTime) -> ServerLook {
     let decoded = |key: &str| output.text(key).map(str::to_owned);
     let big_endian = matches!(output.value("machine"), Some("s390x" | "ppc64" | "mips" | "mips64"));
     let sockets = |key| {

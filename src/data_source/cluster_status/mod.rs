@@ -4,6 +4,8 @@ mod look;
 mod report;
 mod schema;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

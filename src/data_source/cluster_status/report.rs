@@ -13,7 +13,7 @@ use crate::etcd::certificates::parse;
 use crate::membership::health::{self, Elsewhere, Pair, Standing, judge};
 use crate::membership::sockets;
 use crate::membership::upkeep::NOBODY_KNOWS_WHOSE;
-use crate::plugin::value::{Number, Value};
+use crate::plugin::value::Value;
 use crate::resource::talk::names_of;
 use crate::topology::diagram::{Condition, Diagram, SeenPair};
 use crate::topology::{Dialled, Server, ServerName, Topology, address};
@@ -161,7 +161,10 @@ impl<'a> Seen<'a> {
             election_timeout_ms: look.server.election_timeout_ms,
             fsyncs: look.fsyncs,
             alarms: self.alarms(id),
-            size: look.metrics.as_ref().map(|metrics| (metrics.db_size, metrics.quota)),
+            size: look
+                .metrics
+                .as_ref()
+                .and_then(|metrics| metrics.db_size.zip(metrics.quota)),
             clock: look.server.clock.map(|clock| (clock.ms, clock.uncertainty_ms)),
             certificate_days: certificates.collect(),
             snapshots: look.server.snapshots.as_ref().and_then(|look| look.error.clone()),
@@ -253,7 +256,7 @@ impl<'a> Seen<'a> {
 
     fn member(&self, look: &Look, judged: &health::Look) -> Value {
         let (status, metrics) = (look.status.as_ref(), look.metrics.as_ref());
-        let number = |of: &dyn Fn(&Status) -> u64| Value::from(status.map(|status| large(of(status))));
+        let number = |of: &dyn Fn(&Status) -> Option<u64>| Value::from(status.and_then(of).map(large));
         let problem = judged.unreached.clone().or_else(|| {
             let stopped = judged.service.as_ref().map(|state| format!("its service is {state}"));
             stopped.or_else(|| judged.unhealthy.clone())
@@ -284,16 +287,16 @@ impl<'a> Seen<'a> {
             ("version", status.map(|status| status.version.as_str()).into()),
             ("is_leader", status.map(Status::is_leader).into()),
             ("is_learner", status.map(|status| status.is_learner).into()),
-            ("raft_term", number(&|status| status.raft_term)),
-            ("raft_index", number(&|status| status.raft_index)),
-            ("raft_applied_index", number(&|status| status.raft_applied_index)),
+            ("raft_term", number(&|status| Some(status.raft_term))),
+            ("raft_index", number(&|status| Some(status.raft_index))),
+            ("raft_applied_index", number(&|status| Some(status.raft_applied_index))),
             (
                 "leader_changes",
-                metrics.map(|metrics| large(metrics.leader_changes)).into(),
+                metrics.and_then(|metrics| metrics.leader_changes).map(large).into(),
             ),
             ("db_size", number(&|status| status.db_size)),
             ("db_size_in_use", number(&|status| status.db_size_in_use)),
-            ("quota", metrics.map(|metrics| large(metrics.quota)).into()),
+            ("quota", metrics.and_then(|metrics| metrics.quota).map(large).into()),
             (
                 "wal_fsync_ms",
                 judged.fsyncs.map(|fsyncs| milliseconds(fsyncs.mean_ms)).into(),
@@ -319,8 +322,7 @@ impl<'a> Seen<'a> {
         let lost = metrics.map(|metrics| {
             let lost = metrics.disconnected_peers.iter();
             lost.filter(|((_, remote), _)| Some(remote) == id.as_ref())
-                .map(|(_, count)| count)
-                .sum()
+                .fold(0, |all: u64, (_, count)| all.saturating_add(*count))
         });
         let dialled = from.and_then(|from| self.looks.get(from)?.dialled.get(&pair.to));
         let rejected = pair.rejected.as_ref().map_or(0, |(count, ..)| *count);
@@ -404,11 +406,12 @@ fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// Null, if it is more than anything that is counted here can be.
 fn large(number: u64) -> Value {
-    i64::try_from(number).unwrap_or(i64::MAX).into()
+    i64::try_from(number).ok().into()
 }
 
 /// To a hundredth: more is noise, and would differ at every look.
 fn milliseconds(ms: f64) -> Value {
-    Value::Number(Number::Float((ms * 100.0).round() / 100.0))
+    ((ms * 100.0).round() / 100.0).into()
 }

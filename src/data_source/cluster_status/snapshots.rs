@@ -39,17 +39,22 @@ impl ScheduledLook {
                 revision,
             })
         };
-        let files: Vec<Newest> = output.values("snapshot").filter_map(file).collect();
+        let (mut count, mut newest) = (0, None::<Newest>);
+        for file in output.values("snapshot").filter_map(file) {
+            count += 1;
+            if newest.as_ref().is_none_or(|newest| newest.path < file.path) {
+                newest = Some(file);
+            }
+        }
         let failed = output.value("snapshots.failed").map(|why| match why {
             "" => "its last run failed, and the journal says why".to_owned(),
             why => format!("its last run took none: {why}"),
         });
         let idle = (output.value("snapshots.timer") != Some("active")).then(|| "its timer does not run".to_owned());
-        let count = files.len();
         Some(Self {
             directory,
             count,
-            newest: files.into_iter().max_by(|one, other| one.path.cmp(&other.path)),
+            newest,
             error: idle.or(failed),
         })
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use etcd_client::Error;
 
+use super::bounds::{self, LARGEST_ANSWER};
 use super::transport::{Objection, tls_reason};
+use crate::host::said;
 
 /// Why a member did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,19 @@ pub enum ApiError {
         /// Why.
         why: String,
     },
+    /// The answer was longer than any of etcd's.
+    #[error(
+        "{member}: the answer to \"{call}\" has more than {} KiB, which no answer of etcd's has: look at what listens at its port for clients",
+        most >> 10
+    )]
+    TooMuch {
+        /// The member's name in its certificate.
+        member: String,
+        /// What was asked.
+        call: String,
+        /// How many bytes are read at most.
+        most: usize,
+    },
     /// The member answered, and refused.
     #[error("{member}: etcd refused \"{call}\": {message} ({code})")]
     Rejected {
@@ -86,7 +101,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    said::one_line(&cause.to_string())
 }
 
 /// An error of tonic's in connecting.
@@ -106,10 +121,17 @@ pub(super) fn of_call(member: String, call: &str, waited: Duration, error: &Erro
     let Error::GRpcStatus(status) = error else {
         return ApiError::Unreachable {
             member,
-            detail: error.to_string(),
+            detail: said::one_line(&error.to_string()),
         };
     };
-    let message = status.message();
+    if bounds::is_too_much(status) {
+        return ApiError::TooMuch {
+            member,
+            call: call.to_owned(),
+            most: LARGEST_ANSWER,
+        };
+    }
+    let message = said::one_line(status.message());
     // etcd's words: `api/v3rpc/rpctypes/error.go`.
     if message.contains("etcdserver: no leader") {
         return ApiError::NoLeader { member };
@@ -138,13 +160,13 @@ pub(super) fn of_call(member: String, call: &str, waited: Duration, error: &Erro
         return ApiError::NotRoot {
             member,
             call: call.to_owned(),
-            message: message.to_owned(),
+            message,
         };
     }
     ApiError::Rejected {
         member,
         call: call.to_owned(),
         code: format!("{:?}", status.code()),
-        message: message.to_owned(),
+        message,
     }
 }

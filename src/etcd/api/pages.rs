@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
 
 use super::ApiError;
+use super::bounds::{self, LARGEST_PAGE};
 use super::transport::{ApiTarget, Dialler, Protocol, tls_reason};
-use crate::host::Host;
-
-/// The most bytes that a page is read of.
-const LARGEST: u64 = 64 << 20;
+use crate::host::{Host, said};
 
 type Sender = SendRequest<Empty<Bytes>>;
 
@@ -106,25 +104,33 @@ impl Pages {
             .headers()
             .get(http::header::CONTENT_ENCODING)
             .is_some_and(|encoding| encoding == "gzip");
-        let body = answer
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| self.broken(&error))?;
-        let body = body.to_bytes();
-        let text = if packed {
+        let too_much = || ApiError::TooMuch {
+            member: self.member.clone(),
+            call: call.to_owned(),
+            most: LARGEST_PAGE,
+        };
+        let body = bounds::page(answer.into_body()).await;
+        let body = body.map_err(|error| match bounds::is_too_much(&*error) {
+            true => too_much(),
+            false => self.broken(&*error),
+        })?;
+        let bytes = if packed {
             unpacked(&body).map_err(|error| self.rejected(call, "not to be unpacked", &error.to_string()))?
         } else {
-            String::from_utf8_lossy(&body).into_owned()
+            body.to_vec()
         };
+        if bytes.len() > LARGEST_PAGE {
+            return Err(too_much());
+        }
+        let text = said::text(&bytes);
         if status.is_success() {
             Ok(text)
         } else {
-            Err(self.rejected(call, status.as_str(), text.trim()))
+            Err(self.rejected(call, status.as_str(), &text))
         }
     }
 
-    fn broken(&self, error: &hyper::Error) -> ApiError {
+    fn broken(&self, error: &(dyn std::error::Error + 'static)) -> ApiError {
         match tls_reason(error).or_else(|| self.dialler.objection.take()) {
             Some(why) => ApiError::Tls {
                 member: self.member.clone(),
@@ -132,7 +138,7 @@ impl Pages {
             },
             None => ApiError::Unreachable {
                 member: self.member.clone(),
-                detail: error.to_string(),
+                detail: said::one_line(&error.to_string()),
             },
         }
     }
@@ -142,7 +148,7 @@ impl Pages {
             member: self.member.clone(),
             call: call.to_owned(),
             code: code.to_owned(),
-            message: message.to_owned(),
+            message: said::one_line(message),
         }
     }
 
@@ -155,9 +161,11 @@ impl Pages {
     }
 }
 
-/// Metrics are some 100 kB, which an idle connection needs several round trips for, and a tenth of that packed.
-fn unpacked(body: &[u8]) -> std::io::Result<String> {
+/// Metrics are some 100 kB, which an idle connection needs several round trips for, and a tenth of that packed. No more is unpacked than tells that
+/// it is too much.
+fn unpacked(body: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    GzDecoder::new(body).take(LARGEST).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let most = LARGEST_PAGE as u64 + 1;
+    GzDecoder::new(body).take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

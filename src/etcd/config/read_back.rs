@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_yaml_ng::{Mapping, Value};
+use serde_yaml_ng::Value;
 
 use super::super::version::Version;
+use super::super::yaml;
 use super::known::{KNOWN, Kind};
 use super::options::owned_option;
 use super::{FEATURE_GATES, defaults};
@@ -12,7 +13,7 @@ use super::{FEATURE_GATES, defaults};
 /// The options in `text` that are neither the provider's own nor its defaults, as a user would write them.
 #[must_use]
 pub fn extra_options(text: &str, version: &Version) -> BTreeMap<String, String> {
-    let file: Mapping = serde_yaml_ng::from_str(text).unwrap_or_default();
+    let file = yaml::options(text).unwrap_or_default();
     let ours: BTreeMap<&str, Value> = defaults(version.minor()).into_iter().collect();
     let options = file.iter().filter_map(|(key, value)| {
         let key = key.as_str()?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_yaml_ng::{Mapping, Value};
 
 use super::super::config::{is_option, is_switch, owned_option, written_option};
+use super::super::yaml;
 
 /// Options by the names of their flags, without dashes.
 pub type Options = BTreeMap<String, String>;
@@ -72,9 +73,9 @@ fn from_environment(variables: &[String]) -> Options {
 }
 
 fn from_file(text: &str) -> Result<Options, String> {
-    let file: Option<Mapping> = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    let file = yaml::options(text).map_err(|error| error.to_string())?;
     let mut options = Options::new();
-    for (key, value) in file.iter().flatten() {
+    for (key, value) in &file {
         let Some(key) = key.as_str() else { continue };
         match (key, value) {
             ("client-transport-security", Value::Mapping(security)) => {

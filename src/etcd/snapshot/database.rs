@@ -21,7 +21,7 @@ const PAGE_SIZES: std::ops::RangeInclusive<u64> = 512..=65536;
 /// No tree of 8 GiB is that deep.
 const DEPTH: usize = 32;
 /// No page with keys and small values is larger; a value of etcd's may be a few MiB.
-const LONGEST_PAGE: u64 = 64 * 1024 * 1024;
+const LONGEST_PAGE: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) enum DatabaseError {

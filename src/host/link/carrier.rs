@@ -56,6 +56,8 @@ impl Carrier {
         spare_channel: bool,
     ) -> Self {
         session.set_blocking(false);
+        // libssh2 counts in whole seconds, and takes none for never.
+        let keep_alive = whole_seconds(keep_alive);
         session.set_keepalive(true, u32::try_from(keep_alive.as_secs()).unwrap_or(u32::MAX));
         let now = Instant::now();
         Self {
@@ -102,6 +104,9 @@ impl Carrier {
                 Err(TryRecvError::Disconnected) if self.lanes.is_empty() && self.waiting.is_empty() => return Ok(()),
                 Err(TryRecvError::Disconnected) => {}
             }
+            if let Some(reason) = self.fate.ended() {
+                return Err(Fatal(reason.to_owned()));
+            }
             let round = self.round()?;
             self.send_keep_alive()?;
             if !round.moved {
@@ -117,6 +122,7 @@ impl Carrier {
         let mut finished = Vec::new();
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             let progress = lane.step(session, &mut || has_room(socket))?;
+            self.fate.handed_on(progress.handed_on);
             round.moved |= progress.moved;
             round.outbound_full |= progress.outbound_full;
             if progress.finished {
@@ -210,10 +216,11 @@ impl Carrier {
             return Ok(());
         }
         let now = Instant::now();
-        if now.duration_since(self.last_heard) > self.keep_alive * 3 {
+        let patience = self.keep_alive.saturating_mul(3);
+        if now.duration_since(self.last_heard) > patience {
             return Err(Fatal(format!(
                 "the server sent nothing for {} s, not even answers to keep-alives",
-                (self.keep_alive * 3).as_secs()
+                patience.as_secs()
             )));
         }
         if now >= self.next_keep_alive && has_room(&self.socket) {
@@ -274,6 +281,12 @@ impl Carrier {
         }
         Ok(())
     }
+}
+
+/// A duration in whole seconds, none of it lost; an hour at most, so that no time is out of reach.
+fn whole_seconds(time: Duration) -> Duration {
+    let more = u64::from(time.subsec_nanos() > 0);
+    Duration::from_secs(time.as_secs().saturating_add(more).min(3600))
 }
 
 fn has_room(socket: &UnixStream) -> bool {

@@ -53,6 +53,8 @@ pub(super) struct Progress {
     pub outbound_full: bool,
     /// The lane is done with.
     pub finished: bool,
+    /// How many bytes of the channel were taken in.
+    pub handed_on: usize,
 }
 
 /// A failure of the whole connection.
@@ -336,6 +338,7 @@ impl Incoming {
                     Ok(count) => {
                         (self.from, self.to) = (0, count);
                         progress.moved = true;
+                        progress.handed_on += count;
                     }
                     Err(error) if again(&error) => return Ok(()),
                     Err(error) => return Err(error),

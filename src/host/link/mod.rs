@@ -4,18 +4,20 @@
 //! ordinary tokio stream. So flow control is the system's, and nobody but the thread touches libssh2, which isn't made for several hands.
 
 mod carrier;
+mod fate;
 mod lane;
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use carrier::Carrier;
+pub use fate::Fate;
 
 /// An authenticated connection. Dropping it ends it.
 #[derive(Debug)]
@@ -23,23 +25,6 @@ pub struct Link {
     commands: Option<Sender<Command>>,
     waker: StdUnixStream,
     fate: Arc<Fate>,
-}
-
-/// How the connection ended, if it did.
-#[derive(Debug, Default)]
-pub struct Fate(OnceLock<String>);
-
-impl Fate {
-    /// Keeps the first reason that is given.
-    pub fn seal(&self, reason: impl Into<String>) {
-        // A second reason only follows from the first.
-        let _ = self.0.set(reason.into());
-    }
-
-    /// Why the connection ended; `None` while it lives.
-    pub fn reason(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
-    }
 }
 
 /// What a channel leads to.
@@ -106,6 +91,12 @@ impl Link {
     /// How the connection ended, if it did.
     pub fn fate(&self) -> &Arc<Fate> {
         &self.fate
+    }
+
+    /// Ends the connection, because the peer is not to be listened to any longer.
+    pub fn end(&self, reason: impl Into<String>) {
+        self.fate.end(reason);
+        self.wake();
     }
 
     /// Starts a command over there.

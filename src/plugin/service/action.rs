@@ -12,7 +12,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::plan;
 use crate::plugin::proto::tfplugin6::invoke_action::event::{self, Completed};
 use crate::plugin::proto::tfplugin6::{invoke_action, plan_action, validate_action_config};
-use crate::plugin::wire;
+use crate::plugin::{text, wire};
 
 impl Service {
     pub(super) async fn validate_action(
@@ -54,7 +54,11 @@ impl Service {
         let service = self.clone();
         let (says, lines) = mpsc::unbounded_channel();
         let work = async move { service.invoked(request, Progress::new(says)).await };
-        let line = |message| event::Type::Progress(event::Progress { message });
+        let line = |said: String| {
+            event::Type::Progress(event::Progress {
+                message: text::line(&said),
+            })
+        };
         let completed = |diagnostics| {
             event::Type::Completed(Completed {
                 diagnostics: wire::diagnostics(diagnostics),

@@ -11,7 +11,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::plan;
 use crate::plugin::proto::tfplugin6::{read_data_source, validate_data_resource_config};
 use crate::plugin::value::Value;
-use crate::plugin::wire;
+use crate::plugin::{text, wire};
 
 impl Service {
     pub(super) async fn validate_data_source(
@@ -53,6 +53,7 @@ impl Service {
                 "This is a bug of the provider; please report it.",
             ));
         }
+        text::clean_computed(&entry.schema.attributes, &mut answer.state);
         let state = encode(&answer.state.unknown_as_null(), &entry.r#type)
             .map_err(|error| misfit(entry.name, "data that were read", &error))?;
         Ok(read_data_source::Response {

@@ -14,7 +14,7 @@ use crate::plugin::proto::tfplugin6 as pb;
 use crate::plugin::proto::tfplugin6::{
     close_ephemeral_resource, open_ephemeral_resource, renew_ephemeral_resource, validate_ephemeral_resource_config,
 };
-use crate::plugin::wire;
+use crate::plugin::{text, wire};
 
 fn instant(time: SystemTime) -> pb::Instant {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -63,6 +63,7 @@ impl Service {
                 "This is a bug of the provider; please report it.",
             ));
         }
+        text::clean_computed(&entry.schema.attributes, &mut opened.result);
         let result = encode(&opened.result.unknown_as_null(), &entry.r#type)
             .map_err(|error| misfit(entry.name, "result", &error))?;
         Ok(open_ephemeral_resource::Response {

@@ -12,7 +12,7 @@ use crate::plugin::block::{Findings, Found, ListRequest, Provider};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::plan;
 use crate::plugin::proto::tfplugin6::{list_resource, validate_list_resource_config};
-use crate::plugin::wire;
+use crate::plugin::{text, wire};
 
 impl Service {
     pub(super) async fn validate_list(
@@ -74,7 +74,7 @@ impl Service {
         });
         Ok(list_resource::Event {
             identity: Some(entry.identity_data(&found.identity)?),
-            display_name: found.display_name,
+            display_name: text::line(&found.display_name),
             resource_object: resource.transpose()?,
             diagnostic: wire::diagnostics(found.diagnostics),
         })

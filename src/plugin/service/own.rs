@@ -126,10 +126,7 @@ impl Service {
     }
 
     pub(super) async fn call(&self, request: call_function::Request) -> Result<pb::DynamicValue, pb::FunctionError> {
-        let failed = |text: String, argument| pb::FunctionError {
-            text,
-            function_argument: argument,
-        };
+        let failed = |text: String, argument| wire::function_error(&text, argument);
         let name = request.name;
         let Some(entry) = self.catalog.functions.get(name.as_str()).cloned() else {
             return Err(failed(

@@ -18,7 +18,7 @@ use crate::plugin::proto::tfplugin6::{
 };
 use crate::plugin::schema::Presence;
 use crate::plugin::value::Value;
-use crate::plugin::wire;
+use crate::plugin::{text, wire};
 
 impl ResourceEntry {
     fn decode(&self, what: &str, message: Option<&pb::DynamicValue>) -> Result<Value, Diagnostics> {
@@ -32,6 +32,7 @@ impl ResourceEntry {
     /// State has no write-only values and no unknowns. What was unknown is told.
     pub(super) fn clean_state(&self, state: &mut Value) -> Vec<Path> {
         plan::null_write_only(&self.schema.attributes, state);
+        text::clean_computed(&self.schema.attributes, state);
         plan::null_unknowns(state, &Path::root())
     }
 
@@ -207,6 +208,7 @@ impl Service {
         };
         let mut answer = self.run("PlanResourceChange", &request.type_name, task).await?;
         plan::null_write_only(&entry.schema.attributes, &mut answer.planned);
+        text::clean_computed(&entry.schema.attributes, &mut answer.planned);
         let mut requires_replace = plan::replacements(&entry.schema, &before, &answer.planned);
         for path in answer.requires_replace {
             if !before.is_null() && !requires_replace.contains(&path) {

@@ -171,7 +171,7 @@ fn put(block: &mut Value, links: Vec<Value>, topology: &Topology) {
         return;
     }
     block.set("source_addresses", source_addresses(&links, topology));
-    let longest = longest(&links).map(|ms| Value::Number(Number::Float(ms)));
+    let longest = longest(&links);
     let measured = [("longest_round_trip_ms", longest.into()), ("links", Value::List(links))];
     block.set("measured", Value::object(measured));
 }
@@ -271,7 +271,7 @@ fn link(pair: &crate::membership::preflight::Pair) -> Option<Value> {
     let Outcome::Open(trip) = &pair.outcome else {
         return None;
     };
-    let number = |number: f64| Value::Number(Number::Float((number * 10.0).round() / 10.0));
+    let number = |number: f64| Value::from((number * 10.0).round() / 10.0);
     let loss = trip.packets.and_then(|(sent, lost)| percent(lost, sent));
     Some(Value::object([
         ("from", pair.from.as_str().into()),

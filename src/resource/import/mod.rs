@@ -9,7 +9,7 @@ pub mod given;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::etcd::program;
+use crate::etcd::{program, yaml};
 use crate::host::{PRIVILEGE, Script};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
@@ -262,7 +262,7 @@ fn founders(members: &BTreeMap<String, FoundMember>) -> Vec<String> {
 }
 
 fn options(text: &str) -> serde_yaml_ng::Mapping {
-    serde_yaml_ng::from_str(text).unwrap_or_default()
+    yaml::options(text).unwrap_or_default()
 }
 
 #[cfg(test)]

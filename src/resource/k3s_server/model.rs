@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::etcd::yaml;
 use crate::membership::k3s::shared::Shared;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -212,17 +213,17 @@ pub const CONFIGURATION: &str = "/etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml
 
 /// What of a file of options all servers must have alike.
 pub fn shared(configuration: &str) -> Shared {
-    let read: BTreeMap<String, serde_yaml_ng::Value> = serde_yaml_ng::from_str(configuration).unwrap_or_default();
+    let read = yaml::options(configuration).unwrap_or_default();
     let text = |value: &serde_yaml_ng::Value| match value {
         serde_yaml_ng::Value::String(text) => text.clone(),
         other => serde_yaml_ng::to_string(other).unwrap_or_default().trim().to_owned(),
     };
-    let options = read.iter().map(|(option, value)| {
+    let options = read.iter().filter_map(|(option, value)| {
         let values = match value {
             serde_yaml_ng::Value::Sequence(all) => all.iter().map(text).collect(),
             one => vec![text(one)],
         };
-        (option.clone(), values)
+        Some((option.as_str()?.to_owned(), values))
     });
     Shared::of(&options.collect())
 }

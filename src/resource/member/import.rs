@@ -6,6 +6,7 @@ use super::{MemberResource, drift, model, plan};
 use crate::etcd::config::extra_options;
 use crate::etcd::layout::binaries_dir;
 use crate::etcd::version::Version;
+use crate::etcd::yaml;
 use crate::plugin::block::{ImportRequest, ImportResponse};
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::schema::Attribute;
@@ -145,8 +146,8 @@ fn member_state(server: &str, cluster: Value, found: &FoundMember) -> Result<Val
             "{executable}, which its service starts, does not say its version."
         ));
     };
-    let file: serde_yaml_ng::Mapping = serde_yaml_ng::from_str(configuration)
-        .map_err(|error| format!("Its configuration file is no YAML: {error}."))?;
+    let file =
+        yaml::options(configuration).map_err(|error| format!("Its configuration file can't be read: {error}."))?;
     let data_dir = file.get("data-dir").and_then(serde_yaml_ng::Value::as_str);
     Ok(Value::object([
         ("cluster", cluster),

@@ -101,6 +101,28 @@ pub enum TakeError {
         /// Why.
         source: std::io::Error,
     },
+    /// It would not fit on the disk.
+    #[error(
+        "the member on {member} announces {announced} bytes, and only {free} are free where {path} is to be. Nothing was written"
+    )]
+    NoRoom {
+        /// The server.
+        member: String,
+        /// How many bytes it announces.
+        announced: u64,
+        /// How many bytes are free.
+        free: u64,
+        /// The file.
+        path: String,
+    },
+    /// More came than was announced.
+    #[error("the member on {member} announced {announced} bytes and sent more. What came was deleted")]
+    Endless {
+        /// The server.
+        member: String,
+        /// How many bytes it announced.
+        announced: u64,
+    },
     /// What came is no snapshot.
     #[error("what the member on {member} sent is of no use: {source}")]
     Useless {
@@ -203,12 +225,34 @@ impl Taking<'_> {
         let mut file = BufWriter::with_capacity(BUFFER, file);
         let mut checking = Checking::default();
         let mut stream = api.snapshot(PIECE).await.map_err(silent)?;
-        let mut written = 0;
+        let free = free(path).map_err(unwritable)?;
+        let mut announced = None;
+        let mut written: u64 = 0;
         while let Some((piece, left)) = stream.next().await.map_err(silent)? {
+            written = written.saturating_add(piece.len() as u64);
+            // The first piece says how much is to come. The disk and the patience of its user depend on that.
+            let whole = *announced.get_or_insert(written.saturating_add(left));
+            let member = member.to_owned();
+            match fits(written, whole, free) {
+                Fits::Well => {}
+                Fits::NoRoom => {
+                    return Err(TakeError::NoRoom {
+                        member,
+                        announced: whole,
+                        free,
+                        path: path.display().to_string(),
+                    });
+                }
+                Fits::Endless => {
+                    return Err(TakeError::Endless {
+                        member,
+                        announced: whole,
+                    });
+                }
+            }
             checking.update(&piece);
             file.write_all(&piece).await.map_err(unwritable)?;
-            written += piece.len() as u64;
-            (self.progress)(Progress::Written(written, written + left));
+            (self.progress)(Progress::Written(written, whole.max(written)));
         }
         file.flush().await.map_err(unwritable)?;
         checking.finish("it").map_err(|source| TakeError::Useless {
@@ -216,6 +260,34 @@ impl Taking<'_> {
             source,
         })
     }
+}
+
+/// What is sent behind the announced size: the checksum.
+const BEHIND: u64 = 32;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Fits {
+    Well,
+    NoRoom,
+    Endless,
+}
+
+/// Whether so many bytes of so many announced ones may be written where so many are free.
+fn fits(written: u64, announced: u64, free: u64) -> Fits {
+    let most = announced.saturating_add(BEHIND);
+    if most > free {
+        Fits::NoRoom
+    } else if written > most {
+        Fits::Endless
+    } else {
+        Fits::Well
+    }
+}
+
+/// The bytes that are free where a file is.
+fn free(path: &Path) -> std::io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn candidate(name: &str, status: &Status) -> Candidate {
@@ -228,5 +300,24 @@ fn candidate(name: &str, status: &Status) -> Candidate {
         votes: !status.is_learner,
         corrupt,
         applied: status.raft_applied_index,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_written_than_was_announced_and_than_fits() {
+        assert_eq!(fits(32_768, 20_512, u64::MAX), Fits::Endless);
+        assert_eq!(
+            fits(20_512, 20_480, 1 << 30),
+            Fits::Well,
+            "the checksum comes behind it"
+        );
+        assert_eq!(fits(20_513, 20_480, 1 << 30), Fits::Endless);
+        assert_eq!(fits(32_768, 2 << 30, 1 << 30), Fits::NoRoom);
+        assert_eq!(fits(32_768, u64::MAX, 1 << 30), Fits::NoRoom);
+        assert!(free(Path::new("/")).is_ok_and(|free| free > 0));
     }
 }

@@ -4,21 +4,27 @@ use super::DIALLING;
 use crate::host::Output;
 use crate::membership::preflight::{Bulk, Disk, Outcome, Trip};
 use crate::membership::sockets::Socket;
-use crate::topology::Dialled;
+use crate::topology::{Dialled, measured};
+
+/// The most synchronous writes that are looked at. The script makes some twenty.
+const MOST_WRITES: u16 = 1000;
 
 /// The disk, if it was measured.
 pub fn disk(output: &Output) -> Option<Disk> {
     let free = output.value("disk_free_kib").and_then(|kib| kib.parse::<u64>().ok());
     let writes = output.values("write").filter_map(|line| {
         let (seconds, count) = line.split_once(' ')?;
-        let count = count.parse::<u32>().ok().filter(|count| *count > 0)?;
-        let each = seconds.parse::<f64>().ok()? * 1000.0 / f64::from(count);
-        Some(std::iter::repeat_n(each, count as usize))
+        let count = count
+            .parse::<u16>()
+            .ok()
+            .filter(|count| (1..=MOST_WRITES).contains(count))?;
+        let each = measured::seconds(seconds)? / f64::from(count);
+        Some(std::iter::repeat_n(each, usize::from(count)))
     });
     Some(Disk {
         place: output.value("disk")?.to_owned(),
         free_mib: free.map(|kib| kib / 1024),
-        writes_ms: writes.flatten().collect(),
+        writes_ms: writes.flatten().take(usize::from(MOST_WRITES)).collect(),
     })
 }
 
@@ -57,7 +63,7 @@ pub fn probed<'a>(lines: impl Iterator<Item = &'a str>, to: &str, machine: &str)
                 Dialled::Open(_) => {}
                 closed => outcome = Some(Outcome::Closed(closed.to_string())),
             },
-            "open" => connected = rest.parse().ok(),
+            "open" => connected = measured::milliseconds(rest),
             "stranger" => outcome = Some(Outcome::Stranger),
             "hello" => {
                 let name = words.first().copied().unwrap_or_default();
@@ -73,24 +79,21 @@ pub fn probed<'a>(lines: impl Iterator<Item = &'a str>, to: &str, machine: &str)
             "kernel" => {
                 let number = |key: &str| {
                     let word = words.iter().find_map(|word| word.strip_prefix(key))?;
-                    word.rsplit('/').next()?.parse::<f64>().ok()
+                    word.rsplit('/').next()
                 };
+                let count = |key: &str| number(key)?.parse::<u64>().ok();
                 // A handshake that had to be repeated is no round trip.
-                let fastest = number("minrtt:");
+                let fastest = number("minrtt:").and_then(measured::milliseconds);
                 connected = [connected, fastest].into_iter().flatten().min_by(f64::total_cmp);
                 // What was sent again and had arrived all the same was not lost: the other end says so.
-                let lost = number("retrans:").unwrap_or(0.0) - number("dsack_dups:").unwrap_or(0.0);
-                trip.packets = number("data_segs_out:").map(|sent| (whole(sent), whole(lost.max(0.0))));
+                let lost = count("retrans:")
+                    .unwrap_or(0)
+                    .saturating_sub(count("dsack_dups:").unwrap_or(0));
+                trip.packets = count("data_segs_out:").map(|sent| (sent, lost));
             }
             _ => {}
         }
     }
     trip.round_trip_ms = connected;
     outcome.or_else(|| connected.map(|_| Outcome::Open(trip)))
-}
-
-/// Of a count.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn whole(count: f64) -> u64 {
-    count as u64
 }

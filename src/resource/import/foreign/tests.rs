@@ -9,8 +9,8 @@ fn status(member_id: u64) -> Status {
         raft_index: 9,
         raft_applied_index: 9,
         version: "3.6.16".into(),
-        db_size: 0,
-        db_size_in_use: 0,
+        db_size: Some(0),
+        db_size_in_use: Some(0),
         is_learner: false,
         errors: Vec::new(),
     }
