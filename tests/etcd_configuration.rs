@@ -88,7 +88,7 @@ fn etcdctl(binaries: &Path, folder: &Path, port: u16, args: &[&str]) -> Result<S
 }
 
 fn until_healthy(binaries: &Path, folder: &Path, port: u16, log: &Path, member: &mut Running) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let answer = etcdctl(binaries, folder, port, &["endpoint", "health"]);
         if answer.is_ok() {

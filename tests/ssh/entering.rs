@@ -56,7 +56,7 @@ async fn host_keys() {
             matches!(&error, ConnectError::HostKeyChanged { seen, .. } if error.to_string().contains(&seen.fingerprint())),
             "{error}"
         );
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(15));
     }
     // In a hashed file, where only the key that the server wouldn't show by itself is known.
     for kind in ["ed25519", "ecdsa"] {
@@ -186,7 +186,7 @@ async fn becoming_root() {
             (Err(RunError::Root { source, .. }), Some(expected)) => assert_eq!(&source, expected),
             (result, expected) => panic!("{:?}: {result:?} instead of {expected:?}", target.sudo),
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "it hung");
+        assert!(started.elapsed() < Duration::from_secs(30), "it hung");
     }
     let mut target = server.target();
     target.user.clone_from(&none.name);
