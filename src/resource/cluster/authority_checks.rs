@@ -150,11 +150,16 @@ pub fn key(planned: &Value, cluster: &str, kind: &str, keys: Option<&str>) -> Op
     let blocks: Vec<String> = { keys.split("-----BEGIN").skip(1) }
         .map(|block| format!("-----BEGIN{block}"))
         .collect();
+    // The last reason, if none of them fits.
     let fits = |certificate: &str| {
-        let tried = blocks
-            .iter()
-            .map(|block| Ca::from_pem(certificate, &PrivateKeyPem::new(block.clone())));
-        tried.fold(Err(None), |last, one| last.or_else(|_| one.map(drop).map_err(Some)))
+        let mut why = None;
+        for block in &blocks {
+            match Ca::from_pem(certificate, &PrivateKeyPem::new(block.clone())) {
+                Ok(_) => return Ok(()),
+                Err(error) => why = Some(error),
+            }
+        }
+        Err(why)
     };
     let why = match [Some(certificate), next]
         .into_iter()
