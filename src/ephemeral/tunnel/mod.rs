@@ -19,6 +19,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model::{self, ClusterModel};
+use crate::resource::durations::WAIT;
 use crate::resource::road::Road;
 use forward::Forward;
 
@@ -105,10 +106,7 @@ fn timeout(config: &Value) -> Result<Duration, Diagnostic> {
     let Some(text) = config.get("timeout").as_str() else {
         return Ok(TIMEOUT);
     };
-    humantime::parse_duration(text).map_err(|error| {
-        let detail = format!("{text:?} is not a duration ({error}). Write a number with a unit, such as \"30s\".");
-        Diagnostic::error("Invalid time-out", detail).at(Path::of("timeout"))
-    })
+    WAIT.read(text, "Invalid time-out", Path::of("timeout"))
 }
 
 #[async_trait]
@@ -129,7 +127,7 @@ impl Ephemeral for Tunnel {
                     .required()
                     .describe("The cluster: `etcd_cluster.<name>`."),
                 Attribute::string("timeout").describe(
-                    "How long a healthy member is waited for, at first and with every connection. Default: `30s`.",
+                    "How long a healthy member is waited for, at first and with every connection, from `1s` to `7d`. Default: `30s`.",
                 ),
                 Attribute::string("address")
                     .computed()
