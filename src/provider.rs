@@ -25,7 +25,7 @@ use crate::plugin::value::{Value, from_value};
 use crate::resource::auth::AuthResource;
 use crate::resource::client_certificate::ClientCertificateResource;
 use crate::resource::cluster::ClusterResource;
-use crate::resource::connection::{self, SshConfig};
+use crate::resource::connection::{self, ConfigError, SshConfig};
 use crate::resource::k3s_cluster::K3sClusterResource;
 use crate::resource::k3s_server::K3sServerResource;
 use crate::resource::member::MemberResource;
@@ -180,9 +180,15 @@ fn ssh_config(config: &Value) -> Option<Result<SshConfig, Diagnostic>> {
     } else {
         from_value::<SshConfig>(ssh)
     };
-    let invalid = |detail: String| Diagnostic::error("Invalid SSH configuration", detail).at(Path::of("ssh"));
-    Some(parsed.map_err(|error| invalid(error.to_string())).and_then(|ssh| {
-        ssh.with_environment(|name| std::env::var(name).ok())
-            .map_err(|error| invalid(error.to_string()))
+    let invalid = |detail: String, at: Path| Diagnostic::error("Invalid SSH configuration", detail).at(at);
+    let parsed = parsed.map_err(|error| invalid(error.to_string(), Path::of("ssh")));
+    Some(parsed.and_then(|ssh| {
+        ssh.with_environment(|name| std::env::var(name).ok()).map_err(|error| {
+            let at = match &error {
+                ConfigError::Duration { name, .. } => Path::of("ssh").attribute(name),
+                _ => Path::of("ssh"),
+            };
+            invalid(error.to_string(), at)
+        })
     }))
 }

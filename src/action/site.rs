@@ -14,6 +14,7 @@ use crate::plugin::schema::{Attribute, Type};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::borrowing::borrow;
 use crate::resource::cluster::model::{self, ClusterModel};
+use crate::resource::durations::WAIT;
 use crate::resource::member::survey::{QUESTION, Survey, survey_as};
 use crate::resource::member::turn::Turn;
 use crate::resource::road::Road;
@@ -35,7 +36,7 @@ pub fn cluster_attribute() -> Attribute {
 
 /// The attribute `timeout`.
 pub fn timeout_attribute() -> Attribute {
-    Attribute::string("timeout").describe("How long all of it may take. Default: `10m`.")
+    Attribute::string("timeout").describe("How long all of it may take, from `1s` to `7d`. Default: `10m`.")
 }
 
 /// The attribute `servers`.
@@ -67,11 +68,7 @@ fn timeout(config: &Value) -> Result<Duration, Diagnostic> {
     let Some(text) = config.get("timeout").as_str() else {
         return Ok(TIMEOUT);
     };
-    humantime::parse_duration(text).map_err(|error| {
-        let detail =
-            format!("{text:?} is not a duration ({error}). Write a number with a unit, such as \"90s\" or \"10m\".");
-        Diagnostic::error("Invalid time-out", detail).at(Path::of("timeout"))
-    })
+    WAIT.read(text, "Invalid time-out", Path::of("timeout"))
 }
 
 /// The cluster that is worked on.

@@ -193,7 +193,7 @@ pub fn compaction(current: i64, wish: History) -> Result<Option<i64>, String> {
             "revision {revision} has not been yet: the cluster is at {current}"
         )),
         History::From(revision) => Ok((revision > 0).then_some(revision)),
-        History::Keep(revisions) => Ok(Some(current - revisions).filter(|revision| *revision > 0)),
+        History::Keep(revisions) => Ok(Some(current.saturating_sub(revisions)).filter(|revision| *revision > 0)),
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::known_hosts::lookup_name;
 use crate::host::{Credential, Host, HostKey, HostKeyPolicy, Identity, Secret, Sudo, Target};
 use crate::plugin::value::Value;
+use crate::resource::durations::{CONNECT, KEEP_ALIVE, Range};
 
 pub use schema::{provider_attributes, server_attributes};
 
@@ -128,6 +129,14 @@ pub enum ConfigError {
         /// Why that is wrong.
         problem: &'static str,
     },
+    /// An attribute has a duration that it can't have.
+    #[error("ssh.{name}: {problem}")]
+    Duration {
+        /// The attribute of `ssh`.
+        name: &'static str,
+        /// Why that is wrong.
+        problem: String,
+    },
 }
 
 impl SshConfig {
@@ -173,19 +182,12 @@ impl SshConfig {
                 problem: "neither \"strict\" nor \"accept_new\"",
             });
         }
-        for (name, value) in [
-            ("ssh.keep_alive", &self.keep_alive),
-            ("ssh.connect_timeout", &self.connect_timeout),
+        for (name, value, range) in [
+            ("keep_alive", &self.keep_alive, KEEP_ALIVE),
+            ("connect_timeout", &self.connect_timeout, CONNECT),
         ] {
-            if let Some(value) = value
-                .as_deref()
-                .filter(|value| humantime::parse_duration(value).is_err())
-            {
-                return Err(ConfigError::Value {
-                    name,
-                    value: value.to_owned(),
-                    problem: "no duration such as \"15s\"",
-                });
+            if let Some(Err(problem)) = value.as_deref().map(|value| range.parse(value)) {
+                return Err(ConfigError::Duration { name, problem });
             }
         }
         Ok(self)
@@ -193,7 +195,7 @@ impl SshConfig {
 
     /// How long one attempt to connect may take.
     pub fn connect_timeout(&self) -> Duration {
-        duration(self.connect_timeout.as_deref())
+        duration(self.connect_timeout.as_deref(), CONNECT)
     }
 
     /// The way to a server: what it says itself, then what the provider says.
@@ -270,7 +272,7 @@ impl SshConfig {
         let mut target = Target::new(host, user, policy);
         target.port = port.or(self.port).unwrap_or(22);
         target.credentials = self.credentials()?;
-        target.keep_alive = duration(self.keep_alive.as_deref());
+        target.keep_alive = duration(self.keep_alive.as_deref(), KEEP_ALIVE);
         let sudo = self.sudo.clone().unwrap_or_default();
         target.sudo = if sudo.enabled == Some(false) {
             Sudo::No
@@ -386,8 +388,8 @@ fn parsed<T: std::str::FromStr>(
         .map_err(|_| ConfigError::Value { name, value, problem })
 }
 
-fn duration(text: Option<&str>) -> Duration {
-    text.and_then(|text| humantime::parse_duration(text).ok())
+fn duration(text: Option<&str>, range: Range) -> Duration {
+    text.and_then(|text| range.parse(text).ok())
         .unwrap_or(Duration::from_secs(15))
 }
 

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod connection;
 pub mod departures;
 pub mod dialling;
+pub mod durations;
 pub mod former;
 mod import;
 pub mod k3s;

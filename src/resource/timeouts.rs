@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::path::Path;
 use crate::plugin::schema::Attribute;
 use crate::plugin::value::Value;
+use crate::resource::durations::WAIT;
 
 /// The schema of `timeouts` with these operations.
 pub fn attribute(operations: &[(&'static str, &'static str)]) -> Attribute {
@@ -14,7 +15,7 @@ pub fn attribute(operations: &[(&'static str, &'static str)]) -> Attribute {
         .map(|(name, description)| Attribute::string(name).describe(description))
         .collect();
     Attribute::object("timeouts", attributes)
-        .describe("How long operations may take, as durations such as `90s` or `10m`.")
+        .describe("How long operations may take, as durations such as `90s` or `10m`, from `1s` to `7d`.")
 }
 
 /// The time-out of an operation, or its default.
@@ -22,11 +23,11 @@ pub fn get(block: &Value, operation: &str, default: Duration) -> Duration {
     block
         .at(&["timeouts", operation])
         .as_str()
-        .and_then(|text| humantime::parse_duration(text).ok())
+        .and_then(|text| WAIT.parse(text).ok())
         .unwrap_or(default)
 }
 
-/// Checks that the time-outs are durations.
+/// Checks that the time-outs are durations within bounds.
 pub fn validate(config: &Value) -> Diagnostics {
     let Some(timeouts) = config.get("timeouts").as_map() else {
         return Diagnostics::new();
@@ -34,17 +35,8 @@ pub fn validate(config: &Value) -> Diagnostics {
     timeouts
         .iter()
         .filter_map(|(operation, value)| {
-            let text = value.as_str()?;
-            let error = humantime::parse_duration(text).err()?;
-            Some(
-                Diagnostic::error(
-                    "Invalid time-out",
-                    format!(
-                        "{text:?} is not a duration ({error}). Write a number with a unit, such as \"90s\" or \"10m\"."
-                    ),
-                )
-                .at(Path::of("timeouts").attribute(operation)),
-            )
+            let at = Path::of("timeouts").attribute(operation);
+            WAIT.read(value.as_str()?, "Invalid time-out", at).err()
         })
         .collect()
 }
@@ -71,5 +63,9 @@ mod tests {
                 .starts_with("\"soon\" is not a duration")
         );
         assert!(validate(&block("10m")).is_empty());
+        let long = validate(&block("584554530872y"));
+        assert!(long.iter().next().unwrap().detail.contains("from 1s to 7d"));
+        // One of a state that was written before there were bounds.
+        assert_eq!(get(&block("584554530872y"), "create", Duration::ZERO), Duration::ZERO);
     }
 }

@@ -3,6 +3,7 @@
 mod changes;
 mod client;
 mod data_sources;
+mod durations;
 mod newer;
 mod others;
 mod passing;

@@ -414,6 +414,22 @@ async fn the_last_descriptors() {
 }
 
 #[tokio::test]
+async fn a_quiet_peer_is_kept_however_often_it_is_asked() {
+    let server = Sshd::start("");
+    for keep_alive in [1, 400, 999, 1001, 2500, u64::MAX] {
+        let target = Target {
+            keep_alive: Duration::from_millis(keep_alive),
+            ..server.target()
+        };
+        let host = connect(&target).await.expect("connected");
+        assert_eq!(says(&host, "sleep 4; echo quiet").await, "quiet", "{keep_alive} ms");
+        assert_eq!(server.connections().len(), 1, "{keep_alive} ms");
+        drop(host);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_silent_peer_is_found() {
     let server = Sshd::start("");
     let target = Target {

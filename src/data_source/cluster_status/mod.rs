@@ -19,6 +19,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model::{self, ClusterModel};
+use crate::resource::durations::WAIT;
 use crate::resource::road::Road;
 
 /// How long one server may take to answer.
@@ -100,11 +101,5 @@ fn timeout(config: &Value) -> Result<Duration, Diagnostic> {
     let Some(text) = config.get("timeout").as_str() else {
         return Ok(TIMEOUT);
     };
-    humantime::parse_duration(text).map_err(|error| {
-        Diagnostic::error(
-            "Invalid time-out",
-            format!("{text:?} is not a duration ({error}). Write a number with a unit, such as \"10s\"."),
-        )
-        .at(Path::of("timeout"))
-    })
+    WAIT.read(text, "Invalid time-out", Path::of("timeout"))
 }

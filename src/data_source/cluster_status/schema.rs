@@ -21,7 +21,7 @@ pub fn schema() -> Schema {
                 .required()
                 .describe("The cluster: `etcd_cluster.<name>`. Private keys are left out: they get into no state here."),
             Attribute::string("timeout").describe(
-                "How long each server and its member may take to answer; all are asked at the same time. Default: `10s`.",
+                "How long each server and its member may take to answer; all are asked at the same time. From `1s` to `7d`. Default: `10s`.",
             ),
             text("id", "The cluster's name."),
             truth("healthy", "Whether there is a quorum and `problems` is empty."),

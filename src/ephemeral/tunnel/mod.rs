@@ -18,6 +18,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model::{self, ClusterModel};
+use crate::resource::durations::WAIT;
 use crate::resource::road::Road;
 use forward::Forward;
 use listener::Listener;
@@ -127,10 +128,7 @@ fn timeout(config: &Value) -> Result<Duration, Diagnostic> {
     let Some(text) = config.get("timeout").as_str() else {
         return Ok(TIMEOUT);
     };
-    humantime::parse_duration(text).map_err(|error| {
-        let detail = format!("{text:?} is not a duration ({error}). Write a number with a unit, such as \"30s\".");
-        Diagnostic::error("Invalid time-out", detail).at(Path::of("timeout"))
-    })
+    WAIT.read(text, "Invalid time-out", Path::of("timeout"))
 }
 
 #[async_trait]
@@ -151,7 +149,7 @@ impl Ephemeral for Tunnel {
                     .required()
                     .describe("The cluster: `etcd_cluster.<name>`."),
                 Attribute::string("timeout").describe(
-                    "How long a healthy member is waited for, at first and with every connection. Default: `30s`.",
+                    "How long a healthy member is waited for, at first and with every connection, from `1s` to `7d`. Default: `30s`.",
                 ),
                 Attribute::bool("unix_socket").describe(
                     "Whether to listen at a socket in a folder that only the user who runs Terraform can enter, in place of a port on \

@@ -8,6 +8,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Attribute;
 use crate::plugin::value::Value;
 use crate::resource::cluster::model as cluster;
+use crate::resource::durations::{LIFETIME, RENEWAL};
 
 /// How long an ephemeral one is good for: longer than any run.
 const OF_A_RUN: Duration = Duration::hours(24);
@@ -16,9 +17,11 @@ const OF_A_RUN: Duration = Duration::hours(24);
 pub fn resource_attributes() -> Vec<Attribute> {
     let mut attributes = asked(true);
     attributes.extend([
-        Attribute::string("lifetime").describe("How long it is valid, such as `720h`. Default: a year."),
-        Attribute::string("renew_before")
-            .describe("How long before its end the next apply issues another one. Default: a third of its lifetime."),
+        Attribute::string("lifetime")
+            .describe("How long it is valid, such as `720h`, from `1m` to `3650d`. Default: a year."),
+        Attribute::string("renew_before").describe(
+            "How long before its end the next apply issues another one: less than `lifetime`. Default: a third of it.",
+        ),
         Attribute::string("client_ca_private_key_wo")
             .sensitive()
             .write_only()
@@ -34,7 +37,8 @@ pub fn resource_attributes() -> Vec<Attribute> {
 pub fn ephemeral_attributes() -> Vec<Attribute> {
     let mut attributes = asked(false);
     attributes.extend([
-        Attribute::string("lifetime").describe("How long it is valid, such as `2h`. Default: `24h`."),
+        Attribute::string("lifetime")
+            .describe("How long it is valid, such as `2h`, from `1m` to `3650d`. Default: `24h`."),
         Attribute::string("client_ca_private_key").sensitive().describe(
             "The private key of your own authority for clients, in PEM, where the provider was not given it.",
         ),
@@ -107,27 +111,28 @@ pub fn validate(config: &Value) -> Diagnostics {
     for name in ["lifetime", "renew_before"] {
         diagnostics.append(duration(config, name).err().into_iter().collect());
     }
+    if let (Ok(Some(before)), Ok(lifetime)) = (duration(config, "renew_before"), lifetime(config))
+        && before >= lifetime
+        && !config.get("lifetime").is_unknown()
+    {
+        let text = "It has to be shorter than `lifetime`: every apply would issue another certificate.";
+        diagnostics.push(at("renew_before", "Invalid renew_before", text));
+    }
     diagnostics
 }
 
-/// A duration of the configuration.
+/// `lifetime` or `renew_before` of the configuration.
 ///
 /// # Errors
-/// If it is none.
+/// If it is no duration, or out of its bounds.
 pub fn duration(config: &Value, name: &str) -> Result<Option<Duration>, Diagnostic> {
     let Some(text) = config.get(name).as_str() else {
         return Ok(None);
     };
-    let invalid = |why: String| {
-        let detail = format!("{text:?} is not a duration ({why}). Write a number with a unit, such as \"720h\".");
-        Diagnostic::error(format!("Invalid {name}"), detail).at(Path::of(name))
-    };
-    let parsed = humantime::parse_duration(text).map_err(|error| invalid(error.to_string()))?;
-    let parsed = Duration::try_from(parsed).map_err(|error| invalid(error.to_string()))?;
-    if parsed.is_zero() && name == "lifetime" {
-        return Err(invalid("it ends at once".to_owned()));
-    }
-    Ok(Some(parsed))
+    let range = if name == "lifetime" { LIFETIME } else { RENEWAL };
+    let read = range.read(text, &format!("Invalid {name}"), Path::of(name))?;
+    // The ranges are far within what a calendar can count.
+    Ok(Some(Duration::try_from(read).unwrap_or(LEAF_LIFETIME)))
 }
 
 /// How long a certificate is to be valid. Only the ephemeral one has no `renew_before`.
@@ -147,4 +152,22 @@ pub fn lifetime(config: &Value) -> Result<Duration, Diagnostic> {
 pub fn renew_before(config: &Value) -> Result<Duration, Diagnostic> {
     let lifetime = lifetime(config)?;
     Ok(duration(config, "renew_before")?.unwrap_or(lifetime / 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_always_due_is_refused() {
+        let said = |lifetime: &str, before: &str| {
+            let config = Value::object([("lifetime", lifetime.into()), ("renew_before", before.into())]);
+            let said = validate(&config);
+            said.iter().map(|one| one.detail.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(said("48h", "47h59m59s"), Vec::<String>::new());
+        assert!(said("48h", "48h")[0].contains("shorter than `lifetime`"));
+        assert!(said("10000y", "1h")[0].contains("from 1m to 3650d"));
+        assert!(said("0s", "1h")[0].contains("from 1m to 3650d"));
+    }
 }

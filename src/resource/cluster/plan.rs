@@ -174,6 +174,13 @@ pub fn timing(config: &Value) -> Option<Diagnostic> {
     // Where one is left open it follows the other, as far as etcd starts with it.
     let (heartbeat, election) = match (config.get("heartbeat_interval"), config.get("election_timeout")) {
         (Value::Null, Value::Null) => return None,
+        // Terraform's numbers may be fractions, or larger than any that is counted here.
+        (Value::Number(_), _) if config.get("heartbeat_interval").as_i64().is_none() => {
+            return Some(not_whole("heartbeat_interval", longest / beats));
+        }
+        (_, Value::Number(_)) if config.get("election_timeout").as_i64().is_none() => {
+            return Some(not_whole("election_timeout", longest));
+        }
         (Value::Null, election) => ((election.as_i64()? / beats).max(1), election.as_i64()?),
         (heartbeat, Value::Null) => (heartbeat.as_i64()?, longest),
         (heartbeat, election) => (heartbeat.as_i64()?, election.as_i64()?),
@@ -183,7 +190,7 @@ pub fn timing(config: &Value) -> Option<Diagnostic> {
             "heartbeat_interval",
             format!("{heartbeat} ms is too short: it has to be 1 at least."),
         )
-    } else if election < beats * heartbeat && election == longest {
+    } else if heartbeat > longest / beats {
         let text = format!("{heartbeat} ms is too long: it has to be {} at most.", longest / beats);
         ("heartbeat_interval", text)
     } else if election < beats * heartbeat {
@@ -202,6 +209,11 @@ pub fn timing(config: &Value) -> Option<Diagnostic> {
         return None;
     };
     Some(Diagnostic::error(format!("Invalid {}", problem.0), problem.1).at(Path::of(problem.0)))
+}
+
+fn not_whole(attribute: &str, longest: i64) -> Diagnostic {
+    let text = format!("It has to be a whole number of ms, {longest} at most.");
+    Diagnostic::error(format!("Invalid {attribute}"), text).at(Path::of(attribute))
 }
 
 #[cfg(test)]

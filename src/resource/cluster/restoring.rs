@@ -27,7 +27,7 @@ pub fn attribute() -> Attribute {
                 .describe("The snapshot: a file on this machine, as `etcd_snapshot` or `etcdctl snapshot save` make it."),
             Attribute::number("bump_revision").describe(
                 "By how much the revision is raised, with everything before it marked as compacted, so that clients which watch the cluster notice \
-                 that it went back: more than the revisions that were lost, such as `1000000000`. Kubernetes needs it. etcd 3.6, and 3.5 \
+                 that it went back: more than the revisions that were lost, such as `1000000000`, and `1000000000000000` at most. Kubernetes needs it. etcd 3.6, and 3.5 \
                  in its later releases. Default: not at all.",
             ),
         ],
@@ -64,11 +64,14 @@ pub fn value(facts: &Facts) -> Value {
     ])
 }
 
+/// By how much a revision may be raised. With a larger number it could overflow in etcd.
+const BUMP: std::ops::RangeInclusive<i64> = 1..=1_000_000_000_000_000;
+
 /// Checks what the configuration alone tells.
 pub fn validate(config: &Value) -> Option<Diagnostic> {
     let bump = config.at(&["restore", "bump_revision"]);
-    let wrong = !bump.is_null() && !bump.is_unknown() && bump.as_i64().is_none_or(|bump| bump < 1);
-    let text = "It has to be a whole number, 1 at least. Leave it out to keep the revision as it is in the snapshot.";
+    let wrong = !bump.is_null() && !bump.is_unknown() && bump.as_i64().is_none_or(|bump| !BUMP.contains(&bump));
+    let text = "It has to be a whole number from 1 to 1000000000000000: etcd counts no further than 2^63. Leave it out to keep the revision as it is in the snapshot.";
     wrong.then(|| Diagnostic::error("Invalid bump_revision", text).at(at().attribute("bump_revision")))
 }
 

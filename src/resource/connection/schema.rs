@@ -31,8 +31,8 @@ pub fn provider_attributes() -> Vec<Attribute> {
              Environment: `ETCD_SSH_HOST_KEY_CHECKING`.",
         ),
         Attribute::string("connect_timeout")
-            .describe("How long one attempt to connect may take, such as `15s` (the default)."),
-        Attribute::string("keep_alive").describe("How often a sign of life is sent, such as `15s` (the default)."),
+            .describe("How long one attempt to connect may take, from `1s` to `1h`, such as `15s` (the default)."),
+        Attribute::string("keep_alive").describe("How often a sign of life is sent, from `1s` to `1h`, such as `15s` (the default). A connection is given up after three without an answer."),
         Attribute::object("sudo", vec![
             Attribute::bool("enabled").describe("Whether to use sudo where the user is not root. Default: true."),
             Attribute::string("password").sensitive().describe(

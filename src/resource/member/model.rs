@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::scheduled::{self, ScheduledModel};
-use crate::etcd::certificates::LEAF_LIFETIME;
 use crate::etcd::config::{OptionError, check_option, owned_option};
 use crate::etcd::version::Version;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -13,6 +12,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema, Type};
 use crate::plugin::value::Value;
 use crate::resource::cluster::model::{self as cluster, ClusterModel};
+use crate::resource::durations::MEMBER_RENEWAL;
 use crate::resource::server::model::ServerModel;
 use crate::resource::timeouts;
 
@@ -120,7 +120,7 @@ const RETRIES: std::ops::RangeInclusive<i64> = 3..=15;
 
 /// A duration such as `60d`.
 fn window(text: &str) -> Option<time::Duration> {
-    time::Duration::try_from(humantime::parse_duration(text).ok()?).ok()
+    time::Duration::try_from(MEMBER_RENEWAL.parse(text).ok()?).ok()
 }
 
 /// How long before their end a block wants certificates issued anew; `None` while that is not known.
@@ -186,7 +186,7 @@ pub fn schema() -> Schema {
             ),
             Attribute::string("renew_before").default("60d").describe(
                 "How long before they end certificates are issued anew, by the next apply and without a restart: a duration such as \
-                 `720h`, half of the certificates' lifetime of a year at most. Default: `60d`.",
+                 `720h`, from `0s` to `182d`, half of the certificates' lifetime. Default: `60d`.",
             ),
             Attribute::number("tcp_retries2").describe(
                 "`net.ipv4.tcp_retries2` of its server, 3 to 15: how often Linux sends again what a peer does not acknowledge before it \
@@ -279,16 +279,9 @@ pub fn validate(config: &Value) -> Diagnostics {
                     and 15 is what Linux has by default.";
         diagnostics.push(Diagnostic::error("Invalid tcp_retries2", text).at(Path::of("tcp_retries2")));
     }
-    if let Some(text) = config.get("renew_before").as_str()
-        && window(text).is_none_or(|window| window > LEAF_LIFETIME / 2)
-    {
-        diagnostics.push(
-            Diagnostic::error(
-                "Invalid renew_before",
-                format!("{text:?} has to be a duration such as \"720h\", half of the certificates' lifetime of a year at most."),
-            )
-            .at(Path::of("renew_before")),
-        );
+    if let Some(text) = config.get("renew_before").as_str() {
+        let read = MEMBER_RENEWAL.read(text, "Invalid renew_before", Path::of("renew_before"));
+        diagnostics.append(read.err().into_iter().collect());
     }
     diagnostics
 }

@@ -196,9 +196,17 @@ impl Fields<'_> {
     fn port(&mut self, name: &str, default: i64) -> Option<u16> {
         let value = self.value.get(name);
         self.complete &= !value.is_unknown();
-        let number = if value.is_null() { default } else { value.as_i64()? };
-        let port = u16::try_from(number).ok().filter(|port| *port > 0);
+        let number = match value {
+            Value::Null => Some(default),
+            Value::Unknown => return None,
+            // Terraform's numbers may be fractions, or larger than any that is counted here.
+            number => number.as_i64(),
+        };
+        let port = number
+            .and_then(|number| u16::try_from(number).ok())
+            .filter(|port| *port > 0);
         if port.is_none() {
+            let number = number.map_or("this number".to_owned(), |number| number.to_string());
             self.wrong(
                 self.at.attribute(name),
                 format!("{number} is not a port: it has to be between 1 and 65535"),
