@@ -59,7 +59,10 @@ const ETCDCTL: &str = r#"etcdctl() {
   else
     set -- --endpoints=http://127.0.0.1:2379 "$@"
   fi
-  ETCDCTL_API=3 "$(dirname "$(readlink "/proc/$(pgrep -xo etcd)/exe")")/etcdctl" "$@"
+  program=$(readlink "/proc/$(pgrep -xo etcd)/exe")
+  # Its file was replaced, and with that the place of its mount is gone.
+  case $program in '/ (deleted)') program=$(tr '\0' '\n' <"/proc/$(pgrep -xo etcd)/cmdline" | head -n 1) ;; esac
+  ETCDCTL_API=3 "$(dirname "$program")/etcdctl" "$@"
 }
 "#;
 

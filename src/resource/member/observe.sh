@@ -34,7 +34,10 @@ done <<END
 $(systemctl show -p MainPID -p ActiveState -p SubState -p Result -p UnitFileState "$unit" "$timer" 2>/dev/null)
 END
 started=
-case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) && tell executable "$started" ;; esac
+case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) || started= ;; esac
+# The unit has its program mounted on itself (ExecPaths). When the file is replaced this mount has no place any more, and the path is lost with it.
+case $started in '/ (deleted)') started="$(sed -n 's|^ExecStart=.* ||p' "/etc/systemd/system/$unit" 2>/dev/null | head -n 1) (deleted)" ;; esac
+if [ -n "$started" ]; then tell executable "$started"; fi
 # The file was replaced since: what runs may be another version than what lies there.
 case $started in
   *' (deleted)') tell replaced yes ;;
