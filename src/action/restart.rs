@@ -12,7 +12,7 @@ use crate::etcd::metrics::active_peers;
 use crate::etcd::version::Version;
 use crate::host::Script;
 use crate::membership::links;
-use crate::membership::member::{Cluster, Desired, Listed, Lives, Observed, Start, Step, next_step};
+use crate::membership::member::{Cluster, Desired, Listed, Lives, Observed, PeerUrl, Start, Step, next_step};
 use crate::plugin::block::{Action, Context, Progress};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::schema::Schema;
@@ -127,6 +127,7 @@ fn step(site: &Site<'_>, seen: &Survey, others_wait: bool, leader_moves: u8) -> 
         as_founded: true,
         verify: true,
         minor,
+        peer_url_differs: false,
     };
     let cluster = Some(Cluster::Lives(lives(site, seen)));
     let observed = Observed {
@@ -154,6 +155,8 @@ fn lives(site: &Site<'_>, seen: &Survey) -> Lives {
         minors: seen.minors(),
         learner: None,
         given_up: seen.given_up(&site.topology).is_some(),
+        // Its files stay as they are.
+        peer_url: PeerUrl::Wanted,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod auth;
 mod bounds;
+mod elsewhere;
 mod errors;
 mod leases;
 mod pages;
@@ -20,6 +21,7 @@ use etcd_client::{AlarmAction, AlarmType, Client, Error, MemberAddOptions};
 use hyper_util::rt::TokioIo;
 use tonic::transport::Endpoint;
 
+pub use elsewhere::Elsewhere;
 pub use errors::ApiError;
 pub use leases::Created;
 pub use pages::Pages;

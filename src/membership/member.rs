@@ -2,9 +2,11 @@
 //! steps, the next run finds its place by observing.
 
 mod adoption;
+mod peer_url;
 mod refusal;
 
 pub use adoption::Adoption;
+pub use peer_url::PeerUrl;
 pub use refusal::Refusal;
 
 use super::{may_pause, quorum};
@@ -134,6 +136,8 @@ pub struct Lives {
     /// Whether one of the other voters never started, and is of a server that the cluster does not have any more: a founder that was
     /// given up. It counts for every quorum.
     pub given_up: bool,
+    /// Which peer URL the list has of this member.
+    pub peer_url: PeerUrl,
 }
 
 /// A learner that is not this member's. etcd takes one at a time, so it is in the way of the next one.
@@ -173,6 +177,8 @@ pub struct Desired {
     pub verify: bool,
     /// The minor version of etcd: 5 for 3.5.
     pub minor: u64,
+    /// Whether the member list may have another peer URL of it than the wanted one.
+    pub peer_url_differs: bool,
 }
 
 /// How etcd is to be started.
@@ -223,6 +229,10 @@ pub enum Step {
     Adopt,
     /// Make its name its peer URL in the member list.
     Rename,
+    /// Add the wanted peer URL to what the member list has of it: the others reach it before its restart and after.
+    AddUrl,
+    /// Take its former peer URLs out of the member list, once the others reach it at the wanted one.
+    SettleUrl,
     /// Dial the peers that moved at their new addresses.
     Redial,
     /// See how many founders have started.
@@ -278,6 +288,11 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     if observed.peers_moved {
         return Step::Redial;
     }
+    if desired.peer_url_differs
+        && let Some(step) = peer_url::settle(observed)
+    {
+        return step;
+    }
     if !desired.verify {
         return Step::Done;
     }
@@ -308,6 +323,7 @@ fn resume(observed: &Observed, desired: &Desired) -> Step {
         (None, _) => Step::LookAtCluster,
         (Some(Cluster::Lives(lives)), _) if lives.own == Listed::Not => Step::SetAside,
         (Some(_), Some(last)) => Step::Refuse(Refusal::Version { minor, last }),
+        (Some(Cluster::Lives(lives)), None) if lives.peer_url == PeerUrl::Other => Step::AddUrl,
         (Some(_), None) if observed.old_entries => Step::Install(Start::AsItIs),
         // One that is listed as never started may have been cut off before it said its name: the data is its own.
         (Some(_), None) => Step::Install(Start::Resume),
@@ -329,7 +345,11 @@ pub fn goes_on_out_of_turn(observed: &Observed, desired: &Desired, cluster: Clus
 /// A running member is restarted when a quorum stays healthy without it, the leader as the last one and only when it leads
 /// no more.
 fn restart(observed: &Observed, desired: &Desired) -> Step {
-    before_restart(observed, desired).unwrap_or_else(|| Step::Install(anew(observed)))
+    if let Some((port, process)) = &observed.port_taken {
+        return Step::Refuse(Refusal::PortTaken(*port, process.clone()));
+    }
+    let first = before_restart(observed, desired).or_else(|| peer_url::before_restart(observed));
+    first.unwrap_or_else(|| Step::Install(anew(observed)))
 }
 
 /// What has to be done or waited for before a member that runs may be stopped for a moment; `None` when it may be.

@@ -1,13 +1,14 @@
 //! Talking to the members of a cluster: through the tunnel to each one's loopback.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::etcd::api::{Api, ApiError, ApiTarget, Member, Pages, TlsMaterial};
+use crate::etcd::api::{Api, ApiError, ApiTarget, Elsewhere, Member, Pages, TlsMaterial};
 use crate::etcd::metrics::Metrics;
 use crate::host::{Host, Output, Secret};
 use crate::resource::cluster::model::ClusterModel;
@@ -68,8 +69,8 @@ pub struct Talk<'a> {
 }
 
 /// What there is to one member. Whoever wants what another is just connecting waits for that.
-#[derive(Default)]
 struct Connections {
+    elsewhere: Elsewhere,
     api: tokio::sync::Mutex<Option<Api>>,
     pages: tokio::sync::OnceCell<Pages>,
 }
@@ -121,6 +122,11 @@ impl<'a> Talk<'a> {
     /// # Errors
     /// If it does not answer within the time.
     pub async fn to(&self, name: &str, within: Duration) -> Result<Api, TalkError> {
+        self.connections(name).elsewhere.ask_from_now();
+        self.connect(name, within).await
+    }
+
+    async fn connect(&self, name: &str, within: Duration) -> Result<Api, TalkError> {
         let late = |_| ApiError::Timeout {
             member: name.to_owned(),
             call: "connect".to_owned(),
@@ -133,7 +139,7 @@ impl<'a> Talk<'a> {
             return Ok(api.clone());
         }
         let within = within.saturating_sub(began.elapsed());
-        let (host, target) = self.way(name, within).await?;
+        let (host, target) = self.way(name, within, connections.elsewhere.clone()).await?;
         let api = Api::connect(&host, &target, within).await?;
         *kept = Some(api.clone());
         Ok(api)
@@ -141,7 +147,14 @@ impl<'a> Talk<'a> {
 
     fn connections(&self, name: &str) -> Arc<Connections> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(open.entry(name.to_owned()).or_default())
+        let fresh = || {
+            Arc::new(Connections {
+                elsewhere: Elsewhere::of(&self.cluster.name),
+                api: tokio::sync::Mutex::default(),
+                pages: tokio::sync::OnceCell::default(),
+            })
+        };
+        Arc::clone(open.entry(name.to_owned()).or_insert_with(fresh))
     }
 
     /// Connects to a member as soon as something listens where its clients come in, and goes on trying as long as nobody
@@ -150,7 +163,7 @@ impl<'a> Talk<'a> {
         loop {
             let connected = async {
                 if api {
-                    self.to(name, EARLY).await?;
+                    self.connect(name, EARLY).await?;
                 } else {
                     let connections = self.connections(name);
                     self.pages(&connections, name, EARLY).await?.connect(EARLY).await?;
@@ -172,12 +185,13 @@ impl<'a> Talk<'a> {
         Ok(self.road.connect(self.cluster.server(name)?, within, false).await?)
     }
 
-    async fn way(&self, name: &str, within: Duration) -> Result<(Host, ApiTarget), TalkError> {
+    async fn way(&self, name: &str, within: Duration, elsewhere: Elsewhere) -> Result<(Host, ApiTarget), TalkError> {
         let (server, place) = self.topology.find(name)?;
         let host = self.host(name, within).await?;
         let target = ApiTarget {
             address: place.loopback(),
             port: place.client_port,
+            elsewhere: Some(elsewhere),
             tls: self.tls.clone(),
             server_name: self.topology.domain().stable_name(server),
             // A member that was not taken over yet listens where it was told to, and shows the certificate that it was given.
@@ -196,7 +210,7 @@ impl<'a> Talk<'a> {
         within: Duration,
     ) -> Result<&'c Pages, TalkError> {
         let making = async {
-            let (host, target) = self.way(name, within).await?;
+            let (host, target) = self.way(name, within, connections.elsewhere.clone()).await?;
             Ok(Pages::new(&host, &target)?)
         };
         connections.pages.get_or_try_init(|| making).await
@@ -209,6 +223,7 @@ impl<'a> Talk<'a> {
     pub async fn metrics(&self, name: &str, within: Duration) -> Result<Metrics, TalkError> {
         let began = Instant::now();
         let connections = self.connections(name);
+        connections.elsewhere.ask_from_now();
         let pages = self.pages(&connections, name, within).await?;
         let left = within.saturating_sub(began.elapsed());
         Ok(Metrics::parse(&pages.get("/metrics", left).await?))
@@ -259,8 +274,23 @@ fn peer_urls(topology: &Topology) -> BTreeMap<String, String> {
 
 fn named(urls: &BTreeMap<String, String>, members: &[Member]) -> BTreeMap<u64, String> {
     let names = members.iter().filter_map(|member| {
-        let server = member.peer_urls.iter().find_map(|url| urls.get(url))?;
-        Some((member.id, server.clone()))
+        let exact = member.peer_urls.iter().find_map(|url| urls.get(url));
+        // A member whose port changes has its former one in the list for a while. Its name is its own all the same.
+        let by_name = || {
+            let mut hosts = member.peer_urls.iter().filter_map(|url| name_in(url));
+            hosts.find_map(|host| {
+                urls.iter()
+                    .find(|(url, _)| name_in(url) == Some(host))
+                    .map(|(_, server)| server)
+            })
+        };
+        Some((member.id, exact.or_else(by_name)?.clone()))
     });
     names.collect()
+}
+
+/// The host of a URL, if that is a name.
+fn name_in(url: &str) -> Option<&str> {
+    let host = url.split_once("://")?.1.rsplit_once(':')?.0;
+    (host.parse::<IpAddr>().is_err() && !host.starts_with('[')).then_some(host)
 }

@@ -35,6 +35,7 @@ mod outside;
 mod partitions;
 mod plain;
 mod plain_faults;
+mod ports;
 mod preflight;
 mod query;
 mod refusals;

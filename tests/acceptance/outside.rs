@@ -49,15 +49,17 @@ pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_yaml_n
 /// it has one, or with that of the clients of a cluster which was made by other means. Debian's 3.4 speaks the old interface unless told otherwise.
 /// How long it waits is no test's verdict: an election on a busy machine takes some seconds.
 const ETCDCTL: &str = r#"etcdctl() {
+  port=$(sed -n 's/^listen-client-urls: .*:\([0-9]*\)[^0-9]*$/\1/p' /etc/etcd/main/etcd.yaml 2>/dev/null)
+  port=${port:-2379}
   set -- --dial-timeout=5s --command-timeout=15s "$@"
   if [ -e /etc/etcd/main/pki/operator.crt ]; then
-    set -- --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/main/pki/client-ca.crt \
+    set -- --endpoints=https://127.0.0.1:$port --cacert=/etc/etcd/main/pki/client-ca.crt \
       --cert=/etc/etcd/main/pki/operator.crt --key=/etc/etcd/main/pki/operator.key "$@"
   elif [ -e /etc/plain-client/ca.crt ]; then
     set -- --endpoints=https://127.0.0.1:2379 --cacert=/etc/plain-client/ca.crt \
       --cert=/etc/plain-client/client.crt --key=/etc/plain-client/client.key "$@"
   else
-    set -- --endpoints=http://127.0.0.1:2379 "$@"
+    set -- --endpoints=http://127.0.0.1:$port "$@"
   fi
   program=$(readlink "/proc/$(pgrep -xo etcd)/exe")
   # Its file was replaced, and with that the place of its mount is gone.

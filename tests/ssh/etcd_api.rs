@@ -131,6 +131,7 @@ impl Etcd {
         ApiTarget {
             address,
             port: self.client_port,
+            elsewhere: None,
             tls,
             server_name: "a1.main.test".to_owned(),
             other_addresses: Vec::new(),

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::ApiError;
+use super::{ApiError, Elsewhere};
 use crate::host::{Host, Secret, Tunnel, TunnelError};
 
 /// Where a member listens for clients, as seen from its own server.
@@ -25,6 +25,8 @@ pub struct ApiTarget {
     pub address: IpAddr,
     /// Port of the client URL.
     pub port: u16,
+    /// Where it may listen while that port is still to become its own.
+    pub elsewhere: Option<Elsewhere>,
     /// What to trust and to show; `None`: no TLS.
     pub tls: Option<TlsMaterial>,
     /// The name that the member's certificate must carry. Messages call the member by it.
@@ -113,6 +115,7 @@ pub(super) struct Dialler {
     host: Host,
     addresses: Vec<String>,
     port: u16,
+    elsewhere: Option<Elsewhere>,
     member: String,
     tls: Option<Tls>,
     pub(super) objection: Objection,
@@ -153,24 +156,35 @@ impl Dialler {
                 .map(IpAddr::to_string)
                 .collect(),
             port: target.port,
+            elsewhere: target.elsewhere.clone(),
             member: target.server_name.clone(),
             tls,
             objection: Objection::default(),
         })
     }
 
-    /// To the first of its addresses that is listened at.
     async fn tunnel(&self) -> Result<Tunnel, TunnelError> {
+        let outcome = self.tunnel_to(self.port).await;
+        if let (Err(TunnelError::Refused { .. }), Some(elsewhere)) = (&outcome, &self.elsewhere)
+            && let Some(port) = elsewhere.port(&self.host, self.port).await
+        {
+            return self.tunnel_to(port).await.or(outcome);
+        }
+        outcome
+    }
+
+    /// To the first of its addresses that is listened at.
+    async fn tunnel_to(&self, port: u16) -> Result<Tunnel, TunnelError> {
         let (first, others) = self
             .addresses
             .split_first()
             .map_or(("", &[][..]), |(one, all)| (one.as_str(), all));
-        let mut outcome = self.host.tcp(first, self.port).await;
+        let mut outcome = self.host.tcp(first, port).await;
         for address in others {
             if outcome.is_ok() {
                 break;
             }
-            outcome = self.host.tcp(address, self.port).await.or(outcome);
+            outcome = self.host.tcp(address, port).await.or(outcome);
         }
         outcome
     }

@@ -40,6 +40,8 @@ pub enum Refusal {
     },
     /// A restart, and nobody answers as one of a cluster with a leader.
     NoQuorum,
+    /// It runs at its wanted peer URL, the list has others too, and no member answers as one of a cluster with a leader.
+    Unsettled,
     /// It runs, and the member list does not have it.
     Unlisted,
     /// It does not run, and its data was written by a minor version that the wanted one can't go on from.
@@ -68,7 +70,7 @@ impl Refusal {
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Restart { .. } | Self::NoQuorum | Self::NoRoom { .. } | Self::Quorum { .. }
+            Self::Restart { .. } | Self::NoQuorum | Self::Unsettled | Self::NoRoom { .. } | Self::Quorum { .. }
         )
     }
 }
@@ -122,10 +124,15 @@ impl fmt::Display for Refusal {
                  again",
                 quorum(*voters)
             ),
+            Refusal::Unsettled => f.write_str(
+                "it runs with its new peer port. The member list has its former peer URL still, and no member of the cluster answers as \
+                 one that has a leader. Bring a quorum back, and apply again",
+            ),
             Refusal::NoQuorum => f.write_str(
                 "this change restarts the member, and no member of the cluster answers as one that has a leader. Nothing was \
-                 changed on this server. Bring a quorum back first; if it is this change that brings it back, stop the member's \
-                 service by hand and apply again",
+                 changed on this server. Bring a quorum back first. If this change itself brings it back, look at every member with \
+                 `etcdctl endpoint status` on its own server: only if none of them shows a leader, stop this member's service by hand \
+                 and apply again",
             ),
             Refusal::Unlisted => f.write_str(
                 "it runs, and the cluster's member list does not have it: it was removed and has not ended yet. Stop its service \

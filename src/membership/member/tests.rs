@@ -31,6 +31,7 @@ fn desired() -> Desired {
         as_founded: true,
         verify: true,
         minor: 6,
+        peer_url_differs: false,
     }
 }
 
@@ -61,6 +62,7 @@ fn a_permit_is_void_once_the_servers_are_others() {
         minors: Some((6, 6)),
         learner: None,
         given_up: false,
+        peer_url: PeerUrl::Wanted,
     });
     assert_eq!(next_step(&looked(lives), &desired), Step::Install(Start::Join));
 }
@@ -129,6 +131,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
             minors: Some((6, 6)),
             learner: None,
             given_up: false,
+            peer_url: PeerUrl::Wanted,
         }))
     };
     let wiped = Observed {
@@ -157,6 +160,7 @@ fn a_wiped_member_leaves_before_it_joins_again() {
         minors: Some((6, 6)),
         learner: None,
         given_up: false,
+        peer_url: PeerUrl::Wanted,
     }));
     assert_eq!(looked(weak), Step::Refuse(Refusal::Quorum { others: 2, healthy: 1 }));
 }
@@ -180,6 +184,7 @@ fn the_leader_is_restarted_last_and_only_under_a_quorum() {
             minors: (others > 0).then_some((6, 6)),
             learner: None,
             given_up: false,
+            peer_url: PeerUrl::Wanted,
         }))
     };
     let step = |observed: &Observed| next_step(observed, &desired());
@@ -283,6 +288,7 @@ fn a_stopped_member_does_not_wait_for_the_turn_of_another() {
             minors: Some((6, 6)),
             learner: None,
             given_up: false,
+            peer_url: PeerUrl::Wanted,
         })
     };
     let goes_on = |observed: &Observed, cluster| goes_on_out_of_turn(observed, &desired(), cluster);
@@ -311,6 +317,7 @@ fn a_founder_that_was_given_up_makes_room() {
             minors: Some((6, 6)),
             learner: None,
             given_up,
+            peer_url: PeerUrl::Wanted,
         })),
         ..permitted()
     };
@@ -330,6 +337,7 @@ fn a_founder_that_was_given_up_makes_room() {
             minors: Some((6, 6)),
             learner: None,
             given_up,
+            peer_url: PeerUrl::Wanted,
         })),
         ..joins(0, false)
     };
@@ -349,6 +357,7 @@ fn members_stay_within_one_minor_version() {
             minors: Some(minors),
             learner: None,
             given_up: false,
+            peer_url: PeerUrl::Wanted,
         }))
     };
     let joins = |minors| Observed {
@@ -402,6 +411,7 @@ fn a_member_is_taken_over_when_a_quorum_stays_without_it() {
             minors: Some((6, 6)),
             learner: None,
             given_up: false,
+            peer_url: PeerUrl::Wanted,
         }))
     };
     let step = |observed: &Observed| next_step(observed, &desired());
@@ -425,3 +435,45 @@ fn a_member_is_taken_over_when_a_quorum_stays_without_it() {
 }
 
 mod properties;
+
+#[test]
+fn a_port_for_peers_changes_with_two_urls_for_a_while() {
+    let running = |peer_url, restart_needed: bool| Observed {
+        answers: (!restart_needed).then_some(Answer::Voter),
+        installed: !restart_needed,
+        data: Data::Member,
+        service: Service::Running,
+        restart_needed,
+        cluster: Some(Cluster::Lives(Lives {
+            own: Listed::Voter,
+            others: 2,
+            healthy: 2,
+            leads: false,
+            minors: Some((6, 6)),
+            learner: None,
+            given_up: false,
+            peer_url,
+        })),
+        permit: None,
+        ..permitted()
+    };
+    let desired = Desired {
+        peer_url_differs: true,
+        verify: false,
+        ..desired()
+    };
+    let step = |peer_url, restart_needed| next_step(&running(peer_url, restart_needed), &desired);
+    assert_eq!(step(PeerUrl::Other, true), Step::AddUrl);
+    assert_eq!(step(PeerUrl::Both, true), Step::Install(Start::Restart));
+    assert_eq!(step(PeerUrl::Both, false), Step::SettleUrl);
+    assert_eq!(step(PeerUrl::Wanted, false), Step::Done);
+    // What an earlier version of this provider left: it listens at the wanted port, and the list has the former one.
+    assert_eq!(step(PeerUrl::Other, false), Step::AddUrl);
+    // A port that another process has is no reason to stop the member.
+    let taken = Observed {
+        port_taken: Some((2390, "nginx (process 7)".to_owned())),
+        ..running(PeerUrl::Both, true)
+    };
+    let refused = Refusal::PortTaken(2390, "nginx (process 7)".to_owned());
+    assert_eq!(next_step(&taken, &desired), Step::Refuse(refused));
+}

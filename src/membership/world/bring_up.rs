@@ -9,8 +9,8 @@ use super::history::{List, voters};
 use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
 use super::turn::{Got, Process, Turn};
 use crate::membership::member::{
-    Answer, Cluster, Data, Desired, Listed, Lives, Observed, OtherLearner, Service, Start, Step, goes_on_out_of_turn,
-    next_step,
+    Answer, Cluster, Data, Desired, Listed, Lives, Observed, OtherLearner, PeerUrl, Service, Start, Step,
+    goes_on_out_of_turn, next_step,
 };
 use crate::membership::quorum;
 
@@ -213,6 +213,7 @@ impl BringUp {
                 }
             }),
             given_up: self.given_up(survey).is_some(),
+            peer_url: PeerUrl::Wanted,
         })
     }
 
@@ -261,6 +262,7 @@ impl BringUp {
             as_founded: self.founders == self.servers,
             verify: self.verify,
             minor: self.wanted.minor,
+            peer_url_differs: false,
         }
     }
 
@@ -363,6 +365,7 @@ impl BringUp {
             }
             Step::Redial => {}
             Step::Adopt | Step::Rename => unreachable!("nothing is taken over here"),
+            Step::AddUrl | Step::SettleUrl => unreachable!("no port changes here"),
             Step::CountFounders => {
                 let started = 1 + self.started(world);
                 self.founders_started = Some(started);

@@ -45,14 +45,15 @@ pub struct Established {
     pub diagnostics: Diagnostics,
 }
 
-/// Observes all servers, decides, tries the network and the disks of those that are `fresh`, and only then writes: views, and permits
+/// Observes all servers, decides, tries the network and the disks of those that are `fresh` and the new ports of those that are `moved`, and
+/// only then writes: views, and permits
 /// where it is to found. Where only views are to be written a server that can't be reached does not keep the others from theirs.
 pub async fn establish(
     road: &Road,
     cluster: &ClusterModel,
     topology: &Topology,
     wish: &Wish,
-    fresh: BTreeSet<String>,
+    (fresh, moved): (BTreeSet<String>, BTreeSet<String>),
     within: Duration,
 ) -> Established {
     let mut established = Established::default();
@@ -67,7 +68,7 @@ pub async fn establish(
             }
         }
     }
-    let mut preflight = match Preflight::new(road, cluster, topology, fresh) {
+    let mut preflight = match Preflight::new(road, cluster, topology, fresh, moved) {
         Ok(preflight) => preflight,
         Err(diagnostic) => {
             established.diagnostics.push(diagnostic);

@@ -104,6 +104,7 @@ async fn caught_up(recovering: &Recovering<'_>, host: &Host, name: &str, output:
     let target = ApiTarget {
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         port: u16::try_from(port).map_err(|error| error.to_string())?,
+        elsewhere: None,
         tls: None,
         server_name: name.to_owned(),
         other_addresses: Vec::new(),

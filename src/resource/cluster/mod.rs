@@ -207,7 +207,8 @@ impl ClusterResource {
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
         let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
-        let established = establish(&self.road, &cluster, &topology, &wish, fresh, within).await;
+        let moved = preflight::at_another_port(&prior, &state);
+        let established = establish(&self.road, &cluster, &topology, &wish, (fresh, moved), within).await;
         diagnostics.append(established.diagnostics);
         if established.wrote {
             let found = &established.findings;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use checks::{PreflightModel, attribute, fresh};
+pub use checks::{PreflightModel, at_another_port, attribute, fresh};
 pub use reading::disk;
 use reading::{only_dialled, probed};
 
@@ -36,16 +36,19 @@ pub struct Preflight<'a> {
     topology: &'a Topology,
     checks: PreflightModel,
     fresh: BTreeSet<String>,
+    /// Those whose members run, and are to listen for peers at another port.
+    moved: BTreeSet<String>,
     nonce: String,
 }
 
 impl<'a> Preflight<'a> {
-    /// Of these servers, with those of the others that they have to do with.
+    /// Of these servers, with those of the others that they have to do with; and of the new ports of those that are `moved`.
     pub fn new(
         road: &'a Road,
         cluster: &'a ClusterModel,
         topology: &'a Topology,
         fresh: BTreeSet<String>,
+        moved: BTreeSet<String>,
     ) -> Result<Self, Diagnostic> {
         Ok(Self {
             road,
@@ -53,22 +56,28 @@ impl<'a> Preflight<'a> {
             topology,
             checks: cluster.preflight.clone().unwrap_or_default(),
             fresh,
+            moved,
             nonce: random_text()?,
         })
     }
 
     /// Whether there is anything to look at.
     pub fn is_due(&self) -> bool {
-        !self.fresh.is_empty()
+        !self.fresh.is_empty() || !self.moved.is_empty()
     }
 
     /// Appends to the observation of a server that its disk is measured, and that it listens, both at the same time and if it is to.
     pub fn begin(&self, script: Script, server: &str) -> Script {
-        let Some((_, place)) = self.topology.find(server).ok().filter(|_| self.fresh.contains(server)) else {
+        let (fresh, moved) = (self.fresh.contains(server), self.moved.contains(server));
+        let Some((_, place)) = self.topology.find(server).ok().filter(|_| fresh || moved) else {
             return script;
         };
-        let mut script = script.line(include_str!("preflight/is_free.sh"));
-        if self.checks.disk.unwrap_or(true) {
+        let mut script = match fresh {
+            true => script.line(include_str!("preflight/is_free.sh")),
+            // Its member runs at another port.
+            false => script.line("is_free() { true; }"),
+        };
+        if fresh && self.checks.disk.unwrap_or(true) {
             let data = self.checks.data_dir.clone();
             script = script
                 .set(
@@ -131,7 +140,7 @@ impl<'a> Preflight<'a> {
                     .clock
                     .filter(|_| self.checks.clock.unwrap_or(true))
                     .map(|clock| (clock.ms, clock.uncertainty_ms)),
-                ports_taken: if is_fresh {
+                ports_taken: if is_fresh || self.moved.contains(name) {
                     observation.holding.ports_taken.clone()
                 } else {
                     Vec::new()
@@ -185,7 +194,7 @@ impl<'a> Preflight<'a> {
         }
         for (to, outcome) in observed.iter().filter(|(to, _)| *to != from) {
             let Ok(there) = outcome else { continue };
-            if !self.fresh.contains(from) && !self.fresh.contains(to) {
+            if ![from, to].iter().any(|name| self.fresh.contains(*name)) && !self.moved.contains(to) {
                 continue;
             }
             let Ok(address) = self.topology.dials(from, to) else {

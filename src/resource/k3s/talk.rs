@@ -55,6 +55,7 @@ pub async fn metrics_of(road: &Road, cluster: &K3sClusterModel, servers: &[Strin
         let target = ApiTarget {
             address: [127, 0, 0, 1].into(),
             port: METRICS,
+            elsewhere: None,
             tls: None,
             server_name: name.clone(),
             other_addresses: Vec::new(),

@@ -20,6 +20,8 @@ use crate::resource::dialling::{self, Target};
 use crate::resource::former;
 use crate::topology::Dialled;
 
+/// What is being done where its name becomes its peer URL.
+const RENAMING: &str = "making its name its peer URL";
 /// How long the other servers may take to dial the member by its name.
 const DIALLING: u64 = 5;
 
@@ -140,11 +142,11 @@ impl BringUp<'_> {
         let url = self.own_peer_url()?;
         if own.peer_urls != [url.clone()] {
             self.dialled_by_name(&survey, &own).await?;
-            self.update_urls(&survey, own.id, &url).await?;
+            self.update_urls(RENAMING, &survey, own.id, &[url]).await?;
             self.dialled_anew(&survey, &own).await;
             if let Err(error) = self.verify(host, course.scope.as_deref()).await {
                 // As it was: what does not reach it by its name reaches it by its address.
-                self.update_urls(&survey, own.id, &own.peer_urls.join(",")).await.ok();
+                self.update_urls(RENAMING, &survey, own.id, &own.peer_urls).await.ok();
                 return Err(error);
             }
         }
@@ -160,14 +162,6 @@ impl BringUp<'_> {
             server: self.member.server.clone(),
             refusal,
         }
-    }
-
-    async fn update_urls(&self, survey: &Survey, id: u64, urls: &str) -> Result<(), BringUpError> {
-        let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
-        let changed = |members: &[Member]| members.iter().any(|one| one.id == id && one.peer_urls == urls);
-        let update = || survey.api.member_update(id, &urls, QUESTION);
-        self.until_listed("making its name its peer URL", &survey.api, changed, update)
-            .await
     }
 
     /// Sees on every server with a member that the name is in its hosts file for as long as etcd may not look there again, and leads to

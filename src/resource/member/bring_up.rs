@@ -147,6 +147,7 @@ impl BringUp<'_> {
             as_founded: self.member.has_its_founders(),
             verify: self.verify,
             minor: self.version.number().1,
+            peer_url_differs: self.moved.peer_url,
         };
         let (mut founders_started, mut answers, mut cluster) = (None, None, None);
         let mut leader_moves = 0;
@@ -219,6 +220,14 @@ impl BringUp<'_> {
                     // How it is dialled now is for the end to verify once more, with the certificate that stays.
                     desired.verify = true;
                     (cluster, answers) = (None, None);
+                }
+                Step::AddUrl => {
+                    self.add_url(course.survey.take()).await?;
+                    cluster = None;
+                }
+                Step::SettleUrl => {
+                    self.settle_url(host, course).await?;
+                    cluster = None;
                 }
                 Step::LookAtCluster => {
                     cluster = match self.glance(course, &observed, &desired).await? {

@@ -93,6 +93,27 @@ pub fn joins_anew(state: &Value) -> bool {
         .any(|what| [REMOVED, NO_DATA].contains(&what))
 }
 
+/// The key of a member that the cluster's list has at another peer URL.
+const PEER_URL: &str = "peer URL";
+
+/// What a look at the member list says of the member's peer URL, if that is not the wanted one.
+pub fn of_peer_url(listed: &[String], wanted: &str) -> Option<(String, String)> {
+    (listed != [wanted.to_owned()]).then(|| {
+        (
+            PEER_URL.to_owned(),
+            format!("is {} in the member list", listed.join(", ")),
+        )
+    })
+}
+
+/// Whether the member list has another peer URL of the member.
+pub fn lists_another_url(state: &Value) -> bool {
+    state
+        .get("drift")
+        .as_map()
+        .is_some_and(|drift| drift.contains_key(PEER_URL))
+}
+
 /// Whether the member that `state` is about is still to be taken over from its former service.
 pub fn is_to_be_adopted(state: &Value) -> bool {
     let drift = state.get("drift").as_map().into_iter().flatten();

@@ -1,18 +1,19 @@
 //! The changes of the member list that bringing a member up may need, through whichever other member answers.
 //! [`crate::membership::member`] says which and when.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::bring_up::BringUp;
+use super::bring_up::{BringUp, Course};
 use super::errors::BringUpError;
 use super::hang_up::hang_up;
 use super::survey::{Survey, survey};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{Api, ApiError, Member};
 use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
-use crate::membership::member::{Cluster, Listed, Lives, OtherLearner};
+use crate::membership::member::{Cluster, Listed, Lives, OtherLearner, PeerUrl};
 use crate::resource::cluster::servers::{on_each, stamp};
 use crate::resource::road::{Road, RoadError};
 use crate::resource::silence::Waited;
@@ -36,7 +37,8 @@ impl BringUp<'_> {
         let Some(survey) = survey(talk, self.member, self.topology).await else {
             return (Cluster::NoQuorum, None);
         };
-        let own = match survey.members.iter().find(|member| Some(member.id) == survey.own) {
+        let listed = survey.members.iter().find(|member| Some(member.id) == survey.own);
+        let own = match listed {
             None => Listed::Not,
             Some(member) if !member.has_started() => Listed::Unstarted,
             Some(member) if member.is_learner => Listed::Learner,
@@ -66,9 +68,59 @@ impl BringUp<'_> {
                     }
                 }),
                 given_up: survey.given_up(self.topology).is_some(),
+                peer_url: self.listed_url(listed),
             }),
             Some(survey),
         )
+    }
+
+    fn listed_url(&self, listed: Option<&Member>) -> PeerUrl {
+        match (listed, self.own_peer_url()) {
+            // What is taken over has its former peer URLs until the end of that.
+            (Some(listed), Ok(wanted)) if self.member.cluster.adopted_from.is_none() || self.moved.peer_url => {
+                PeerUrl::of(&listed.peer_urls, &wanted)
+            }
+            _ => PeerUrl::Wanted,
+        }
+    }
+
+    /// Adds the wanted peer URL to what the member list has of it.
+    pub(super) async fn add_url(&self, survey: Option<Survey>) -> Result<(), BringUpError> {
+        let Some((survey, own)) = own_entry(survey) else {
+            return Ok(());
+        };
+        let mut urls = own.peer_urls;
+        urls.push(self.own_peer_url()?);
+        self.update_urls("adding its new peer URL", &survey, own.id, &urls)
+            .await
+    }
+
+    /// Makes the wanted peer URL the only one, once the others are connected with the member there.
+    pub(super) async fn settle_url(&self, host: &Host, course: &mut Course) -> Result<(), BringUpError> {
+        let Some((survey, own)) = own_entry(course.survey.take()) else {
+            return Ok(());
+        };
+        self.verify(host, course.scope.as_deref()).await?;
+        let urls = [self.own_peer_url()?];
+        self.update_urls("taking out its former peer URL", &survey, own.id, &urls)
+            .await
+    }
+
+    /// Gives a member other peer URLs.
+    pub(super) async fn update_urls(
+        &self,
+        what: &'static str,
+        survey: &Survey,
+        id: u64,
+        urls: &[String],
+    ) -> Result<(), BringUpError> {
+        let wanted: BTreeSet<&String> = urls.iter().collect();
+        let changed = |members: &[Member]| {
+            let own = members.iter().find(|one| one.id == id);
+            own.is_some_and(|one| one.peer_urls.iter().collect::<BTreeSet<_>>() == wanted)
+        };
+        let update = || survey.api.member_update(id, urls, QUESTION);
+        self.until_listed(what, &survey.api, changed, update).await
     }
 
     /// Keeps the data of a member that was taken out of the cluster aside.
@@ -201,6 +253,13 @@ impl BringUp<'_> {
             },
         })
     }
+}
+
+/// The survey with what its member list has of the member itself.
+fn own_entry(survey: Option<Survey>) -> Option<(Survey, Member)> {
+    let survey = survey?;
+    let own = survey.members.iter().find(|one| Some(one.id) == survey.own).cloned()?;
+    Some((survey, own))
 }
 
 /// Why the member list does not show a change.

@@ -33,6 +33,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::etcd::api::Api;
 use crate::etcd::certificates::{PrivateKeyPem, parse};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
@@ -251,6 +252,18 @@ impl MemberResource {
         (self.seen_state(state, &whole, seen).await, Diagnostics::new())
     }
 
+    /// What is wrong with the member's peer URL in the member list.
+    async fn listed_elsewhere(&self, whole: &Whole, state: &Value, api: &Api, id: u64) -> Option<(String, String)> {
+        if drift::is_to_be_adopted(state) {
+            return None;
+        }
+        let (name, _) = whole.topology.find(&whole.member.server).ok()?;
+        let wanted = whole.topology.peer_url(name).ok()?;
+        let members = api.members(ANSWER).await.ok()?;
+        let own = members.iter().find(|one| one.id == id)?;
+        drift::of_peer_url(&own.peer_urls, &wanted)
+    }
+
     async fn seen_state(&self, mut state: Value, whole: &Whole, mut seen: Seen) -> Value {
         state.set("configuration", seen.configuration.clone());
         state.set("tcp_retries2", seen.tcp_retries2);
@@ -304,6 +317,11 @@ impl MemberResource {
             }
             state.set("member_id", format!("{:x}", status.member_id));
             state.set("cluster_id", format!("{:x}", status.cluster_id));
+            if let Some((part, what)) = self.listed_elsewhere(whole, &state, &api, status.member_id).await {
+                let mut drift = state.get("drift").as_map().cloned().unwrap_or_default();
+                drift.insert(part, what.into());
+                state.set("drift", drift);
+            }
         }
         state
     }

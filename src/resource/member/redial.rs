@@ -1,9 +1,10 @@
 //! When addresses have moved: the member dials its peers at the new ones, without a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::bring_up::BringUp;
+use super::drift;
 use super::errors::BringUpError;
 use super::membership_changes::{HOSTS_AGE, RESOLVER, hosts_age};
 use super::model::MemberModel;
@@ -20,8 +21,12 @@ const PATIENCE: u32 = 100;
 pub struct Moved {
     /// The peers that it dials at another address than before, by name, and where.
     pub peers: BTreeMap<String, SocketAddr>,
+    /// Those of them that may be at their former port still, or at the wanted one already, and their former ports.
+    pub former_ports: BTreeMap<String, u16>,
     /// Whether it has moved itself: what it dialled from its old address, or through a NAT that had it, may be dead.
     pub itself: bool,
+    /// Whether the member list may have another peer URL of it than the wanted one.
+    pub peer_url: bool,
 }
 
 impl Moved {
@@ -45,15 +50,35 @@ pub fn moved(member: &MemberModel, topology: &Topology, prior: &Value) -> Moved 
     };
     let mut peers = dialled(&member.server, topology);
     peers.retain(|name, address| {
-        let url = format!("{}://{address}", topology.scheme());
-        // Behind a NAT whose address is the same as before, the machine that it leads to may be at another one.
-        before
-            .get(name.as_str())
-            .is_some_and(|before| *before != url || private_changed(name))
+        let before = before.get(name.as_str()).and_then(|url| place(url));
+        // Behind a NAT whose address is the same as before, the machine that it leads to may be at another one. A port that changes is
+        // no move: etcd learns of it by the member list.
+        before.is_some_and(|(host, _)| host != host_of(address) || private_changed(name))
     });
+    let former_ports = before.iter().filter_map(|(name, url)| {
+        let (server, port) = (member.cluster.servers.get(*name)?, place(url)?.1);
+        (server.peer_port != port).then(|| ((*name).to_owned(), port))
+    });
+    let former_ports: BTreeMap<String, u16> = former_ports.collect();
     let public = member.server().and_then(|own| own.public_address.as_deref());
     let itself = private_changed(&member.server) || changed(&member.server, "public_address", public);
-    Moved { peers, itself }
+    Moved {
+        peers,
+        itself,
+        peer_url: former_ports.contains_key(&member.server) || drift::lists_another_url(prior),
+        former_ports,
+    }
+}
+
+/// Host and port of a URL of `initial-cluster`.
+fn place(url: &str) -> Option<(&str, u16)> {
+    let (host, port) = url.split_once("://")?.1.rsplit_once(':')?;
+    Some((host, port.parse().ok()?))
+}
+
+fn host_of(address: &SocketAddr) -> String {
+    let text = address.to_string();
+    text.rsplit_once(':').map_or(text.clone(), |(host, _)| host.to_owned())
 }
 
 /// Where the member dials its peers.
@@ -82,14 +107,32 @@ impl BringUp<'_> {
         let peers = dialled(&self.member.server, self.topology);
         let own = self.member.server();
         let list = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join(" ");
+        let former = &self.moved.former_ports;
+        let at_former = |name: &String, address: &SocketAddr| Some(SocketAddr::new(address.ip(), *former.get(name)?));
+        let both = |all: &BTreeMap<String, SocketAddr>| {
+            let formerly = all.iter().filter_map(|(name, address)| at_former(name, address));
+            let all: Vec<String> = all
+                .values()
+                .copied()
+                .chain(formerly)
+                .map(|one| one.to_string())
+                .collect();
+            all.join(" ")
+        };
+        let ports: BTreeSet<u16> = self
+            .topology
+            .peer_ports()
+            .into_iter()
+            .chain(former.values().copied())
+            .collect();
+        // Where those listen whose port changes too is not known here.
+        let awaited = self.moved.peers.iter().filter(|(name, _)| !former.contains_key(*name));
         let script = Script::new("dialling the peers that moved")
             .set("unit", self.layout.unit_name())
-            .set(
-                "ports",
-                list(&mut self.topology.peer_ports().iter().map(ToString::to_string)),
-            )
-            .set("addresses", list(&mut peers.values().map(ToString::to_string)))
-            .set("moved", list(&mut self.moved.peers.values().map(ToString::to_string)))
+            .set("ports", list(&mut ports.iter().map(ToString::to_string)))
+            .set("addresses", both(&peers))
+            .set("moved", both(&self.moved.peers))
+            .set("awaited", list(&mut awaited.map(|(_, address)| address.to_string())))
             .set("all", if self.moved.itself { "yes" } else { "no" })
             .set("port", own.map_or(String::new(), |server| server.peer_port.to_string()))
             .set("patience", PATIENCE.to_string())

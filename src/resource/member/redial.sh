@@ -1,6 +1,7 @@
 # Closes the member's connections to peers that have moved, and waits until it has dialled them where they are now. etcd resolves a
 # peer's name at each new dial, and keeps what it has as long as that lives: a connection to an address that went silent
-# stalls for minutes. Given: unit, ports (of peers), addresses (of peers, `address:port`), moved (those of them that have moved), all
+# stalls for minutes. Given: unit, ports (of peers), addresses (of peers, `address:port`), moved (those of them that have moved), awaited (those of
+# them that have to be dialled), all
 # (`yes`: the member itself has moved, so all that it dialled is closed), port (its own), patience (in tenths of a second).
 # Answers `stale` for connections to addresses that are none of the peers', and `missing` for peers that moved and are not dialled.
 main=$(systemctl show -p MainPID --value "$unit")
@@ -43,7 +44,7 @@ stale() {
 }
 missing() {
   now=" $(dialled established | cut -d ' ' -f 2 | tr '\n' ' ')"
-  for address in $moved; do
+  for address in $awaited; do
     case $now in *" $address "*) ;; *) printf '%s\n' "$address" ;; esac
   done
 }

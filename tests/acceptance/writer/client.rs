@@ -124,7 +124,8 @@ async fn look_up(prefix: &str, host: &str) -> Result<Way> {
     tokio::task::spawn_blocking(move || {
         let lab = Lab::attach(&prefix)?;
         let public = lab.public_address(&host)?.context("no public address")?;
-        let address = format!("{public}:{}", lab.public_port(&host, 2379)?);
+        let port = client_port(&lab, &host)?;
+        let address = format!("{public}:{}", lab.public_port(&host, port)?);
         if lab.exec(&host, "test -e /etc/plain-client")?.success() {
             let tls = plain_client(&lab, &host, public.to_string())?;
             return Ok(Way { address, tls });
@@ -144,6 +145,12 @@ async fn look_up(prefix: &str, host: &str) -> Result<Way> {
         Ok(Way { address, tls })
     })
     .await?
+}
+
+/// The port for clients in the member's configuration; etcd's own before there is one.
+fn client_port(lab: &Lab, host: &str) -> Result<u16> {
+    let script = "sed -n 's/^listen-client-urls: .*:\\([0-9]*\\)[^0-9]*$/\\1/p' /etc/etcd/main/etcd.yaml";
+    Ok(lab.exec(host, script)?.stdout.trim().parse().unwrap_or(2379))
 }
 
 /// What a client of a cluster that was made by other means was given: it knows members by their addresses, before and after.

@@ -19,6 +19,7 @@ fn target(port: u16) -> ApiTarget {
     ApiTarget {
         address: IpAddr::from(Ipv4Addr::LOCALHOST),
         port,
+        elsewhere: None,
         tls: None,
         server_name: "a1.main.test".to_owned(),
         other_addresses: Vec::new(),

@@ -87,6 +87,17 @@ impl PreflightModel {
     }
 }
 
+/// The servers whose members are to listen for peers at another port than before.
+pub fn at_another_port(prior: &Value, planned: &Value) -> BTreeSet<String> {
+    let servers = planned.get("servers").as_map().into_iter().flatten();
+    let moved = servers.filter(|(name, server)| {
+        let before = prior.at(&["servers", name]);
+        let port = |block: &Value| block.get("peer_port").as_i64();
+        !before.is_null() && !is_elsewhere(before, server) && port(before) != port(server)
+    });
+    moved.map(|(name, _)| name.clone()).collect()
+}
+
 /// The servers that a plan needs a preflight for: all of them where the cluster is to be founded, else those that come. `None` while
 /// that is not known.
 pub fn fresh(prior: &Value, planned: &Value) -> Option<BTreeSet<String>> {
