@@ -102,6 +102,10 @@ impl Provider for Etcd {
             description: "Forms and runs etcd clusters whose servers stand in different networks, over SSH and without a VPN.",
             attributes: vec![
                 Attribute::object("ssh", connection::provider_attributes()).describe("How servers are reached."),
+                Attribute::bool("allow_unreachable").describe(
+                    "Whether a refresh goes on if no server of a cluster can be reached, as after the loss of all its machines. Without it \
+                     that is an error: nothing would be known of the cluster. Also from `ETCD_ALLOW_UNREACHABLE`. Default: false.",
+                ),
                 Attribute::map_of("certificate_authorities", authority).describe(
                     "Private keys of certificate authorities of your own, by the name of the cluster, whose certificates \
                      are in the cluster's `tls`. Provider configurations are never stored.",
@@ -130,8 +134,10 @@ impl Provider for Etcd {
         };
         match (ssh, authorities) {
             (Ok(ssh), Ok(authorities)) => {
-                self.road.configure(ssh, authorities, context.stop.clone());
-                Diagnostics::new()
+                let faults = ssh.faults();
+                let allowed = allows_unreachable(config);
+                self.road.configure(ssh, authorities, allowed, context.stop.clone());
+                faults.map_or_else(Diagnostics::new, |error| invalid(&error).into())
             }
             (Err(diagnostic), _) => diagnostic.into(),
             (_, Err(error)) => Diagnostic::error("Invalid certificate authorities", error.to_string())
@@ -169,6 +175,22 @@ impl Provider for Etcd {
     }
 }
 
+/// What `allow_unreachable` or its environment variable says.
+fn allows_unreachable(config: &Value) -> bool {
+    let variable = || std::env::var("ETCD_ALLOW_UNREACHABLE").is_ok_and(|text| text == "true");
+    config.get("allow_unreachable").as_bool().unwrap_or_else(variable)
+}
+
+fn invalid(error: &ConfigError) -> Diagnostic {
+    let ssh = Path::of("ssh");
+    let at = match error {
+        ConfigError::Duration { name, .. } => ssh.attribute(name),
+        ConfigError::KeyFile { .. } => ssh.attribute("private_key_file"),
+        ConfigError::Value { .. } => ssh,
+    };
+    Diagnostic::error("Invalid SSH configuration", error.to_string()).at(at)
+}
+
 /// The SSH configuration with the environment; `None` while something in it is unknown.
 fn ssh_config(config: &Value) -> Option<Result<SshConfig, Diagnostic>> {
     let ssh = config.get("ssh");
@@ -180,15 +202,10 @@ fn ssh_config(config: &Value) -> Option<Result<SshConfig, Diagnostic>> {
     } else {
         from_value::<SshConfig>(ssh)
     };
-    let invalid = |detail: String, at: Path| Diagnostic::error("Invalid SSH configuration", detail).at(at);
-    let parsed = parsed.map_err(|error| invalid(error.to_string(), Path::of("ssh")));
+    let unreadable = |detail: String| Diagnostic::error("Invalid SSH configuration", detail).at(Path::of("ssh"));
+    let parsed = parsed.map_err(|error| unreadable(error.to_string()));
     Some(parsed.and_then(|ssh| {
-        ssh.with_environment(|name| std::env::var(name).ok()).map_err(|error| {
-            let at = match &error {
-                ConfigError::Duration { name, .. } => Path::of("ssh").attribute(name),
-                _ => Path::of("ssh"),
-            };
-            invalid(error.to_string(), at)
-        })
+        ssh.with_environment(|name| std::env::var(name).ok())
+            .map_err(|error| invalid(&error))
     }))
 }

@@ -149,14 +149,20 @@ pub struct Health {
     pub expendable_networks: Vec<String>,
     /// How far the clocks are apart at least, in milliseconds.
     pub clock_difference_ms: i64,
+    /// How many voters' servers were not reached.
+    pub unreached_voters: usize,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
 }
 
 impl Health {
-    /// Whether there is a quorum.
-    pub fn has_quorum(&self) -> bool {
-        self.healthy_voters >= self.quorum
+    /// Whether there is a quorum; `None` if the servers that were not reached may hold one, or complete it.
+    pub fn has_quorum(&self) -> Option<bool> {
+        if self.healthy_voters >= self.quorum {
+            return Some(true);
+        }
+        // What was reached may be cut off from a quorum of the others.
+        (self.healthy_voters + self.unreached_voters < self.quorum).then_some(false)
     }
 }
 
@@ -167,6 +173,17 @@ pub enum Problem {
     NoQuorum {
         /// How many are.
         healthy: usize,
+        /// How many are needed.
+        quorum: usize,
+        /// How many there are.
+        voters: usize,
+    },
+    /// Too few voters are known to be healthy, and with those that were not reached there may be enough.
+    QuorumUnknown {
+        /// How many are.
+        healthy: usize,
+        /// How many were not reached.
+        unreached: usize,
         /// How many are needed.
         quorum: usize,
         /// How many there are.
@@ -230,14 +247,25 @@ pub fn judge(looks: &BTreeMap<String, Look>, pairs: &[Pair], elsewhere: &Elsewhe
         failures_tolerated: healthy_voters.saturating_sub(needed),
         expendable_networks: expendable.map(|(network, _)| (*network).to_owned()).collect(),
         clock_difference_ms: 0,
+        unreached_voters: looks
+            .values()
+            .filter(|look| votes(look) && look.unreached.is_some())
+            .count(),
         problems: Vec::new(),
     };
-    if !health.has_quorum() {
-        health.problems.push(Problem::NoQuorum {
+    match health.has_quorum() {
+        Some(true) => {}
+        Some(false) => health.problems.push(Problem::NoQuorum {
             healthy: healthy_voters,
             quorum: needed,
             voters,
-        });
+        }),
+        None => health.problems.push(Problem::QuorumUnknown {
+            healthy: healthy_voters,
+            unreached: health.unreached_voters,
+            quorum: needed,
+            voters,
+        }),
     }
     let leaders: BTreeSet<u64> = looks
         .values()

@@ -193,6 +193,17 @@ impl SshConfig {
         Ok(self)
     }
 
+    /// What is wrong with the credentials. A key file that is not there yet may be made by the same apply, so only an attempt to
+    /// connect says that it is missing.
+    pub fn faults(&self) -> Option<ConfigError> {
+        let of = |ssh: &Self| match ssh.credentials() {
+            Err(ConfigError::KeyFile { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error @ ConfigError::KeyFile { .. }) => Some(error),
+            _ => None,
+        };
+        of(self).or_else(|| of(self.bastion.as_deref()?))
+    }
+
     /// How long one attempt to connect may take.
     pub fn connect_timeout(&self) -> Duration {
         duration(self.connect_timeout.as_deref(), CONNECT)

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod alike;
 pub mod auth;
+pub mod blind;
 pub mod borrowing;
 pub mod client_certificate;
 pub mod cluster;

@@ -1,6 +1,6 @@
 //! The road from a block to the servers: the provider's SSH configuration and the connections of this process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -23,6 +23,13 @@ pub struct Road {
     configured: RwLock<Option<Arc<Configured>>>,
 }
 
+/// What is said once in a run, by the first block to see it.
+#[derive(PartialEq, Eq, Hash)]
+enum Saying {
+    Configuration,
+    Unreached(Target),
+}
+
 struct Configured {
     ssh: SshConfig,
     authorities: BTreeMap<String, AuthorityKeys>,
@@ -39,6 +46,9 @@ struct Configured {
     alike: Alike,
     /// The longest round trip between servers of a cluster, where this process saw it measured.
     round_trips: Mutex<HashMap<String, Duration>>,
+    /// What this run has said already.
+    said: Mutex<HashSet<Saying>>,
+    allow_unreachable: bool,
 }
 
 /// The private keys of certificate authorities that were given to the provider.
@@ -76,7 +86,13 @@ pub enum RoadError {
 
 impl Road {
     /// Takes the provider's configuration.
-    pub fn configure(&self, ssh: SshConfig, authorities: BTreeMap<String, AuthorityKeys>, stop: CancellationToken) {
+    pub fn configure(
+        &self,
+        ssh: SshConfig,
+        authorities: BTreeMap<String, AuthorityKeys>,
+        allow_unreachable: bool,
+        stop: CancellationToken,
+    ) {
         let configured = Configured {
             ssh,
             authorities,
@@ -89,6 +105,8 @@ impl Road {
             restarts: Arc::default(),
             alike: Alike::default(),
             round_trips: Mutex::default(),
+            said: Mutex::default(),
+            allow_unreachable,
         };
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
     }
@@ -140,6 +158,23 @@ impl Road {
         let host = connected.inspect_err(|error| configured.unreached.note(&shared, error))?;
         reached().insert(shared, host.clone());
         Ok(host)
+    }
+
+    /// Whether it was not said yet in this run that this server can't be reached, or why no server can. The caller says it.
+    pub fn says_first(&self, server: &ServerModel) -> bool {
+        let Ok(configured) = self.configured() else { return true };
+        let own = server.ssh.clone().unwrap_or_default();
+        let saying = match configured.ssh.target(&own, server.ssh_address(), Pins::default()) {
+            Ok(target) => Saying::Unreached(target.without_pins()),
+            Err(_) => Saying::Configuration,
+        };
+        let mut said = configured.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(saying)
+    }
+
+    /// Whether a refresh may go on where no server of a cluster is reached.
+    pub fn tolerates_silence(&self) -> bool {
+        self.configured().is_ok_and(|configured| configured.allow_unreachable)
     }
 
     /// Whether nobody answered there a moment ago.

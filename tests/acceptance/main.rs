@@ -10,6 +10,7 @@ mod adoption;
 mod attackers;
 mod authorities;
 mod binaries;
+mod blind;
 mod certificates;
 mod chance;
 mod complaint;

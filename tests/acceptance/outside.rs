@@ -21,11 +21,13 @@ pub fn heard_from(lab: &Lab, host: &str) -> Result<BTreeSet<IpAddr>> {
     peers(lab, host, "sport")
 }
 
-/// The far ends of the established connections with the peer port at the near (`sport`) or far (`dport`) end.
+/// The far ends of the established connections with a peer port of the cluster `main` at the near (`sport`) or far (`dport`) end.
 fn peers(lab: &Lab, host: &str, side: &str) -> Result<BTreeSet<IpAddr>> {
-    let text = lab
-        .exec(host, &format!("ss -Htn state established {side} = :2380"))?
-        .ok()?;
+    let script = format!(
+        "ports=$(sed -n 's/^initial-cluster: //p' /etc/etcd/main/etcd.yaml 2>/dev/null | tr ',' '\\n' | sed -n 's/.*:\\([0-9]*\\)\"*$/\\1/p' | sort -u)
+        any=; for port in ${{ports:-2380}}; do any=\"${{any:+$any or }}{side} = :$port\"; done; ss -Htn state established \"( $any )\""
+    );
+    let text = lab.exec(host, &script)?.ok()?;
     let addresses = text.lines().map(|line| {
         let peer = line.split_whitespace().nth(3).context("a line of ss without peer")?;
         let address = peer.rsplit_once(':').map_or(peer, |(address, _)| address);

@@ -54,9 +54,11 @@ enum Change {
     Drift,
     /// Certificates that end soon.
     Renew,
+    /// Other ports of all that no router forwards them to.
+    Ports,
 }
 
-const CHANGES: [Change; 10] = [
+const CHANGES: [Change; 11] = [
     Change::Option,
     Change::Renew,
     Change::Drift,
@@ -67,6 +69,7 @@ const CHANGES: [Change; 10] = [
     Change::Shrink,
     Change::Upgrade,
     Change::Replace,
+    Change::Ports,
 ];
 
 impl fmt::Display for Change {
@@ -82,6 +85,7 @@ impl fmt::Display for Change {
             Self::Move => "other public addresses",
             Self::Drift => "drift",
             Self::Renew => "certificates that end soon",
+            Self::Ports => "other ports",
         })
     }
 }
@@ -107,6 +111,8 @@ struct Trials<'a> {
     rotations: u32,
     /// How often an address was changed.
     moves: u8,
+    /// How often ports were changed.
+    ports: u16,
     /// What is tried.
     changes: Vec<Change>,
     records: BTreeMap<Change, Record>,
@@ -136,6 +142,7 @@ impl<'a> Trials<'a> {
             snapshots: None,
             rotations: 0,
             moves: 0,
+            ports: 0,
             records: changes.iter().map(|change| (*change, Record::default())).collect(),
             changes,
         })
@@ -165,7 +172,7 @@ impl<'a> Trials<'a> {
     /// A new cluster of the oldest version, as no version goes back.
     fn begin_anew(&mut self) -> Result<()> {
         self.scene.terraform.destroy()?;
-        (self.version, self.snapshots, self.rotations) = (0, None, 0);
+        (self.version, self.snapshots, self.rotations, self.ports) = (0, None, 0, 0);
         self.scene.hosts = vec!["a1", "b1", "c1"];
         self.scene.terraform.write("main.tf", &self.configuration()?)?;
         self.scene.terraform.apply()?;
@@ -183,6 +190,13 @@ impl<'a> Trials<'a> {
             0 => configuration,
             number => configuration.cluster("tls", format!("{{ ca_rotation = \"{number}\" }}")),
         };
+        let hosts = self.scene.hosts.iter().filter(|host| **host != "c1" && self.ports > 0);
+        let configuration = hosts.fold(configuration, |configuration, host| {
+            let port = |first: u16| (first + self.ports).to_string();
+            configuration
+                .server(host, "peer_port", port(12_000))
+                .server(host, "client_port", port(13_000))
+        });
         Ok(configuration.render())
     }
 
@@ -228,6 +242,7 @@ impl<'a> Trials<'a> {
             Change::Option => self.snapshots = Some(self.snapshots.unwrap_or(20_000) + 1),
             Change::Upgrade => self.version += 1,
             Change::Rotate => self.rotations += 1,
+            Change::Ports => self.ports += 1,
             Change::Renew => grow_old(&self.scene)?,
             Change::Drift => self.spoil()?,
             Change::Move => self.move_some()?,

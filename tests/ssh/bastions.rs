@@ -27,7 +27,7 @@ fn object(entries: Entries) -> Value {
 fn road(ssh: Entries) -> Road {
     let ssh: SshConfig = from_value(&object(ssh)).expect("a configuration");
     let road = Road::default();
-    road.configure(ssh, BTreeMap::new(), CancellationToken::new());
+    road.configure(ssh, BTreeMap::new(), false, CancellationToken::new());
     road
 }
 

@@ -47,7 +47,9 @@ pub fn report(mut state: Value, topology: &Topology, looks: &BTreeMap<ServerName
     let health = judge(&judged, &pairs, &seen.elsewhere());
     let leader = looks.values().find_map(|look| {
         let status = look.status.as_ref()?;
-        seen.names.get(&status.leader).filter(|_| health.has_quorum())
+        seen.names
+            .get(&status.leader)
+            .filter(|_| health.has_quorum() == Some(true))
     });
     let cluster_id = looks
         .values()
@@ -55,18 +57,22 @@ pub fn report(mut state: Value, topology: &Topology, looks: &BTreeMap<ServerName
         .map(|status| status.cluster_id);
     let problems: Vec<Value> = health.problems.iter().map(|one| one.to_string().into()).collect();
     state.set("id", topology.cluster().as_str());
-    state.set("healthy", health.has_quorum() && problems.is_empty());
+    // What was not asked is not known.
+    let asked = looks.values().any(|look| look.unreached.is_none());
+    let known = |value: Value| if asked { value } else { Value::Null };
+    let healthy = health.has_quorum() == Some(true) && problems.is_empty();
+    state.set("healthy", known(healthy.into()));
     state.set("has_quorum", health.has_quorum());
     state.set("problems", problems);
     state.set("leader", leader.cloned());
     state.set("cluster_id", cluster_id.map(|id| format!("{id:x}")));
     state.set("voters", whole(health.voters));
     state.set("quorum", whole(health.quorum));
-    state.set("healthy_voters", whole(health.healthy_voters));
-    state.set("failures_tolerated", whole(health.failures_tolerated));
+    state.set("healthy_voters", known(whole(health.healthy_voters).into()));
+    state.set("failures_tolerated", known(whole(health.failures_tolerated).into()));
     let networks = health.expendable_networks.iter().map(|network| network.as_str().into());
-    state.set("expendable_networks", networks.collect::<Vec<Value>>());
-    state.set("clock_difference_ms", health.clock_difference_ms);
+    state.set("expendable_networks", known(Value::List(networks.collect())));
+    state.set("clock_difference_ms", known(health.clock_difference_ms.into()));
     let members = looks
         .iter()
         .map(|(name, look)| (name.to_string(), seen.member(look, &judged[name.as_str()])));

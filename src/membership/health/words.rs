@@ -44,6 +44,16 @@ impl fmt::Display for Problem {
                 f,
                 "no quorum: {healthy} of {voters} voting members healthy, {quorum} needed; nothing can be written"
             ),
+            Self::QuorumUnknown {
+                healthy,
+                unreached,
+                quorum,
+                voters,
+            } => write!(
+                f,
+                "nothing says whether there is a quorum: {healthy} of {voters} voting members are known to be healthy, {quorum} are needed, and \
+                 the servers of {unreached} were not reached"
+            ),
             Self::Leaders => write!(
                 f,
                 "the members follow different leaders: an election is under way, or the network is split"

@@ -30,6 +30,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{FormError, Value, from_value};
+use crate::resource::blind::{self, Unseen};
 use crate::resource::random::random_text;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::timeouts;
@@ -268,6 +269,7 @@ impl ClusterResource {
         })
         .await;
         let mut diagnostics = Diagnostics::new();
+        let mut unreached = BTreeMap::new();
         let mut members = state.get("members").as_map().cloned().unwrap_or_default();
         for (name, outcome) in &observed {
             match outcome {
@@ -291,6 +293,17 @@ impl ClusterResource {
                     } else {
                         "Its view is taken to be as it was."
                     };
+                    if let StepError::Road(error) = error {
+                        unreached.insert(name.as_str(), error.to_string());
+                        let unseen = Unseen {
+                            road: &self.road,
+                            name,
+                            server: cluster.servers.get(name),
+                            what: taken.to_owned(),
+                        };
+                        diagnostics.append(unseen.explain(error));
+                        continue;
+                    }
                     diagnostics.push(
                         Diagnostic::warning(
                             format!("Server {name} could not be observed"),
@@ -300,6 +313,9 @@ impl ClusterResource {
                     );
                 }
             }
+        }
+        if let Some(error) = blind::refuse(&self.road, &cluster.name, &cluster.servers, &unreached) {
+            return (state, error.into());
         }
         state.set("members", members);
         state.set("failure_domains", failure_domains::value(topology));

@@ -18,6 +18,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{FormError, Value, from_value};
+use crate::resource::blind::{self, Unseen};
 use crate::resource::cluster::servers::{StepError, on_each, root_file, stamp};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
@@ -163,6 +164,7 @@ impl K3sClusterResource {
         })
         .await;
         let mut rules = state.get("rules").as_map().cloned().unwrap_or_default();
+        let mut unreached = BTreeMap::new();
         for (name, outcome) in &observed {
             match outcome {
                 Ok(seen) if whole.translation.is_some() => {
@@ -174,15 +176,31 @@ impl K3sClusterResource {
                     if unwritten.split_whitespace().any(|one| one == name) {
                         rules.insert(name.clone(), "".into());
                     }
+                    let what = "What it dials is taken to be as it was.".to_owned();
+                    if let StepError::Road(error) = error {
+                        unreached.insert(name.as_str(), error.to_string());
+                        let server = cluster.servers.get(name);
+                        let unseen = Unseen {
+                            road: &self.road,
+                            name,
+                            server,
+                            what,
+                        };
+                        diagnostics.append(unseen.explain(error));
+                        continue;
+                    }
                     diagnostics.push(
                         Diagnostic::warning(
                             format!("Server {name} could not be observed"),
-                            format!("What it dials is taken to be as it was. {error}"),
+                            format!("{what} {error}"),
                         )
                         .at(Path::of("servers").key(name)),
                     );
                 }
             }
+        }
+        if let Some(error) = blind::refuse(&self.road, &cluster.name, &cluster.servers, &unreached) {
+            return (state, error.into());
         }
         state.set("rules", rules);
         let servers = observe::seen(&observed);

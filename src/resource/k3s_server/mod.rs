@@ -23,6 +23,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{Value, from_value};
+use crate::resource::blind::{self, Unseen};
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::k3s::API_PORT;
 use crate::resource::k3s::model as cluster_model;
@@ -127,7 +128,21 @@ impl K3sServerResource {
         };
         let host = match self.road.connect(server, READ, false).await {
             Ok(host) => host,
-            Err(error) => return (state, unknown(&error)),
+            Err(error) => {
+                let cluster = &whole.server.cluster;
+                if let Some(blind) = blind::refuse_alone(&self.road, &cluster.name, &cluster.servers, READ).await {
+                    return (state, blind.into());
+                }
+                let what = "The state of k3s there is taken to be as it was.".to_owned();
+                let (road, server) = (&*self.road, Some(server));
+                let unseen = Unseen {
+                    road,
+                    name,
+                    server,
+                    what,
+                };
+                return (state, unseen.explain(&error));
+            }
         };
         let binary = whole.server.binary.clone().unwrap_or_default();
         let seen = match install::look(&host, &whole.server, &binary).await {

@@ -47,6 +47,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
+use crate::resource::blind::{self, Unseen};
 use crate::resource::cluster::model as cluster;
 use crate::resource::road::Road;
 use crate::resource::talk::{self, Talk};
@@ -230,7 +231,17 @@ impl MemberResource {
                     let missing = (drift::SERVER.to_owned(), drift::UNREACHED.to_owned());
                     state.set("drift", as_map(BTreeMap::from([missing])));
                 }
-                return (state, unknown(&error).into());
+                let cluster = &whole.member.cluster;
+                if let Some(blind) = blind::refuse_alone(&self.road, &cluster.name, &cluster.servers, READ).await {
+                    return (state, blind.into());
+                }
+                let unseen = Unseen {
+                    road: &self.road,
+                    name: server,
+                    server: Some(model),
+                    what: "The state of its member is taken to be as it was.".to_owned(),
+                };
+                return (state, unseen.explain(&error));
             }
         };
         let binary = binary::path(&whole.member, &whole.version);

@@ -14,10 +14,11 @@ use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
     ReadResponse, Resource,
 };
-use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema, Type};
 use crate::plugin::value::{Value, from_value};
+use crate::resource::blind::Unseen;
 use crate::resource::connection::ShownKeys;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::timeouts;
@@ -94,6 +95,23 @@ impl ServerResource {
             Err(error) => return Err(not_reached(&server, &error)),
         }
         Ok(server)
+    }
+
+    /// A look without patience. A server that is down must not stop the others from being managed.
+    async fn look(&self, server: &ServerModel) -> Result<Observed, Diagnostics> {
+        if let Err(error) = self.road.connect(server, READ, false).await {
+            let unseen = Unseen {
+                road: &self.road,
+                name: &server.name,
+                server: Some(server),
+                what: "What is known of it is as it was.".to_owned(),
+            };
+            return Err(unseen.explain(&error));
+        }
+        self.observe(server, None).await.map_err(|mut diagnostic| {
+            diagnostic.severity = Severity::Warning;
+            diagnostic.into()
+        })
     }
 
     async fn create_or_update(&self, request: ApplyRequest) -> ApplyResponse {
@@ -335,16 +353,10 @@ impl Resource for ServerResource {
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
         let mut diagnostics = Diagnostics::new();
         let state = match from_value::<ServerModel>(&request.state) {
-            Ok(server) => match self.observe(&server, None).await {
+            Ok(server) => match self.look(&server).await {
                 Ok(observed) => observed.into_state(request.state, &server),
-                Err(mut diagnostic) => {
-                    // A server that is down must not stop the others from being managed.
-                    diagnostic.severity = crate::plugin::diagnostics::Severity::Warning;
-                    diagnostic.detail.push_str(
-                        " (A refresh goes by the addresses in the state. Where the configuration has others, the apply goes \
-                         by those.)",
-                    );
-                    diagnostics.push(diagnostic);
+                Err(found) => {
+                    diagnostics.append(found);
                     request.state
                 }
             },
