@@ -28,6 +28,8 @@ pub struct Road {
 enum Saying {
     Configuration,
     Unreached(Target),
+    /// Of the cluster with this token.
+    Cluster(String, String),
 }
 
 struct Configured {
@@ -48,6 +50,8 @@ struct Configured {
     round_trips: Mutex<HashMap<String, Duration>>,
     /// What this run has said already.
     said: Mutex<HashSet<Saying>>,
+    /// The first member of each cluster that was not changed for want of others.
+    refused: Mutex<HashMap<String, String>>,
     allow_unreachable: bool,
 }
 
@@ -106,6 +110,7 @@ impl Road {
             alike: Alike::default(),
             round_trips: Mutex::default(),
             said: Mutex::default(),
+            refused: Mutex::default(),
             allow_unreachable,
         };
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
@@ -170,6 +175,21 @@ impl Road {
         };
         let mut said = configured.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(saying)
+    }
+
+    /// Whether this was not said yet in this run of the cluster with this token. The caller says it.
+    pub fn says_first_of(&self, token: &str, what: &str) -> bool {
+        let Ok(configured) = self.configured() else { return true };
+        let mut said = configured.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(Saying::Cluster(token.to_owned(), what.to_owned()))
+    }
+
+    /// Notes that a member was not changed for want of others, and says which one of its cluster was the first.
+    pub fn refused_before(&self, token: &str, member: &str) -> Option<String> {
+        let configured = self.configured().ok()?;
+        let mut refused = configured.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = refused.entry(token.to_owned()).or_insert_with(|| member.to_owned());
+        (first != member).then(|| first.clone())
     }
 
     /// Whether a refresh may go on where no server of a cluster is reached.

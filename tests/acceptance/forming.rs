@@ -57,7 +57,7 @@ fn views_are(
         let expected = hosts.iter().map(|other| {
             Ok(format!(
                 "{other}=https://{}",
-                SocketAddr::new(dials(viewer, other)?, 2380)
+                SocketAddr::new(dials(viewer, other)?, peer_port(lab, other)?)
             ))
         });
         let expected = expected.collect::<Result<BTreeSet<String>>>()?;
@@ -129,6 +129,16 @@ const THREE: [&str; 3] = ["a1", "b1", "c1"];
 const FIVE: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 
 // Every version of etcd with both versions of Terraform, and each way in which routers treat their site's own public addresses.
+
+/// The port that the host's member listens at for peers.
+fn peer_port(lab: &Lab, host: &str) -> Result<u16> {
+    let (_, configuration) = etcd_configuration(lab, host)?;
+    let url = configuration["listen-peer-urls"]
+        .as_str()
+        .context("no listen-peer-urls")?;
+    let port = url.rsplit_once(':').context("no port")?.1;
+    Ok(port.parse()?)
+}
 
 #[test]
 fn three_servers_on_etcd_3_4() -> Result<()> {

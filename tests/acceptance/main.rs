@@ -14,6 +14,7 @@ mod blind;
 mod certificates;
 mod chance;
 mod complaint;
+mod complaints;
 mod configuration;
 mod dead_server;
 mod disaster_trials;

@@ -161,6 +161,7 @@ impl BringUp<'_> {
         BringUpError::Refused {
             server: self.member.server.clone(),
             refusal,
+            down: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::binary::BinaryError;
+use super::down::{Down, lines};
 use super::talk::TalkError;
 use super::turn::TurnError;
 use super::wanted::WantedError;
@@ -34,12 +35,24 @@ pub enum BringUpError {
     #[error(transparent)]
     View(#[from] ViewError),
     /// The decision was no.
-    #[error("server {server}: {refusal}.")]
+    #[error("server {server}: {refusal}.{}", not_well(.down))]
     Refused {
         /// Its server.
         server: String,
         /// Why.
         refusal: Refusal,
+        /// The members that take no part, where the refusal hangs on them.
+        down: Vec<Down>,
+    },
+    /// The same was said of another member of the cluster a moment ago.
+    #[error(
+        "the member of server {server} was not changed, for the same reason as that of {first}: see what is said of {first}"
+    )]
+    AsAnother {
+        /// Its server.
+        server: String,
+        /// The server of which it was said.
+        first: String,
     },
     /// The service failed while it was waited for.
     #[error("the member's service on server {server} failed. The last lines of its log:\n{log}")]
@@ -155,6 +168,13 @@ pub enum BringUpError {
     },
 }
 
+fn not_well(down: &[Down]) -> String {
+    match down {
+        [] => String::new(),
+        _ => format!("\nThese members are not well:{}", lines(down)),
+    }
+}
+
 impl BringUpError {
     /// Whether its server was not reached, or no longer.
     pub fn is_of_the_connection(&self) -> bool {
@@ -168,7 +188,7 @@ impl BringUpError {
     /// Whether the member is as it was before, as far as it was there.
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Turn { .. } | Self::Halted { .. } => true,
+            Self::Turn { .. } | Self::Halted { .. } | Self::AsAnother { .. } => true,
             Self::Refused { refusal, .. } => refusal.may_pass(),
             _ => false,
         }

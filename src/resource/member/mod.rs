@@ -3,7 +3,9 @@
 mod adopt;
 mod binary;
 mod bring_up;
+mod complaints;
 mod diagnostics;
+mod down;
 mod drift;
 mod errors;
 pub mod hand_over;
@@ -12,6 +14,7 @@ mod import;
 mod install;
 pub(super) mod kept;
 pub(super) mod leave;
+mod log;
 pub(super) mod membership_changes;
 pub mod model;
 mod observe;
@@ -37,6 +40,7 @@ use crate::etcd::api::Api;
 use crate::etcd::certificates::{PrivateKeyPem, parse};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
+use crate::host::Host;
 use crate::membership::leaving::Fate;
 use crate::membership::member::{Data, Service};
 use crate::plugin::block::{
@@ -54,6 +58,7 @@ use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
 use crate::topology::Topology;
 use bring_up::BringUp;
+use complaints::Complaints;
 use diagnostics::{explain, not_dialled, not_ours, remarkable, unverified};
 use errors::BringUpError;
 use kept::Word;
@@ -260,7 +265,7 @@ impl MemberResource {
         if seen.is_nothing() {
             return (Value::Null, Diagnostics::new());
         }
-        (self.seen_state(state, &whole, seen).await, Diagnostics::new())
+        self.seen_state(state, &whole, &host, seen).await
     }
 
     /// What is wrong with the member's peer URL in the member list.
@@ -275,13 +280,14 @@ impl MemberResource {
         drift::of_peer_url(&own.peer_urls, &wanted)
     }
 
-    async fn seen_state(&self, mut state: Value, whole: &Whole, mut seen: Seen) -> Value {
+    async fn seen_state(&self, mut state: Value, whole: &Whole, host: &Host, mut seen: Seen) -> (Value, Diagnostics) {
         state.set("configuration", seen.configuration.clone());
         state.set("tcp_retries2", seen.tcp_retries2);
         state.set(
             "service",
             match seen.service {
                 _ if seen.token.is_none() && seen.former_runs() => "running",
+                _ if seen.ends_again => "restarting",
                 Service::Running => "running",
                 Service::Stopped => "stopped",
                 Service::Failed => "failed",
@@ -305,8 +311,15 @@ impl MemberResource {
         let drift = drift::drift(whole, &seen);
         state.set("drift", as_map(drift.clone()));
         let talk = Talk::borrow(&self.road, &whole.member.cluster, &whole.topology, seen.lent.take());
-        let Some(talk) = talk else { return state };
-        if seen.service != Service::Running {
+        let Some(talk) = talk else {
+            return (state, Diagnostics::new());
+        };
+        let looked = Complaints {
+            road: &self.road,
+            whole,
+            talk: &talk,
+        };
+        if seen.service != Service::Running && !seen.ends_again {
             // A member that was taken out of the cluster ends by itself, and can't come back with its data.
             if seen.data == Data::Member
                 && let Some(survey) = survey::survey(&talk, &whole.member, &whole.topology).await
@@ -315,12 +328,14 @@ impl MemberResource {
                 let left = (drift::MEMBER_LIST.to_owned(), drift::REMOVED.to_owned());
                 state.set("drift", as_map(drift.into_iter().chain([left]).collect()));
             }
-            return state;
+            return (state, looked.of_stopped().await);
         }
+        let mut diagnostics: Diagnostics = looked.of_loop(host, &seen).await.into_iter().collect();
         // Without a quorum it does not answer; that it runs is said above.
         if let Ok(api) = talk.to(&whole.member.server, ANSWER).await
             && let Ok(status) = api.status(ANSWER).await
         {
+            diagnostics.append(looked.of_status(&api, &status).await);
             state.set("running_version", status.version);
             if status.is_learner {
                 // An apply that was cut off left it so; the next one makes a voter of it.
@@ -334,7 +349,7 @@ impl MemberResource {
                 state.set("drift", drift);
             }
         }
-        state
+        (state, diagnostics)
     }
 }
 

@@ -207,7 +207,7 @@ pub fn schema() -> Schema {
             fact("client_url", "Its client URL."),
             fact("initial_cluster", "Its own `initial-cluster`: the peer URLs by the addresses that it dials."),
             fact("configuration", "Its configuration file, as it is on the server."),
-            fact("service", "What its service does: `running`, `stopped` or `failed`; `learner` for a member that runs and does not vote yet."),
+            fact("service", "What its service does: `running`, `stopped` or `failed`; `restarting` if it ends again and again; `learner` for a member that runs and does not vote yet."),
             fact("running_version", "The version that runs."),
             Attribute::map("drift", Type::String).computed().describe(
                 "What differs on the server from what the last apply left there, by file or part, and has no attribute of \

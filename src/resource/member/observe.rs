@@ -13,6 +13,10 @@ use crate::membership::member::{Data, Service};
 use crate::resource::ports;
 use crate::resource::talk::Lent;
 
+/// A process that systemd has started so often again, and that is so many seconds old, may end once more.
+const SEVERAL: f64 = 3.0;
+const YOUNG: f64 = 60.0;
+
 /// What was seen on the server.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -28,6 +32,8 @@ pub struct Seen {
     pub data: Data,
     /// The service.
     pub service: Service,
+    /// Whether its process ends again and again.
+    pub ends_again: bool,
     /// Whether it was to be restarted for files that are in place, and the run was cut off before.
     pub restart_pending: bool,
     /// `net.ipv4.tcp_retries2`, where an apply has set it.
@@ -164,6 +170,18 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .line(include_str!("observe.sh"))
 }
 
+/// Whether systemd starts the member's process again and again: it waits to do so, or it has done so several times and the process is young.
+fn ends_again(output: &Output) -> bool {
+    let number = |key: &str| output.value(key).and_then(|text| text.parse::<f64>().ok());
+    let young = || {
+        let started = number("unit.ExecMainStartTimestampMonotonic").map(|micros| micros / 1e6);
+        let now = number("uptime");
+        started.zip(now).is_some_and(|(started, now)| now - started < YOUNG)
+    };
+    let several = number("unit.NRestarts").is_some_and(|times| times >= SEVERAL);
+    several && (output.value("unit.SubState") == Some("auto-restart") || young())
+}
+
 /// What an observing script found.
 pub fn seen(output: &Output) -> Seen {
     let text = |key: &str| output.value(key).map(str::to_owned);
@@ -185,6 +203,7 @@ pub fn seen(output: &Output) -> Seen {
             _ => Data::Empty,
         },
         service,
+        ends_again: ends_again(output),
         restart_pending: output.value("restart-pending").is_some(),
         tcp_retries2: output.value("tcp-retries2").and_then(|number| number.parse().ok()),
         scheduled: SeenScheduled::of(output),

@@ -31,8 +31,10 @@ while IFS= read -r line; do
   case $line in '') shown=timer; continue ;; MainPID=*) main=${line#MainPID=} ;; esac
   tell "$shown.${line%%=*}" "${line#*=}"
 done <<END
-$(systemctl show -p MainPID -p ActiveState -p SubState -p Result -p UnitFileState "$unit" "$timer" 2>/dev/null)
+$(systemctl show -p MainPID -p ActiveState -p SubState -p Result -p UnitFileState -p NRestarts \
+  -p ExecMainStartTimestampMonotonic "$unit" "$timer" 2>/dev/null)
 END
+read -r uptime rest </proc/uptime && tell uptime "$uptime"
 started=
 case $main in 0) ;; *) started=$(readlink "/proc/$main/exe" 2>/dev/null) || started= ;; esac
 # The unit has its program mounted on itself (ExecPaths). When the file is replaced this mount has no place any more, and the path is lost with it.

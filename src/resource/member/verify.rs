@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
+use super::log;
 use super::observe::{self, Look};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
@@ -260,15 +261,16 @@ impl BringUp<'_> {
         }
     }
 
+    /// The member's log, and what can be done if its data is damaged.
     pub(super) async fn log(&self, host: &Host) -> String {
-        let script = Script::new("reading the member's log")
-            .set("unit", self.layout.unit_name())
-            .line(include_str!("log.sh"));
-        match host.run(&script).await {
-            Ok(output) => { output.text("log").into_iter().flat_map(str::lines) }
-                .map(|line| format!("  {line}\n"))
-                .collect(),
-            Err(error) => format!("  (the log could not be read: {error})"),
-        }
+        let found = log::read(host, self.layout).await;
+        let Some(damage) = found.damage else {
+            return found.lines;
+        };
+        let down = self.who_is_down().await;
+        let others = self.member.cluster.servers.len().saturating_sub(1);
+        let down = down.iter().filter(|one| one.server != self.member.server).count();
+        let advice = log::advice(damage, &self.member.server, others, others.saturating_sub(down));
+        format!("{}{advice}", found.lines)
     }
 }

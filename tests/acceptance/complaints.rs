@@ -1,0 +1,137 @@
+//! What is wrong with a cluster shows in every plan, once, with names and with what to do.
+
+use anyhow::{Context, Result, ensure};
+use etcd_lab::{Builder, Lab};
+
+use crate::configuration::Configuration;
+use crate::outside::{eventually, one_cluster};
+use crate::prefix;
+use crate::terraform::Terraform;
+
+const HOSTS: [&str; 3] = ["a1", "a2", "b1"];
+const ETCD: &str = "3.6.16";
+
+/// What Terraform said, on one line: it breaks lines where it likes.
+fn said(terraform: &Terraform, arguments: &[&str]) -> Result<(String, i32)> {
+    let output = terraform.run(&[arguments, &["-no-color", "-input=false"]].concat())?;
+    let text = format!("{} {}", output.stdout, output.stderr);
+    Ok((text.split_whitespace().collect::<Vec<_>>().join(" "), output.code))
+}
+
+fn has(text: &str, parts: &[&str]) -> Result<()> {
+    for part in parts {
+        ensure!(text.contains(part), "not said: {part:?} in {text}");
+    }
+    Ok(())
+}
+
+fn once(text: &str, what: &str) -> Result<()> {
+    let times = text.matches(what).count();
+    ensure!(times == 1, "{what:?} is said {times} times: {text}");
+    Ok(())
+}
+
+#[test]
+fn a_plan_says_what_is_wrong_with_the_cluster() -> Result<()> {
+    let lab = Builder::standard(&prefix("complaints")).only(&HOSTS).up()?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    let configuration = Configuration::new(&lab, &HOSTS, ETCD)?;
+    terraform.configure(&configuration.render())?;
+    terraform.apply()?;
+
+    // Two of three are stopped.
+    for host in ["a2", "b1"] {
+        lab.exec(host, "systemctl stop etcd-main")?.ok()?;
+    }
+    let (text, _) = said(&terraform, &["plan"])?;
+    once(&text, "Warning: The cluster main has no quorum")?;
+    has(
+        &text,
+        &[
+            "1 of its 3 members",
+            "2 have to agree",
+            "a2: its service is inactive",
+            "b1: its service is inactive",
+        ],
+    )?;
+    terraform.apply().context("the stopped members are started")?;
+    terraform.nothing_to_do()?;
+
+    // A restart that has to wait for a server which is down: named, and not waited for a minute.
+    lab.power_off("b1")?;
+    let other = configuration
+        .clone()
+        .member("config", "{ \"snapshot-count\" = \"20001\" }");
+    terraform.write("main.tf", &other.render())?;
+    let (text, code) = said(&terraform, &["apply", "-auto-approve"])?;
+    ensure!(code == 1, "{text}");
+    once(&text, "These members are not well: b1: its server was not reached")?;
+    has(&text, &["for the same reason as that of"])?;
+    lab.power_on("b1")?;
+    eventually("b1 is back", || {
+        Ok(lab.exec("b1", "systemctl is-active etcd-main")?.success())
+    })?;
+    terraform.apply().context("with all servers")?;
+    terraform.nothing_to_do()
+}
+
+/// The member on `b1` can't read its database any more.
+fn spoil(lab: &Lab) -> Result<()> {
+    let spoil = "systemctl stop etcd-main; dd if=/dev/zero of=/var/lib/etcd/main/member/snap/db bs=4096 count=4 conv=notrunc status=none; \
+                 systemctl start --no-block etcd-main";
+    lab.exec("b1", spoil)?.ok().map(drop)
+}
+
+#[test]
+fn what_ends_a_member_is_said_with_the_way_out() -> Result<()> {
+    let lab = Builder::standard(&prefix("endings")).only(&HOSTS).up()?;
+    let terraform = Terraform::new(&lab, "1.11")?;
+    let configuration = Configuration::new(&lab, &HOSTS, ETCD)?;
+    terraform.configure(&configuration.render())?;
+    terraform.apply()?;
+
+    // An option that etcd refuses when it starts: the first member alone is restarted, and the cause is said.
+    let refused = configuration
+        .clone()
+        .member("config", "{ \"auto-compaction-retention\" = \"never\" }");
+    terraform.write("main.tf", &refused.render())?;
+    let (text, code) = said(&terraform, &["apply", "-auto-approve"])?;
+    ensure!(code == 1, "{text}");
+    has(&text, &["never"])?;
+    ensure!(
+        !text.contains("received signal"),
+        "it shows how the former process ended: {text}"
+    );
+    let running = HOSTS.iter().filter(|host| {
+        lab.exec(host, "systemctl is-active etcd-main")
+            .is_ok_and(|one| one.success())
+    });
+    ensure!(running.count() >= 2, "more than one member was stopped");
+    terraform.write("main.tf", &configuration.render())?;
+    terraform.apply().context("without the option")?;
+
+    spoil(&lab)?;
+    eventually("it ends again and again", || {
+        let times = lab.exec("b1", "systemctl show -p NRestarts --value etcd-main")?.stdout;
+        Ok(times.trim().parse::<u32>().unwrap_or_default() >= 3)
+    })?;
+    let (text, code) = said(&terraform, &["plan", "-detailed-exitcode"])?;
+    ensure!(code == 2, "the plan shows nothing to do: {text}");
+    once(&text, "Warning: The member on server b1 ends again and again")?;
+    has(
+        &text,
+        &[
+            "\"restarting\" -> \"running\"",
+            "the member's data is damaged",
+            "That is safe now",
+            "-replace=",
+        ],
+    )?;
+    // The advice, word by word.
+    let replace = "-replace=etcd_member.this[\"b1\"]";
+    let (text, code) = said(&terraform, &["apply", "-auto-approve", replace])?;
+    ensure!(code == 0, "the advice did not help: {text}");
+    terraform.nothing_to_do()?;
+    one_cluster(&lab, &HOSTS).map(drop)?;
+    Ok(())
+}
