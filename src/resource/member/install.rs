@@ -126,7 +126,7 @@ impl BringUp<'_> {
         }
         files.extend(certificates.files.iter().cloned());
         let scheduled = scheduled::wanted(member, topology, layout, self.version, seen)?;
-        let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
+        let right_binary = !self.program.is_to_be_brought(self.version, seen);
         let retries = seen.tcp_retries2 == self.member.tcp_retries2;
         let installed = right_binary
             && seen.enabled
@@ -137,7 +137,8 @@ impl BringUp<'_> {
             .running
             .as_ref()
             .is_some_and(|runs| *runs != self.version.to_string());
-        let runs_other = other_version || seen.other_executable(executable.as_str()).is_some();
+        let runs_other =
+            other_version || seen.other_executable(executable.as_str()).is_some() || self.program.runs_other(seen);
         let other_configuration = seen
             .configuration
             .as_deref()
@@ -215,11 +216,12 @@ impl BringUp<'_> {
         survey: Option<&Survey>,
     ) -> Result<Seen, BringUpError> {
         let as_it_is = start == Start::AsItIs;
-        if !as_it_is && seen.binary.as_deref() != Some(&self.version.to_string()) {
-            binary::provide(host, self.member, self.version, seen, self.remaining()).await?;
+        let bring = !as_it_is && self.program.is_to_be_brought(self.version, seen);
+        if bring {
+            binary::provide(host, self.member, self.version, seen, &self.program, self.remaining()).await?;
         }
-        // The unit names the executable, whose place may only be known now.
-        let seen = if seen.binary.is_none() {
+        // The unit names the executable, whose place may only be known now; and what is there now is what a process is compared with.
+        let seen = if seen.binary.is_none() || bring {
             &self.observe(host).await?
         } else {
             seen
@@ -306,7 +308,10 @@ impl BringUp<'_> {
             ..Look::default()
         };
         let script = observe::append(script, self.member, self.layout, look);
-        Ok(observe::seen(&host.run_checked(&script).await?).after(seen))
+        let after = observe::seen(&host.run_checked(&script).await?).after(seen);
+        // The same process runs the same program.
+        let running_sum = seen.running_sum.clone().filter(|_| start == Start::No);
+        Ok(Seen { running_sum, ..after })
     }
 
     /// Makes the member's data of the snapshot that lies on its server, unless an earlier run did.

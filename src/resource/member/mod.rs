@@ -51,6 +51,7 @@ use crate::resource::road::Road;
 use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
 use crate::topology::Topology;
+use binary::Known;
 use bring_up::BringUp;
 use diagnostics::{explain, not_dialled, not_ours, remarkable, unverified};
 use errors::BringUpError;
@@ -116,6 +117,7 @@ impl MemberResource {
             keys: &keys,
             verify,
             existed: !prior.is_null(),
+            program: Known::new(&prior, &request.planned),
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
             talk: OnceLock::new(),
@@ -273,6 +275,10 @@ impl MemberResource {
             let expiry = [("peer", "peer"), ("peer_client", "peer-client"), ("client", "server")]
                 .map(|(kind, file)| (kind, Value::from(end(file))));
             state.set("certificate_expiry", Value::object(expiry));
+        }
+        // What is there is compared with at the next refresh; a state of an older provider has nothing to compare with.
+        if state.get("binary_sha256").is_null() {
+            state.set("binary_sha256", seen.binary_sum.clone());
         }
         // What a stopped member goes on from.
         if let Some(last) = &seen.last {

@@ -17,6 +17,7 @@ pub(super) fn state_of(planned: Value, up: &Up) -> Value {
     for (name, id) in [
         ("member_id", up.member_id.map(|id| id.to_string())),
         ("cluster_id", up.cluster_id.map(|id| id.to_string())),
+        ("binary_sha256", up.binary_sum.clone()),
     ] {
         if state.get(name).is_unknown() {
             state.set(name, id);
