@@ -8,6 +8,7 @@
 //! Nothing here reads a clock: the time is an argument.
 
 mod parse;
+mod revocation;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +22,7 @@ use time::{Duration, OffsetDateTime};
 use super::version::Minor;
 use crate::topology::{ClusterName, Domain, Server, ServerName};
 pub use parse::{CertificateInfo, parse, parse_all};
+pub use revocation::{Serial, revocation_list};
 
 /// How long an authority lives.
 const CA_LIFETIME: Duration = Duration::days(3650);

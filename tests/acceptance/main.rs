@@ -47,6 +47,7 @@ mod server;
 mod snapshots;
 mod stability;
 mod status;
+mod stolen;
 mod terraform;
 mod trials;
 mod two_applies;

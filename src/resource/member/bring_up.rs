@@ -74,6 +74,8 @@ pub struct Up {
     pub configuration: String,
     /// The SHA-256 of its program.
     pub binary_sum: Option<String>,
+    /// Its certificates in PEM, by file.
+    pub certificates: BTreeMap<String, String>,
     /// When its certificates end.
     pub expiry: BTreeMap<&'static str, OffsetDateTime>,
     /// What its verification saw.
@@ -452,6 +454,7 @@ impl BringUp<'_> {
             configuration: plan.configuration,
             binary_sum: seen.binary_sum.clone(),
             expiry: plan.certificates.expiry,
+            certificates: plan.certificates.leaves,
             verified,
             left: left.unwrap_or_default(),
         }

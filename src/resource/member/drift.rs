@@ -7,6 +7,7 @@ use super::Whole;
 use super::binary;
 use super::install::service_files;
 use super::observe::Seen;
+use super::revoked;
 use super::scheduled;
 use super::wanted::{self, WantedFile};
 use crate::membership::member::{Data, Service};
@@ -78,6 +79,11 @@ pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
         if let Some(what) = complaint(file, seen) {
             note(&file.path, what);
         }
+    }
+    if let Ok(Some(list)) = revoked::wanted(&whole.member, &whole.layout)
+        && let Some(what) = complaint(&list, seen)
+    {
+        note(&list.path, what);
     }
     if let Ok(wanted) = scheduled::wanted(&whole.member, &whole.topology, &whole.layout, &whole.version, seen) {
         for (part, what) in scheduled::differences(wanted.as_ref(), &whole.layout, seen) {

@@ -8,6 +8,7 @@ use super::bring_up::BringUp;
 use super::errors::BringUpError;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
+use super::revoked;
 use super::scheduled;
 use super::survey::{QUESTION, Survey};
 use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
@@ -57,7 +58,7 @@ pub(super) fn service_files(
     let unit = WantedFile {
         path: layout.unit_file().to_string(),
         mode: 0o644,
-        contents: unit::render(layout, &spec),
+        contents: unit::render(layout, &spec).into(),
     };
     Ok([guard_file(layout), unit])
 }
@@ -66,7 +67,7 @@ fn guard_file(layout: &Layout) -> WantedFile {
     WantedFile {
         path: layout.guard_file().to_string(),
         mode: 0o755,
-        contents: unit::guard(layout),
+        contents: unit::guard(layout).into(),
     }
 }
 
@@ -108,7 +109,7 @@ impl BringUp<'_> {
         let mut files = vec![WantedFile {
             path: self.layout.config_file().to_string(),
             mode: 0o640,
-            contents: texts.standing.clone(),
+            contents: texts.standing.clone().into(),
         }];
         files.extend(service_files(
             self.member,
@@ -121,10 +122,14 @@ impl BringUp<'_> {
             files.push(WantedFile {
                 path: self.layout.founding_file().to_string(),
                 mode: 0o640,
-                contents: texts.founding,
+                contents: texts.founding.into(),
             });
         }
         files.extend(certificates.files.iter().cloned());
+        // Connections that were accepted before are closed by a restart alone.
+        let revoked = revoked::wanted(member, layout)?;
+        let other_list = revoked.as_ref().is_some_and(|list| !list.is_there(seen));
+        files.extend(revoked);
         let scheduled = scheduled::wanted(member, topology, layout, self.version, seen)?;
         let right_binary = !self.program.is_to_be_brought(self.version, seen);
         let retries = seen.tcp_retries2 == self.member.tcp_retries2;
@@ -145,8 +150,12 @@ impl BringUp<'_> {
             .is_some_and(|before| needing_restart(before) != needing_restart(&texts.standing));
         let unit = self.layout.unit_file().to_string();
         let other_unit = files.iter().any(|file| file.path == unit && !file.is_there(seen));
-        let restart_needed =
-            runs_other || other_configuration || other_unit || certificates.restart_needed || seen.restart_pending;
+        let restart_needed = runs_other
+            || other_configuration
+            || other_unit
+            || other_list
+            || certificates.restart_needed
+            || seen.restart_pending;
         Ok(Plan {
             files,
             certificates,
@@ -192,7 +201,8 @@ impl BringUp<'_> {
             contents: lines
                 .chain(["snapshot-count: 1"])
                 .map(|line| format!("{line}\n"))
-                .collect(),
+                .collect::<String>()
+                .into(),
         };
         let pending = root_file(self.layout.restart_pending().to_string(), "");
         let script = Script::new("having the member write a raft snapshot")

@@ -17,6 +17,7 @@ pub mod model;
 mod observe;
 mod plan;
 mod redial;
+mod revoked;
 pub(super) mod scheduled;
 mod state;
 pub mod survey;
@@ -275,6 +276,7 @@ impl MemberResource {
             let expiry = [("peer", "peer"), ("peer_client", "peer-client"), ("client", "server")]
                 .map(|(kind, file)| (kind, Value::from(end(file))));
             state.set("certificate_expiry", Value::object(expiry));
+            state.set("certificate_serials", revoked::serials(&seen.certificates));
         }
         // What is there is compared with at the next refresh; a state of an older provider has nothing to compare with.
         if state.get("binary_sha256").is_null() {
@@ -317,7 +319,9 @@ impl MemberResource {
 
 /// The member as it is to be once its server can be reached again. What it lacks until then is how it sees the others.
 fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &BringUpError) -> ApplyResponse {
-    planned.set("certificate_expiry", prior.get("certificate_expiry").clone());
+    for name in ["certificate_expiry", "certificate_serials"] {
+        planned.set(name, prior.get(name).clone());
+    }
     let warning = Diagnostic::warning(
         format!("Member {} was not changed", member.server),
         format!(

@@ -53,6 +53,9 @@ pub struct MemberModel {
     /// The SHA-256 of its program, as the last apply left it.
     #[serde(default)]
     pub binary_sha256: Option<String>,
+    /// The serial numbers of its certificates.
+    #[serde(default)]
+    pub certificate_serials: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// The attribute `binary`.
@@ -229,6 +232,15 @@ pub fn schema() -> Schema {
             .computed()
             .use_state()
             .describe("When its certificates expire, in RFC 3339. Null without TLS."),
+            Attribute::object("certificate_serials", vec![
+                Attribute::string("peer").computed().describe("Of the certificate that it shows to peers that dial it."),
+                Attribute::string("peer_client").computed().describe("Of the certificate that it shows to peers it dials."),
+                Attribute::string("client").computed().describe("Of the certificate that it shows to clients."),
+                Attribute::string("operator").computed().describe("Of the certificate of etcd's user root on its server."),
+            ])
+            .computed()
+            .use_state()
+            .describe("The serial numbers of its certificates in hexadecimal, for `tls.revoked` of the cluster. Null without TLS."),
             timeouts::attribute(&[
                 ("create", "How long founding may take. Default: `5m`."),
                 ("update", "How long a change may take. Default: `5m`."),

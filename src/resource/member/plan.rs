@@ -45,6 +45,7 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     }
     if planned.at(&["cluster", "tls", "enabled"]).as_bool() == Some(false) {
         planned.set("certificate_expiry", Value::Null);
+        planned.set("certificate_serials", Value::Null);
     }
     diagnostics.append(unknown_release(prior, &planned).into_iter().collect());
     if prior.is_null() {
@@ -63,7 +64,8 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
             } else {
                 Value::Unknown
             };
-            planned.set("certificate_expiry", certificates);
+            planned.set("certificate_expiry", certificates.clone());
+            planned.set("certificate_serials", certificates);
         }
         if elsewhere || drift::joins_anew(prior) {
             planned.set("member_id", Value::Unknown);
@@ -107,7 +109,16 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
     // What is measured when servers come is not known before, nor may be what the user writes.
     let measured = ["heartbeat_interval", "election_timeout"].map(|name| planned.at(&["cluster", name]));
     let written = ["version", "config", "data_dir"].map(|name| planned.get(name));
-    if { measured.iter().chain(&written) }.any(|value| !value.is_wholly_known()) {
+    let revoked = planned.at(&["cluster", "tls", "revoked"]);
+    if !revoked.as_list().unwrap_or_default().is_empty()
+        && let Some(Ok(version)) = planned.get("version").as_str().map(Version::parse)
+        && version.is_newer_than_known()
+    {
+        let text = "This provider does not know how this version of etcd is told which certificates it accepts no more. Use an older version \
+                    of etcd, or a newer one of the provider.";
+        diagnostics.push(Diagnostic::error("Certificates can't be revoked here", text).at(Path::of("version")));
+    }
+    if { measured.iter().chain(&written).chain([&revoked]) }.any(|value| !value.is_wholly_known()) {
         planned.set("configuration", Value::Unknown);
         return;
     }
@@ -237,7 +248,7 @@ pub fn only_views_differ(prior: &Value, planned: &Value) -> bool {
         "cluster" => same_cluster(),
         "configuration" => value.is_unknown() || restarts(prior) == restarts(planned),
         // How long a change may take is no change.
-        "initial_cluster" | "certificate_expiry" | "timeouts" => true,
+        "initial_cluster" | "certificate_expiry" | "certificate_serials" | "timeouts" => true,
         "drift" => prior
             .get("drift")
             .as_map()
