@@ -28,6 +28,9 @@ pub use revocation::{Serial, revocation_list};
 const CA_LIFETIME: Duration = Duration::days(3650);
 /// How long a member's certificate lives unless something else is asked for.
 pub const LEAF_LIFETIME: Duration = Duration::days(365);
+/// How long root's certificate on a server lives. It is renewed after half of that, as members' certificates are 60 days before their end: an
+/// apply in every two months is enough for all of them.
+pub const OPERATOR_LIFETIME: Duration = Duration::days(120);
 /// etcd's user that may do everything, where access control is on. It takes a client for the user of its certificate's common name, so this
 /// is the name by which the provider talks to members.
 pub const ROOT: &str = "root";

@@ -12,7 +12,9 @@ use super::observe::Seen;
 use super::revoked;
 use super::survey::Survey;
 use crate::etcd::api::TlsMaterial;
-use crate::etcd::certificates::{Ca, CertificateError, Leaf, LeafRequest, PrivateKeyPem, ROOT, needs_renewal, parse};
+use crate::etcd::certificates::{
+    Ca, CertificateError, Leaf, LeafRequest, OPERATOR_LIFETIME, PrivateKeyPem, ROOT, needs_renewal, parse,
+};
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
@@ -361,7 +363,11 @@ fn leaves(
         // Lent to whoever is root on the server, and to nobody else: a refresh and a delete have no keys of authorities.
         WantedLeaf {
             mode: 0o600,
-            ..leaf("operator", "operator", LeafRequest::operator(ROOT))
+            ..leaf(
+                "operator",
+                "operator",
+                LeafRequest::operator(ROOT).with_lifetime(OPERATOR_LIFETIME),
+            )
         },
     ])
 }
