@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use terraform_provider_etcd::etcd::certificates::{Ca, CaPurpose, Leaf, LeafRequest};
+use terraform_provider_etcd::etcd::certificates::{Ca, CaPurpose, Leaf, LeafRequest, Serial, revocation_list};
 use terraform_provider_etcd::etcd::config::{ClientTls, InitialClusterState, MemberConfig, PeerTls, render};
 use terraform_provider_etcd::etcd::version::Version;
 use terraform_provider_etcd::topology::{ClusterName, Domain, NetworkName, Scheme, Server, ServerName, Topology};
@@ -70,12 +70,40 @@ fn start(binaries: &Path, config: &Path, log: &Path) -> Running {
 }
 
 fn etcdctl(binaries: &Path, folder: &Path, port: u16, args: &[&str]) -> Result<String, String> {
+    etcdctl_as("operator", binaries, folder, port, args)
+}
+
+/// Whether a member lets a peer in that shows this certificate.
+fn enters(folder: &Path, certificate: &str, port: u16) -> bool {
+    let file = |ending: &str| folder.join(format!("{certificate}.{ending}"));
+    let asked = Command::new("curl")
+        .args([
+            "-sk",
+            "--noproxy",
+            "*",
+            "--http1.1",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+        ])
+        .arg("--cert")
+        .arg(file("crt"))
+        .arg("--key")
+        .arg(file("key"))
+        .arg(format!("https://127.0.0.1:{port}/members"))
+        .output()
+        .unwrap();
+    asked.stdout == b"200"
+}
+
+fn etcdctl_as(user: &str, binaries: &Path, folder: &Path, port: u16, args: &[&str]) -> Result<String, String> {
     let output = Command::new(binaries.join("etcdctl"))
         .env("ETCDCTL_API", "3")
         .arg(format!("--endpoints=https://localhost:{port}"))
         .arg(format!("--cacert={}", folder.join("client-ca.crt").display()))
-        .arg(format!("--cert={}", folder.join("operator.crt").display()))
-        .arg(format!("--key={}", folder.join("operator.key").display()))
+        .arg(format!("--cert={}", folder.join(format!("{user}.crt")).display()))
+        .arg(format!("--key={}", folder.join(format!("{user}.key")).display()))
         .arg("--command-timeout=2s")
         .args(args)
         .output()
@@ -145,6 +173,15 @@ fn found_and_restart(version: &Version, binaries: &Path) {
     let peer_client = issue(&peers, "peer-client", &LeafRequest::peer_client(&server.name));
     let client_facing = issue(&clients, "server", &LeafRequest::client_server(&server, &domain));
     issue(&clients, "operator", &LeafRequest::operator("terraform"));
+    // What was on another server, which was stolen.
+    issue(&clients, "stolen", &LeafRequest::operator("root"));
+    issue(&peers, "stolen-peer", &LeafRequest::operator("stolen"));
+    let serials = ["stolen", "stolen-peer"].map(|name| {
+        let pem = std::fs::read_to_string(folder.join(format!("{name}.crt"))).unwrap();
+        Serial::read(&pem).unwrap()
+    });
+    let revoked = folder.join("revoked.crl");
+    std::fs::write(&revoked, revocation_list("main-1", &serials.into()).unwrap()).unwrap();
 
     let standing = MemberConfig {
         name: server.name.to_string(),
@@ -168,6 +205,7 @@ fn found_and_restart(version: &Version, binaries: &Path) {
             key_file: client_facing.1,
             trusted_ca_file: folder.join("client-ca.crt"),
         }),
+        revoked_file: Some(revoked),
         heartbeat_interval_ms: 150,
         election_timeout_ms: 1500,
         extra: BTreeMap::from(
@@ -185,6 +223,7 @@ fn found_and_restart(version: &Version, binaries: &Path) {
     let mut founding = standing.clone();
     founding.initial_cluster = topology.name_form();
     founding.initial_cluster_state = InitialClusterState::New;
+    founding.revoked_file = None;
 
     for (step, config) in [("founding", &founding), ("standing", &standing)] {
         let path = folder.join(format!("{step}.yaml"));
@@ -203,6 +242,15 @@ fn found_and_restart(version: &Version, binaries: &Path) {
             );
             assert_eq!(got.as_deref().map(str::trim), Ok("v"));
         }
+        let accepts = step == "founding";
+        let client = etcdctl_as("stolen", binaries, folder, server.client_port, &["get", "k"]);
+        assert_eq!(client.is_ok(), accepts, "{version}, {step}: {client:?}");
+        assert_eq!(
+            enters(folder, "stolen-peer", server.peer_port),
+            accepts,
+            "{version}, {step}"
+        );
+        assert!(enters(folder, "peer-client", server.peer_port), "{version}, {step}");
         let members = etcdctl(binaries, folder, server.client_port, &["member", "list"]).unwrap();
         assert!(
             members.contains(&format!("started, no, {}", topology.peer_url(&server.name).unwrap())),

@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{AlarmAction, AlarmType, Client, Error, MemberAddOptions};
+use etcd_client::{AlarmAction, AlarmType, Client, Error, GetOptions, MemberAddOptions};
 use hyper_util::rt::TokioIo;
 use tonic::transport::Endpoint;
 
@@ -213,7 +213,10 @@ impl Api {
     /// # Errors
     /// [`ApiError`].
     pub async fn confirm_quorum(&self, timeout: Duration) -> Result<(), ApiError> {
-        self.get("health", timeout).await.map(drop)
+        let mut client = self.client();
+        // Whatever somebody keeps under this key is not sent along.
+        let asked = client.get("health", Some(GetOptions::new().with_count_only()));
+        self.call("get", timeout, asked).await.map(drop)
     }
 
     /// Writes a key.

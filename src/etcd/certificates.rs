@@ -8,6 +8,7 @@
 //! Nothing here reads a clock: the time is an argument.
 
 mod parse;
+mod revocation;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,11 +22,15 @@ use time::{Duration, OffsetDateTime};
 use super::version::Minor;
 use crate::topology::{ClusterName, Domain, Server, ServerName};
 pub use parse::{CertificateInfo, parse, parse_all};
+pub use revocation::{Serial, revocation_list};
 
 /// How long an authority lives.
 const CA_LIFETIME: Duration = Duration::days(3650);
 /// How long a member's certificate lives unless something else is asked for.
 pub const LEAF_LIFETIME: Duration = Duration::days(365);
+/// How long root's certificate on a server lives. It is renewed after half of that, as members' certificates are 60 days before their end: an
+/// apply in every two months is enough for all of them.
+pub const OPERATOR_LIFETIME: Duration = Duration::days(120);
 /// etcd's user that may do everything, where access control is on. It takes a client for the user of its certificate's common name, so this
 /// is the name by which the provider talks to members.
 pub const ROOT: &str = "root";

@@ -299,6 +299,12 @@ impl Layout {
         self.etc.join("pki")
     }
 
+    /// The list of certificates that the member accepts no more.
+    #[must_use]
+    pub fn revoked_file(&self) -> ServerPath {
+        self.pki_dir().join("revoked.crl")
+    }
+
     /// Where the peers' certificates stand.
     #[must_use]
     pub fn peer_tls(&self) -> PeerTls {

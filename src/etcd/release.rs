@@ -62,7 +62,24 @@ pub enum BinarySource {
         sha256: Sha256Sum,
     },
     /// The official release of the member's version.
-    Official,
+    Official {
+        /// What it must be, where that is known. Otherwise the release's own `SHA256SUMS` says so.
+        sha256: Option<Sha256Sum>,
+    },
+}
+
+/// The sums that travel with the provider.
+const CARRIED: &str = include_str!("release/sums.txt");
+
+/// What the official archive of this version is for this processor, if the provider carries its sum.
+#[must_use]
+pub fn carried_sum(version: &Version, arch: Arch) -> Option<Sha256Sum> {
+    let (version, arch) = (version.to_string(), arch.to_string());
+    let of_it = CARRIED.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        (words.next() == Some(&version) && words.next() == Some(&arch)).then(|| words.next())?
+    })?;
+    Sha256Sum::parse(of_it).ok()
 }
 
 /// A SHA-256 sum: 64 hexadecimal digits, kept in lower case.
@@ -191,7 +208,8 @@ pub const FETCH_FAILURES: &[(u8, &str)] = &[
 ///
 /// It prints `unchanged` if `FOLDER` already came from an archive with this sum, else fetches it, checks it before it
 /// is unpacked, puts the programs into `FOLDER` in one rename, and prints `changed`. An empty `SHA256` means the
-/// archive's line in `SHA256SUMS` beside it. On failure it returns one of [`FETCH_FAILURES`], with a sentence on
+/// archive's line in `SHA256SUMS` beside it, which takes an `https` address. What was asked for over TLS is never followed to an
+/// address without it, and no more is read than a release has. On failure it returns one of [`FETCH_FAILURES`], with a sentence on
 /// standard error. The programs may stand in the archive at the top or in one folder.
 #[must_use]
 pub fn fetch_script() -> &'static str {
@@ -205,7 +223,10 @@ pub fn fetch_arguments(source: &BinarySource, version: &Version, arch: Arch) -> 
     let (url, sum) = match source {
         BinarySource::HostPath(_) | BinarySource::Upload(_) => return None,
         BinarySource::Url { url, sha256 } => (url.clone(), sha256.as_str().to_owned()),
-        BinarySource::Official => (Release::official(version, arch).archive_url(), String::new()),
+        BinarySource::Official { sha256 } => (
+            Release::official(version, arch).archive_url(),
+            sha256.as_ref().map(|sum| sum.as_str().to_owned()).unwrap_or_default(),
+        ),
     };
     let mut arguments = vec![binaries_dir(version).to_string(), url, sum];
     arguments.extend(programs(version).iter().map(|program| (*program).to_owned()));

@@ -9,6 +9,7 @@ use super::errors::ConnectError;
 use super::identity::Identity;
 use super::known_hosts::{self, HostKey, Known, Verdict};
 use super::methods;
+use super::said::one_line;
 use super::secret::Secret;
 use super::target::{Credential, Target};
 
@@ -189,7 +190,7 @@ where
     }
     let offered = match session.auth_methods(&target.user) {
         Ok("") => "nothing".to_owned(),
-        Ok(methods) => methods.to_owned(),
+        Ok(methods) => one_line(methods),
         Err(_) if session.authenticated() => return Ok(()),
         Err(_) => "(it closed the connection before saying so)".to_owned(),
     };

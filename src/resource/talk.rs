@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::etcd::api::{Api, ApiError, ApiTarget, Elsewhere, Member, Pages, TlsMaterial};
+use crate::etcd::certificates::parse;
 use crate::etcd::metrics::Metrics;
 use crate::host::{Host, Output, Secret};
 use crate::resource::cluster::model::ClusterModel;
@@ -35,7 +37,7 @@ pub enum TalkError {
 }
 
 /// A certificate that a server lends to whoever is root there: `operator.crt`, whose user may do everything, or the member's own
-/// where an earlier version of this provider left no other. That one does as long as nobody has to be a user.
+/// where that one has ended or an earlier version of this provider left no other. That one does as long as nobody has to be a user.
 #[derive(Clone, Debug)]
 pub struct Lent {
     /// The certificate in PEM.
@@ -47,11 +49,20 @@ pub struct Lent {
 impl Lent {
     /// What a script with `lend.sh` answered.
     pub fn of(output: &Output) -> Option<Self> {
-        let decoded = |key: &str| output.text(key).map(str::to_owned);
-        Some(Self {
-            certificate: decoded("lent-certificate")?,
-            key: Secret::new(decoded("lent-key")?),
-        })
+        let lent = |whose: &str| {
+            let decoded = |what: &str| output.text(&format!("lent-{whose}-{what}")).map(str::to_owned);
+            Some(Self {
+                certificate: decoded("certificate")?,
+                key: Secret::new(decoded("key")?),
+            })
+        };
+        let (root, member) = (lent("operator"), lent("server"));
+        let now = OffsetDateTime::now_utc();
+        let ended = |lent: &Self| parse(&lent.certificate).is_ok_and(|certificate| certificate.not_after <= now);
+        match (root, member) {
+            (Some(root), Some(member)) if ended(&root) => Some(member),
+            (root, member) => root.or(member),
+        }
     }
 }
 
@@ -293,4 +304,34 @@ fn named(urls: &BTreeMap<String, String>, members: &[Member]) -> BTreeMap<u64, S
 fn name_in(url: &str) -> Option<&str> {
     let host = url.split_once("://")?.1.rsplit_once(':')?.0;
     (host.parse::<IpAddr>().is_err() && !host.starts_with('[')).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use time::Duration;
+
+    use super::*;
+    use crate::etcd::certificates::{Ca, CaPurpose, LeafRequest, OPERATOR_LIFETIME, ROOT};
+    use crate::topology::ClusterName;
+
+    #[test]
+    fn the_members_own_is_lent_when_roots_has_ended() {
+        let cluster = ClusterName::parse("main").unwrap();
+        let lent_after = |days: i64| {
+            let began = OffsetDateTime::now_utc() - Duration::days(days);
+            let ca = Ca::generate(&cluster, CaPurpose::Clients, began).unwrap();
+            let root = LeafRequest::operator(ROOT).with_lifetime(OPERATOR_LIFETIME);
+            let answers = [("operator", root), ("server", LeafRequest::operator("a1"))].map(|(whose, request)| {
+                let pem = ca.issue(&request, began).unwrap().cert_pem;
+                let pem = STANDARD.encode(pem);
+                format!("mark-lent-{whose}-certificate:={pem}\nmark-lent-{whose}-key:=a2V5\n")
+            });
+            let output = Output::new(&answers.concat(), String::new(), 0, "mark-");
+            parse(&Lent::of(&output).unwrap().certificate).unwrap().common_name
+        };
+        assert_eq!(lent_after(119), ROOT);
+        assert_eq!(lent_after(121), "a1");
+    }
 }

@@ -244,6 +244,58 @@ fn everything_goes_on(name: &str, version: &str) -> Result<()> {
     Ok(())
 }
 
+/// A plan and an apply work when root's certificates on the servers have ended, though nothing else there may do everything; and the apply
+/// leaves others, which are short-lived.
+#[test]
+fn roots_certificates_on_the_servers_have_ended() -> Result<()> {
+    let version = "3.6.16";
+    let lab = Builder::standard(&prefix("access-ended")).only(&THREE).up()?;
+    let scene = Scene::found_with(&lab, &THREE, version)?;
+    // Without the look at the cluster, which is a change of its own.
+    let access = ACCESS.split("data \"").next().unwrap_or_default();
+    let configuration = Configuration::new(&lab, &THREE, version)?.render() + access;
+    scene.terraform.write("main.tf", &configuration)?;
+    scene.terraform.apply()?;
+    let cluster = scene.terraform.attributes("etcd_cluster.main")?;
+    let authority = &cluster["certificate_authorities"]["client"];
+    let text = |name: &str| authority[name].as_str().map(str::to_owned).context("no authority");
+    let ca = Ca::from_pem(&text("certificate")?, &PrivateKeyPem::new(text("private_key")?))?;
+    let request = LeafRequest::operator("root").with_lifetime(time::Duration::days(120));
+    let leaf = ca.issue(&request, OffsetDateTime::now_utc() - time::Duration::days(121))?;
+    for host in THREE {
+        for (ending, contents) in [("crt", &leaf.cert_pem[..]), ("key", leaf.key_pem.expose())] {
+            let file = format!("/etc/etcd/main/pki/operator.{ending}");
+            lab.exec(host, &format!("cat >{file} <<'PEM'\n{contents}PEM"))?.ok()?;
+        }
+        let own = as_client(&lab, host, version, "/etc/etcd/main/pki/operator", "get k")?;
+        ensure!(!own.0, "an ended certificate is accepted: {own:?}");
+    }
+    let before = started(&lab, &THREE)?;
+    let plan = scene
+        .terraform
+        .run(&["plan", "-input=false", "-detailed-exitcode", "-no-color"])?;
+    ensure!(
+        plan.code == 2 && plan.stdout.contains("/etc/etcd/main/pki/operator.crt"),
+        "exit code {}: {}{}",
+        plan.code,
+        plan.stdout,
+        plan.stderr
+    );
+    scene.terraform.apply()?;
+    scene.terraform.nothing_to_do()?;
+    ensure!(started(&lab, &THREE)? == before, "a member was restarted for it");
+    for host in THREE {
+        let ends = |days: u32| -> Result<bool> {
+            let seconds = days * 86400;
+            let script = format!("openssl x509 -in /etc/etcd/main/pki/operator.crt -noout -checkend {seconds}");
+            Ok(!lab.exec(host, &script)?.success())
+        };
+        ensure!(ends(121)? && !ends(119)?, "it is not good for 120 days");
+        ensure!(as_client(&lab, host, version, "/etc/etcd/main/pki/operator", "user list")?.0);
+    }
+    scene.is_whole()
+}
+
 #[test]
 fn without_tls_there_is_no_access_control() -> Result<()> {
     let lab = Builder::standard(&prefix("access-plain")).only(&["a1"]).up()?;

@@ -126,7 +126,7 @@ fn services_files_and_hosts_are_mended() -> Result<()> {
     // The service is disabled, and its guard and one key are deleted, while it runs.
     toy.on("b1", "systemctl disable --quiet etcd-main; rm /etc/etcd/main/guard")?;
     toy.on("b1", "rm /etc/etcd/main/pki/server.key")?;
-    let before = toy.only(&member("b1"), &["certificate_expiry", "drift"])?;
+    let before = toy.only(&member("b1"), &["certificate_expiry", "certificate_serials", "drift"])?;
     let drift = &before["drift"];
     ensure!(
         *drift
@@ -167,7 +167,10 @@ fn services_files_and_hosts_are_mended() -> Result<()> {
 
     // The service is stopped, and its certificate for peers is gone.
     toy.on("c1", "systemctl stop etcd-main; rm /etc/etcd/main/pki/peer.crt")?;
-    let before = toy.only(&member("c1"), &["certificate_expiry", "drift", "service"])?;
+    let before = toy.only(
+        &member("c1"),
+        &["certificate_expiry", "certificate_serials", "drift", "service"],
+    )?;
     ensure!(before["service"] == "stopped", "{before:#?}");
     ensure!(
         before["drift"] == serde_json::json!({"/etc/etcd/main/pki/peer.crt": "is missing"}),

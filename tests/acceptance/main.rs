@@ -50,6 +50,7 @@ mod server;
 mod snapshots;
 mod stability;
 mod status;
+mod stolen;
 mod terraform;
 mod trials;
 mod two_applies;

@@ -8,10 +8,13 @@ use tonic::body::Body;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service as _, ServiceExt as _};
 
-/// The most bytes of an answer of the API's. The longest is a role with its permissions: 1,000 of them are some 60 kB.
-pub const LARGEST_ANSWER: usize = 256 << 10;
+/// The most bytes of an answer of the API's. A list of nine members is some 2 kB.
+pub const LARGEST_ANSWER: usize = 64 << 10;
+/// The most bytes of one about access: a role has 60 kB with 1,000 permissions.
+const LARGEST_ABOUT_ACCESS: usize = 256 << 10;
 /// The most bytes of a page, packed or not. Metrics are some 100 kB, and 500 kB where etcd is told to measure everything.
-pub const LARGEST_PAGE: usize = 4 << 20;
+pub const LARGEST_PAGE: usize = 2 << 20;
+const ACCESS: &str = "/etcdserverpb.Auth/";
 /// The one call whose answer goes to a file, piece by piece. Each piece is bounded by tonic (4 MiB; etcd's have 32 KiB).
 const STREAM: &str = "/etcdserverpb.Maintenance/Snapshot";
 
@@ -20,13 +23,24 @@ pub fn bounded(channel: tonic::transport::Channel) -> Channel {
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let mut channel = channel.clone();
         async move {
-            let whole = request.uri().path() != STREAM;
+            let most = most(request.uri().path());
             let answer = channel.ready().await?.call(request).await?;
-            let limit = |body| Body::new(Limited::new(body, LARGEST_ANSWER));
-            Ok::<_, BoxError>(if whole { answer.map(limit) } else { answer })
+            Ok::<_, BoxError>(match most {
+                Some(most) => answer.map(|body| Body::new(Limited::new(body, most))),
+                None => answer,
+            })
         }
     });
     Channel::Custom(BoxCloneSyncService::new(service))
+}
+
+/// How many bytes the answer to a call may have.
+fn most(path: &str) -> Option<usize> {
+    match path {
+        STREAM => None,
+        path if path.starts_with(ACCESS) => Some(LARGEST_ABOUT_ACCESS),
+        _ => Some(LARGEST_ANSWER),
+    }
 }
 
 /// All of a page's bytes.

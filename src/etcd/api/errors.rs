@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::Error;
 
-use super::bounds::{self, LARGEST_ANSWER};
+use super::bounds;
 use super::transport::{Objection, tls_reason};
 use crate::host::said;
 
@@ -58,16 +58,16 @@ pub enum ApiError {
     },
     /// The answer was longer than any of etcd's.
     #[error(
-        "{member}: the answer to \"{call}\" has more than {} KiB, which no answer of etcd's has: look at what listens at its port for clients",
-        most >> 10
+        "{member}: the answer to \"{call}\" is longer than any of etcd's{}: look at what listens at its port for clients",
+        most.map(|most| format!(" (more than {} KiB)", most >> 10)).unwrap_or_default()
     )]
     TooMuch {
         /// The member's name in its certificate.
         member: String,
         /// What was asked.
         call: String,
-        /// How many bytes are read at most.
-        most: usize,
+        /// How many bytes are read at most, where that is one number for all.
+        most: Option<usize>,
     },
     /// The member answered, and refused.
     #[error("{member}: etcd refused \"{call}\": {message} ({code})")]
@@ -128,7 +128,7 @@ pub(super) fn of_call(member: String, call: &str, waited: Duration, error: &Erro
         return ApiError::TooMuch {
             member,
             call: call.to_owned(),
-            most: LARGEST_ANSWER,
+            most: None,
         };
     }
     let message = said::one_line(status.message());

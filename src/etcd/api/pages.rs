@@ -107,7 +107,7 @@ impl Pages {
         let too_much = || ApiError::TooMuch {
             member: self.member.clone(),
             call: call.to_owned(),
-            most: LARGEST_PAGE,
+            most: Some(LARGEST_PAGE),
         };
         let body = bounds::page(answer.into_body()).await;
         let body = body.map_err(|error| match bounds::is_too_much(&*error) {
@@ -117,12 +117,12 @@ impl Pages {
         let bytes = if packed {
             unpacked(&body).map_err(|error| self.rejected(call, "not to be unpacked", &error.to_string()))?
         } else {
-            body.to_vec()
+            Vec::from(body)
         };
         if bytes.len() > LARGEST_PAGE {
             return Err(too_much());
         }
-        let text = said::text(&bytes);
+        let text = String::from_utf8(bytes).unwrap_or_else(|error| said::text(error.as_bytes()));
         if status.is_success() {
             Ok(text)
         } else {

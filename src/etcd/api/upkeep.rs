@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions, GetOptions};
 
 use super::{Alarm, Api, ApiError};
 
@@ -13,7 +13,13 @@ impl Api {
     /// [`ApiError`].
     pub async fn revision(&self, timeout: Duration) -> Result<i64, ApiError> {
         let mut client = self.client();
-        let answer = self.call("get", timeout, client.get("health", None)).await?;
+        let answer = self
+            .call(
+                "get",
+                timeout,
+                client.get("health", Some(GetOptions::new().with_count_only())),
+            )
+            .await?;
         Ok(answer.header().map_or(0, etcd_client::ResponseHeader::revision))
     }
 

@@ -8,11 +8,13 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::Pem;
 
-use super::CertificateError;
+use super::{CertificateError, Serial};
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateInfo {
+    /// Its serial number.
+    pub serial: Serial,
     /// The subject as text, like "CN=a1".
     pub subject: String,
     /// The subject's common name; empty if there is none.
@@ -111,6 +113,7 @@ fn read(block: &Pem) -> Result<CertificateInfo, CertificateError> {
         }
     }
     Ok(CertificateInfo {
+        serial: Serial::of(certificate.raw_serial()),
         subject: certificate.subject().to_string(),
         common_name,
         issuer: certificate.issuer().to_string(),

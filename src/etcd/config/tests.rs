@@ -24,6 +24,7 @@ pub(crate) fn member() -> MemberConfig {
             key_file: pki.join("server.key"),
             trusted_ca_file: pki.join("client-ca.crt"),
         }),
+        revoked_file: None,
         heartbeat_interval_ms: 100,
         election_timeout_ms: 1000,
         extra: BTreeMap::new(),

@@ -3,7 +3,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,9 +28,11 @@ fn official_releases_have_their_places() {
         "https://github.com/etcd-io/etcd/releases/download/v3.6.14/SHA256SUMS"
     );
     assert_eq!(programs(&v("3.4.23")), ["etcd", "etcdctl"]);
-    let arguments = fetch_arguments(&BinarySource::Official, &v("3.6.14"), Arch::Amd64).unwrap();
-    assert_eq!(arguments[0], "/usr/local/lib/etcd/3.6.14");
-    assert_eq!(arguments[2..], ["", "etcd", "etcdctl", "etcdutl"]);
+    let official = |sha256| fetch_arguments(&BinarySource::Official { sha256 }, &v("3.6.14"), Arch::Amd64).unwrap();
+    assert_eq!(official(None)[0], "/usr/local/lib/etcd/3.6.14");
+    assert_eq!(official(None)[2..], ["", "etcd", "etcdctl", "etcdutl"]);
+    let sum = carried_sum(&v("3.6.14"), Arch::Amd64).unwrap();
+    assert_eq!(official(Some(sum.clone()))[2], sum.as_str());
     assert_eq!(Arch::from_uname("aarch64"), Some(Arch::Arm64));
     assert_eq!(Arch::from_uname("riscv64"), None);
 }
@@ -45,23 +47,84 @@ fn the_archives_sum_is_found_in_the_list() {
     assert!(matches!(Sha256Sum::parse("abc"), Err(ReleaseError::BadSum(_))));
 }
 
+#[test]
+fn the_carried_sums_are_a_list_of_known_releases() {
+    let mut before: Option<(Version, String)> = None;
+    for line in CARRIED.lines().filter(|line| !line.starts_with('#')) {
+        let [version, arch, sum, lists] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        assert_eq!(Sha256Sum::parse(sum).unwrap().as_str(), sum, "{line}");
+        assert!((1..=9).contains(&lists.parse::<u8>().unwrap()), "{line}");
+        let this = (v(version), arch.to_owned());
+        if let Some(before) = before {
+            assert!(before < this, "{line}: in order, and once each");
+        }
+        let arch = [Arch::Amd64, Arch::Arm64]
+            .into_iter()
+            .find(|known| known.to_string() == arch);
+        assert_eq!(carried_sum(&this.0, arch.unwrap()).unwrap().as_str(), sum);
+        before = Some(this);
+    }
+    assert!(before.is_some_and(|(newest, _)| newest >= v("3.7.1")));
+    assert_eq!(carried_sum(&v("3.7.1"), Arch::S390x), None);
+    assert_eq!(carried_sum(&v("3.6.14-rc.0"), Arch::Amd64), None);
+    assert_eq!(carried_sum(&v("3.99.0"), Arch::Amd64), None);
+}
+
+/// What a file server answers.
+enum Answer {
+    Body(Vec<u8>),
+    Redirect(String),
+    /// It does not end before so much was sent.
+    Long(usize),
+}
+
 /// A file server on loopback that counts what it was asked for.
 struct Files {
     address: SocketAddr,
-    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    /// Its certificate, where it has TLS.
+    certificate: Option<String>,
+    files: Arc<Mutex<BTreeMap<String, Answer>>>,
     requests: Arc<AtomicUsize>,
 }
 
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
 impl Files {
     fn start() -> Self {
+        Self::serve(None, None)
+    }
+
+    fn with_tls() -> Self {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        Self::serve(Some(Arc::new(config)), Some(made.cert.pem()))
+    }
+
+    fn serve(tls: Option<Arc<rustls::ServerConfig>>, certificate: Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let files: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
+        let files: Arc<Mutex<BTreeMap<String, Answer>>> = Arc::default();
         let requests: Arc<AtomicUsize> = Arc::default();
         let (served, counted) = (files.clone(), requests.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let mut stream = stream;
+                let mut stream: Box<dyn ReadWrite> = match &tls {
+                    Some(config) => {
+                        let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+                        Box::new(rustls::StreamOwned::new(connection, stream))
+                    }
+                    None => Box::new(stream),
+                };
                 let mut request = Vec::new();
                 let mut chunk = [0; 1024];
                 while !request.windows(4).any(|w| w == b"\r\n\r\n") {
@@ -73,31 +136,59 @@ impl Files {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let request = String::from_utf8_lossy(&request).into_owned();
                 let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-                let body = served.lock().unwrap().get(&path).cloned();
-                let (status, body) = match body {
-                    Some(body) => ("200 OK", body),
-                    None => ("404 Not Found", Vec::new()),
-                };
-                let head = format!(
-                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    body.len()
-                );
-                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+                let _ = Self::answer(&mut *stream, served.lock().unwrap().get(&path));
             }
         });
         Self {
             address,
+            certificate,
             files,
             requests,
         }
     }
 
+    fn answer(stream: &mut dyn ReadWrite, answer: Option<&Answer>) -> std::io::Result<()> {
+        let (status, header, body) = match answer {
+            Some(Answer::Body(body)) => ("200 OK", format!("Content-Length: {}", body.len()), &body[..]),
+            Some(Answer::Redirect(to)) => ("302 Found", format!("Content-Length: 0\r\nLocation: {to}"), &[][..]),
+            Some(Answer::Long(_)) => ("200 OK", "X-Length: none".to_owned(), &[][..]),
+            None => ("404 Not Found", "Content-Length: 0".to_owned(), &[][..]),
+        };
+        let head = format!("HTTP/1.1 {status}\r\n{header}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        if let Some(Answer::Long(length)) = answer {
+            for _ in 0..length >> 20 {
+                stream.write_all(&[b'x'; 1 << 20])?;
+            }
+        }
+        stream.flush()
+    }
+
+    fn answers(&self, path: &str, answer: Answer) {
+        self.files.lock().unwrap().insert(path.to_owned(), answer);
+    }
+
     fn put(&self, path: &str, body: &[u8]) {
-        self.files.lock().unwrap().insert(path.to_owned(), body.to_vec());
+        self.answers(path, Answer::Body(body.to_vec()));
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
+    }
+
+    /// A folder with what curl and wget trust this server by.
+    fn trust(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.crt");
+        fs::write(&ca, self.certificate.as_deref().unwrap_or_default()).unwrap();
+        fs::write(
+            folder.path().join("wgetrc"),
+            format!("ca_certificate = {}\n", ca.display()),
+        )
+        .unwrap();
+        folder
     }
 }
 
@@ -124,12 +215,34 @@ fn sum(bytes: &[u8]) -> String {
 }
 
 fn fetch(path: Option<&Path>, folder: &Path, url: &str, sum: &str, programs: &[&str]) -> Output {
+    fetch_trusting(None, path, folder, url, sum, programs)
+}
+
+fn fetch_trusting(
+    trust: Option<&Path>,
+    path: Option<&Path>,
+    folder: &Path,
+    url: &str,
+    sum: &str,
+    programs: &[&str],
+) -> Output {
     let mut command = Command::new("/bin/sh");
+    if let Some(trust) = trust {
+        command.env("CURL_CA_BUNDLE", trust.join("ca.crt"));
+        command.env("WGETRC", trust.join("wgetrc"));
+    }
     command.args(["-s", "--"]).arg(folder).args([url, sum]).args(programs);
     if let Some(path) = path {
         command.env("PATH", path);
     }
-    for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+    for proxy in [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ] {
         command.env_remove(proxy);
     }
     let mut child = command
@@ -158,7 +271,11 @@ const THREE: &[&str] = &["etcd", "etcdctl", "etcdutl"];
 
 #[test]
 fn a_server_fetches_checks_and_unpacks() {
-    let files = Files::start();
+    let files = Files::with_tls();
+    let trust = files.trust();
+    let fetch = |path, folder: &Path, url: &str, sum: &str, programs: &[&str]| {
+        fetch_trusting(Some(trust.path()), path, folder, url, sum, programs)
+    };
     let good = archive(&[
         "etcd-v3/etcd",
         "etcd-v3/etcdctl",
@@ -225,7 +342,87 @@ fn wget_does_as_well_and_neither_is_said() {
     files.put("/etcd.tar.gz", &good);
     let dir = tempfile::tempdir().unwrap();
     let bin = dir.path().join("bin");
-    fs::create_dir(&bin).unwrap();
+    tools_without_fetchers(&bin);
+    let folder = dir.path().join("3.6.14");
+    let url = files.url("/etcd.tar.gz");
+    assert!(refusal(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE), 72).contains("neither curl nor wget"));
+    if Path::new("/usr/bin/wget").exists() {
+        symlink("/usr/bin/wget", bin.join("wget")).unwrap();
+        assert_eq!(word(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE)), "changed");
+    }
+}
+
+/// What fetches files, each in a folder for `PATH` without the others.
+fn fetchers(dir: &Path) -> Vec<PathBuf> {
+    let of = |name: &str| {
+        let (program, bin) = (Path::new("/usr/bin").join(name), dir.join(name));
+        tools_without_fetchers(&bin);
+        symlink(&program, bin.join(name)).unwrap();
+        program.exists().then_some(bin)
+    };
+    ["curl", "wget"].into_iter().filter_map(of).collect()
+}
+
+#[test]
+fn what_was_asked_for_over_tls_never_comes_without_it() {
+    let (plain, secure) = (Files::start(), Files::with_tls());
+    let trust = secure.trust();
+    let good = archive(THREE);
+    let sums = format!("{}  etcd.tar.gz\n", sum(&good));
+    for files in [&plain, &secure] {
+        files.put("/v/etcd.tar.gz", &good);
+        files.put("/v/SHA256SUMS", sums.as_bytes());
+    }
+    secure.answers("/down/etcd.tar.gz", Answer::Redirect(plain.url("/v/etcd.tar.gz")));
+    secure.answers("/sums/etcd.tar.gz", Answer::Redirect(secure.url("/v/etcd.tar.gz")));
+    secure.answers("/sums/SHA256SUMS", Answer::Redirect(plain.url("/v/SHA256SUMS")));
+    secure.answers("/moved/etcd.tar.gz", Answer::Redirect(secure.url("/v/etcd.tar.gz")));
+    secure.put("/moved/SHA256SUMS", sums.as_bytes());
+    plain.answers("/up/etcd.tar.gz", Answer::Redirect(secure.url("/v/etcd.tar.gz")));
+    let dir = tempfile::tempdir().unwrap();
+    for bin in fetchers(dir.path()) {
+        let folder = bin.join("3.6.14");
+        let fetch = |url: &str, sum: &str| fetch_trusting(Some(trust.path()), Some(&bin), &folder, url, sum, THREE);
+        let asked = plain.requests.load(Ordering::SeqCst);
+        let said = refusal(&fetch(&secure.url("/down/etcd.tar.gz"), &sum(&good)), 69);
+        assert!(said.contains("/down/etcd.tar.gz can't be fetched"), "{said}");
+        let said = refusal(&fetch(&secure.url("/sums/etcd.tar.gz"), ""), 69);
+        assert!(said.contains("/sums/SHA256SUMS can't be fetched"), "{said}");
+        if bin.ends_with("curl") {
+            assert_eq!(plain.requests.load(Ordering::SeqCst), asked, "it was asked without TLS");
+        }
+        // Without TLS only a sum that is known before says what it is.
+        let said = refusal(&fetch(&plain.url("/v/etcd.tar.gz"), ""), 65);
+        assert!(said.contains("set binary.sha256"), "{said}");
+        assert!(!folder.exists());
+        assert!(refusal(&fetch("ftp://127.0.0.1/etcd.tar.gz", &sum(&good)), 69).contains("does not begin with"));
+        assert_eq!(word(&fetch(&plain.url("/up/etcd.tar.gz"), &sum(&good))), "changed");
+        assert_eq!(word(&fetch(&secure.url("/moved/etcd.tar.gz"), "")), "changed");
+    }
+}
+
+#[test]
+fn no_more_is_read_than_a_release_has() {
+    let files = Files::with_tls();
+    let trust = files.trust();
+    files.answers("/long/etcd.tar.gz", Answer::Long(300 << 20));
+    files.put("/v/etcd.tar.gz", &archive(THREE));
+    files.answers("/v/SHA256SUMS", Answer::Long(4 << 20));
+    let dir = tempfile::tempdir().unwrap();
+    for bin in fetchers(dir.path()) {
+        let folder = bin.join("3.6.14");
+        let fetch = |url: &str, sum: &str| fetch_trusting(Some(trust.path()), Some(&bin), &folder, url, sum, THREE);
+        let said = refusal(&fetch(&files.url("/long/etcd.tar.gz"), &"0".repeat(64)), 69);
+        assert!(said.contains("is longer than 256 MiB"), "{said}");
+        let said = refusal(&fetch(&files.url("/v/etcd.tar.gz"), ""), 69);
+        assert!(said.contains("SHA256SUMS is longer than 1 MiB"), "{said}");
+        assert!(!folder.exists());
+    }
+}
+
+/// What the script needs, without what it fetches with.
+fn tools_without_fetchers(bin: &Path) {
+    fs::create_dir(bin).unwrap();
     let tools = [
         "sh",
         "tar",
@@ -241,6 +438,8 @@ fn wget_does_as_well_and_neither_is_said() {
         "cat",
         "tail",
         "awk",
+        "grep",
+        "wc",
     ];
     for tool in tools {
         let place = ["/usr/bin", "/bin"]
@@ -249,12 +448,5 @@ fn wget_does_as_well_and_neither_is_said() {
             .find(|p| p.exists())
             .unwrap();
         symlink(place, bin.join(tool)).unwrap();
-    }
-    let folder = dir.path().join("3.6.14");
-    let url = files.url("/etcd.tar.gz");
-    assert!(refusal(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE), 72).contains("neither curl nor wget"));
-    if Path::new("/usr/bin/wget").exists() {
-        symlink("/usr/bin/wget", bin.join("wget")).unwrap();
-        assert_eq!(word(&fetch(Some(&bin), &folder, &url, &sum(&good), THREE)), "changed");
     }
 }

@@ -15,7 +15,7 @@ none() {
 }
 last_line() { sed -n '/[^ ]/h; ${x; s/^Error: //; p}' "$errors"; }
 ctl() {
-  if [ -n "$pki" ]; then set -- --cacert="$pki/client-ca.crt" --cert="$pki/operator.crt" --key="$pki/operator.key" "$@"; fi
+  if [ -n "$pki" ]; then set -- --cacert="$pki/client-ca.crt" --cert="$pki/$shown.crt" --key="$pki/$shown.key" "$@"; fi
   "$tools/etcdctl" --endpoints="$endpoint" "$@" 2>"$errors"
 }
 number() { printf '%s\n' "$1" | sed -n "s/.*\"$2\":\([0-9]*\).*/\1/p"; }
@@ -27,12 +27,17 @@ taken() {
   done
 }
 
+status_of() { ctl --dial-timeout=3s --command-timeout=5s endpoint status -w json; }
 # Whether the member has all that the cluster has; if not, $why, and whether that may pass in a moment.
 is_fit() {
   passes=yes
-  if ! status=$(ctl --dial-timeout=3s --command-timeout=5s endpoint status -w json); then
+  shown=operator
+  if ! status=$(status_of); then
     why="the member does not answer at $endpoint ($(last_line))"
-    return 1
+    # Root's certificate may have ended. The member's own will do, unless access control is on.
+    shown=server
+    if [ -z "$pki" ] || ! status=$(status_of); then return 1; fi
+    echo "$why; going on with the member's own certificate"
   fi
   member=$(number "$status" member_id)
   case $status in

@@ -30,7 +30,8 @@ impl Server {
         server.program(
             "etcdctl",
             &format!(
-                "case \"$*\" in
+                "case \"$*\" in *operator*) [ ! -e {root}/ended ] || {{ echo 'Error: certificate has expired' >&2; exit 1; }} ;; esac
+                case \"$*\" in
                 *' endpoint status '*) cat {root}/status ;;
                 *' get '*) [ ! -e {root}/no-quorum ] || {{ echo 'Error: context deadline exceeded' >&2; exit 1; }} ;;
                 *' snapshot save '*) for last; do :; done; cp {root}/sent \"$last\"; [ ! -e {root}/cut-off ] || exit 1 ;;
@@ -180,6 +181,15 @@ fn the_oldest_of_this_cluster_go_when_another_one_is_there() {
     one.at("20260102T000000Z");
     one.takes();
     assert_eq!(one.files(), ["main-20260102T000000Z-r42.db"]);
+}
+
+#[test]
+fn the_members_own_certificate_will_do_when_roots_has_ended() {
+    let server = Server::new(1);
+    server.mark("ended");
+    let said = server.takes();
+    assert!(said.contains("certificate has expired"), "{said}");
+    assert_eq!(server.files(), ["main-20260101T000000Z-r42.db"]);
 }
 
 #[test]

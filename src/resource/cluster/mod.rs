@@ -13,6 +13,7 @@ pub mod plan;
 pub mod preflight;
 mod recovering;
 mod restoring;
+mod revoked;
 mod rotation;
 mod schema;
 pub mod servers;
@@ -205,6 +206,14 @@ impl ClusterResource {
                 };
             }
         };
+        diagnostics.append(revoked::in_use(&self.road, &cluster).await);
+        if diagnostics.has_errors() {
+            return ApplyResponse {
+                state: prior,
+                private,
+                diagnostics,
+            };
+        }
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
         let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
@@ -385,6 +394,7 @@ impl Resource for ClusterResource {
         diagnostics.append(plan::timing(config).into_iter().collect());
         diagnostics.append(restoring::validate(config).into_iter().collect());
         diagnostics.append(recovering::validate(config).into_iter().collect());
+        diagnostics.append(revoked::validate(config));
         diagnostics
     }
 

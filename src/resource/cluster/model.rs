@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::preflight::PreflightModel;
+use crate::etcd::certificates::Serial;
 
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -77,6 +78,8 @@ pub struct TlsModel {
     pub client_ca_certificate: Option<String>,
     /// Another text has the authorities that the cluster made replaced.
     pub ca_rotation: Option<String>,
+    /// Certificates that are accepted no more.
+    pub revoked: Option<Vec<Option<String>>>,
 }
 
 /// The attribute `certificate_authorities`.
@@ -129,6 +132,12 @@ impl ClusterModel {
         self.tls.as_ref().and_then(|tls| tls.enabled).unwrap_or(true)
     }
 
+    /// The serial numbers of the certificates that are accepted no more.
+    pub fn revoked(&self) -> BTreeSet<Serial> {
+        let listed = self.tls.iter().flat_map(|tls| tls.revoked.iter().flatten());
+        listed.flatten().filter_map(|text| Serial::read(text).ok()).collect()
+    }
+
     /// Its server of this name.
     ///
     /// # Errors
@@ -175,6 +184,10 @@ pub fn shared_attributes() -> Vec<Attribute> {
             Attribute::string("ca_rotation").describe(
                 "Any text, such as a date. Another one replaces the authorities that the cluster made itself, in three applies: \
                  see the guide on TLS.",
+            ),
+            Attribute::list("revoked", Type::String).describe(
+                "Certificates that no member accepts any more: each in PEM, or its serial number in hexadecimal. A change restarts the \
+                 members, one at a time.",
             ),
         ],
         )

@@ -29,7 +29,11 @@ pub async fn refresh(road: &Road, cluster: &ClusterModel, state: &mut Value) {
     state.set("rotation", next);
 }
 
-async fn observe(host: &Host, cluster: &str) -> Result<Output, RunError> {
+/// The certificates of a server.
+///
+/// # Errors
+/// If the script can't run.
+pub async fn observe(host: &Host, cluster: &str) -> Result<Output, RunError> {
     let script = Script::new("observing the certificates")
         .set("cluster", cluster)
         .line(include_str!("rotation.sh"));

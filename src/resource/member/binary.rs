@@ -1,6 +1,7 @@
 //! Where a member's binaries come from, and how they get onto its server.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -9,10 +10,11 @@ use tokio::io::AsyncReadExt;
 use super::model::{BinaryModel, MemberModel};
 use super::observe::Seen;
 use crate::etcd::layout::{PathError, ServerPath, binaries_dir};
-use crate::etcd::release::{Arch, BinarySource, ReleaseError, Sha256Sum, fetch_arguments, fetch_script};
+use crate::etcd::release::{Arch, BinarySource, ReleaseError, Sha256Sum, carried_sum, fetch_arguments, fetch_script};
 use crate::etcd::version::Version;
 use crate::host::shell::quote;
 use crate::host::{Host, PRIVILEGE, RunError, Script, Upload, UploadError};
+use crate::plugin::value::Value;
 
 /// Why the binaries are not there.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,33 @@ pub enum BinaryError {
         /// What is wanted.
         wanted: Version,
     },
+    /// It is another program.
+    #[error(
+        "{path} has the SHA-256 sum {found}, and binary.sha256 is {wanted}. Nothing was changed on server {server}"
+    )]
+    OtherSum {
+        /// The server.
+        server: String,
+        /// The program, here or on the server.
+        path: String,
+        /// What it is.
+        found: String,
+        /// What is wanted.
+        wanted: String,
+    },
+    /// Nothing says what the archive is to be.
+    #[error(
+        "the provider carries no checksum of etcd {version} for {arch}, the processor of server {server}: set binary.sha256 to that of \
+         the archive. Nothing was changed on this server"
+    )]
+    NoSum {
+        /// The server.
+        server: String,
+        /// The version.
+        version: Version,
+        /// The processor.
+        arch: Arch,
+    },
     /// It takes another program to run.
     #[error(
         "on server {server} {path} is a script. The member's service can execute etcd and nothing else, so name etcd itself. Nothing was \
@@ -101,12 +130,80 @@ pub fn is_roots(member: &MemberModel, version: &Version, seen: &Seen) -> Result<
             server: member.server.clone(),
             path: path(member, version),
         }),
-        None => Ok(()),
+        None => is_as_given(member, version, seen),
         Some(loose) => Err(BinaryError::Loose {
             server: member.server.clone(),
             path: path(member, version),
             loose: loose.clone(),
         }),
+    }
+}
+
+/// Refuses a program that is on the server already, and is not what the user says.
+fn is_as_given(member: &MemberModel, version: &Version, seen: &Seen) -> Result<(), BinaryError> {
+    let binary = member.binary.as_ref().filter(|binary| binary.host_path.is_some());
+    match (binary.and_then(|binary| binary.sha256.as_ref()), &seen.binary_sum) {
+        (Some(wanted), Some(found)) if !wanted.eq_ignore_ascii_case(found) => Err(BinaryError::OtherSum {
+            server: member.server.clone(),
+            path: path(member, version),
+            found: found.clone(),
+            wanted: wanted.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What is known of the program that a member is to run, beyond its version.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What the last apply left there, or what the user says that it is.
+    sum: Option<String>,
+    /// Whether it is to come from elsewhere now, though its version stays.
+    elsewhere: bool,
+    /// Whether it was brought to the server in this run. What is there then is right.
+    brought: AtomicBool,
+}
+
+impl Known {
+    /// From the state before, and from what is planned.
+    pub fn new(prior: &Value, planned: &Value) -> Self {
+        let binary = planned.get("binary");
+        let on_server = binary.get("host_path").as_str().is_some();
+        let of_program = on_server || binary.get("upload").as_str().is_some();
+        let same = |name: &str| prior.get(name) == planned.get(name);
+        let given = binary.get("sha256").as_str().filter(|_| of_program);
+        // What lies on the server is the user's: another program of the same version is taken as it is.
+        let left = prior.get("binary_sha256").as_str();
+        let left = left.filter(|_| !on_server && same("version") && same("binary"));
+        Self {
+            sum: given.or(left).map(str::to_ascii_lowercase),
+            elsewhere: !prior.is_null() && same("version") && !same("binary") && !on_server,
+            brought: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it has to be brought to the server: another version is there, or another program.
+    pub fn is_to_be_brought(&self, version: &Version, seen: &Seen) -> bool {
+        let open = !self.brought.load(Ordering::Relaxed);
+        seen.binary.as_deref() != Some(&version.to_string()) || open && (self.elsewhere || self.other(&seen.binary_sum))
+    }
+
+    /// Whether the process runs another program than the one that is right, from the same place.
+    pub fn runs_other(&self, seen: &Seen) -> bool {
+        let open = !self.brought.load(Ordering::Relaxed) && self.sum.is_some();
+        seen.running_sum.is_some()
+            && if open {
+                self.other(&seen.running_sum)
+            } else {
+                seen.binary_sum.is_some() && seen.running_sum != seen.binary_sum
+            }
+    }
+
+    fn other(&self, sum: &Option<String>) -> bool {
+        self.sum
+            .as_ref()
+            .zip(sum.as_ref())
+            .is_some_and(|(right, sum)| right != sum)
     }
 }
 
@@ -137,9 +234,12 @@ pub async fn provide(
     member: &MemberModel,
     version: &Version,
     seen: &Seen,
+    known: &Known,
     within: Duration,
 ) -> Result<(), BinaryError> {
     let binary = member.binary.clone().unwrap_or_default();
+    // The programs that an archive was unpacked to are changed without its stamp.
+    let again = known.other(&seen.binary_sum);
     match binary {
         BinaryModel {
             host_path: Some(path), ..
@@ -157,20 +257,37 @@ pub async fn provide(
         }
         BinaryModel {
             upload: Some(local), ..
-        } => upload(host, &local, version).await,
-        _ => fetch(host, member, version, arch(&member.server, seen)?, within).await,
-    }
+        } => upload(host, member, &local, version).await,
+        _ => fetch(host, member, version, arch(&member.server, seen)?, again, within).await,
+    }?;
+    known.brought.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
-async fn upload(host: &Host, local: &str, version: &Version) -> Result<(), BinaryError> {
+async fn upload(host: &Host, member: &MemberModel, local: &str, version: &Version) -> Result<(), BinaryError> {
+    let mut files = Vec::new();
+    for (from, name) in local_files(local)? {
+        let sha256 = sha256_of(&from).await?;
+        files.push((from, name, sha256));
+    }
+    let wanted = member.binary.as_ref().and_then(|binary| binary.sha256.as_ref());
+    if let (Some(wanted), Some((from, _, found))) = (wanted, files.iter().find(|(_, name, _)| *name == "etcd"))
+        && !wanted.eq_ignore_ascii_case(found)
+    {
+        return Err(BinaryError::OtherSum {
+            server: member.server.clone(),
+            path: from.display().to_string(),
+            found: found.clone(),
+            wanted: wanted.clone(),
+        });
+    }
     let directory = binaries_dir(version);
     let prepare = Script::new("making the folder for binaries")
         .set("directory", directory.as_str())
         .line(PRIVILEGE)
         .line("umask 022; mkdir -p \"$directory\"; only_roots \"$directory\"");
     host.run_checked(&prepare).await?;
-    for (from, name) in local_files(local)? {
-        let sha256 = sha256_of(&from).await?;
+    for (from, name, sha256) in files {
         let to = format!("{directory}/{name}");
         host.upload(&Upload {
             from,
@@ -223,33 +340,43 @@ async fn sha256_of(path: &Path) -> Result<String, BinaryError> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Lets the server fetch an archive itself.
+/// The archive that the server fetches, with the sum that the user or the provider knows.
+fn source(member: &MemberModel, version: &Version, arch: Arch) -> Result<BinarySource, BinaryError> {
+    let binary = member.binary.clone().unwrap_or_default();
+    let given = binary.sha256.as_deref().map(Sha256Sum::parse).transpose()?;
+    let sum = given.or_else(|| carried_sum(version, arch));
+    match (binary.url, sum) {
+        (Some(url), Some(sha256)) => Ok(BinarySource::Url { url, sha256 }),
+        (Some(_), None) => Err(BinaryError::NoSum {
+            server: member.server.clone(),
+            version: version.clone(),
+            arch,
+        }),
+        (None, sha256) => Ok(BinarySource::Official { sha256 }),
+    }
+}
+
+/// Lets the server fetch an archive itself; `again`, though it has fetched the same one before.
 async fn fetch(
     host: &Host,
     member: &MemberModel,
     version: &Version,
     arch: Arch,
+    again: bool,
     within: Duration,
 ) -> Result<(), BinaryError> {
-    let source = match member.binary.clone().unwrap_or_default() {
-        BinaryModel {
-            url: Some(url),
-            sha256: Some(sum),
-            ..
-        } => BinarySource::Url {
-            url,
-            sha256: Sha256Sum::parse(&sum)?,
-        },
-        _ => BinarySource::Official,
-    };
+    let source = source(member, version, arch)?;
     let Some(arguments) = fetch_arguments(&source, version, arch) else {
         return Ok(());
     };
     let arguments: Vec<String> = arguments.iter().map(|argument| quote(argument)).collect();
+    let directory = binaries_dir(version);
+    let forget = format!("rm -f {directory}/.archive-sha256 {directory}/.archive-url");
     let script = Script::new("fetching etcd")
         .timeout(within)
         .line(PRIVILEGE)
-        .line(format!("only_roots {}", quote(binaries_dir(version).as_str())))
+        .line(format!("only_roots {}", quote(directory.as_str())))
+        .line(if again { forget } else { String::new() })
         .line(fetch_script())
         .line(format!("umask 022; fetch_etcd {}", arguments.join(" ")));
     host.run_checked(&script).await.map(drop).map_err(BinaryError::Run)
@@ -265,3 +392,7 @@ pub fn arch(server: &str, seen: &Seen) -> Result<Arch, BinaryError> {
         machine: seen.machine.clone(),
     })
 }
+
+#[cfg(test)]
+#[path = "binary/tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::binary;
+use super::binary::{self, Known};
 use super::errors::BringUpError;
 use super::hand_over::hand_over;
 use super::install::Plan;
@@ -52,6 +52,8 @@ pub struct BringUp<'a> {
     pub verify: bool,
     /// Whether the state has it already.
     pub existed: bool,
+    /// What is known of the program that it is to run.
+    pub program: Known,
     /// What has another address than before.
     pub moved: Moved,
     /// All of it must be done by then.
@@ -70,6 +72,10 @@ pub struct Up {
     pub cluster_id: Option<ClusterId>,
     /// Its configuration file.
     pub configuration: String,
+    /// The SHA-256 of its program.
+    pub binary_sum: Option<String>,
+    /// Its certificates in PEM, by file.
+    pub certificates: BTreeMap<String, String>,
     /// When its certificates end.
     pub expiry: BTreeMap<&'static str, OffsetDateTime>,
     /// What its verification saw.
@@ -290,9 +296,11 @@ impl BringUp<'_> {
                 }
                 Step::Verify => {
                     let verified = self.verify(host, course.scope.as_deref()).await?;
-                    return Ok(self.up(plan, status.as_ref(), verified, left));
+                    return Ok(self.up(plan, &course.seen, status.as_ref(), verified, left));
                 }
-                Step::Leave | Step::Done => return Ok(self.up(plan, status.as_ref(), Verified::default(), left)),
+                Step::Leave | Step::Done => {
+                    return Ok(self.up(plan, &course.seen, status.as_ref(), Verified::default(), left));
+                }
                 Step::Refuse(refusal) => {
                     self.wait_or_refuse(course, refusal).await?;
                     cluster = None;
@@ -313,8 +321,9 @@ impl BringUp<'_> {
             let token = self.member.cluster.token();
             course.restarting = Some(self.road.restarting(token, &self.member.server)?);
         }
-        if course.seen.binary.as_deref() != Some(&self.version.to_string()) {
-            binary::provide(host, self.member, self.version, &course.seen, self.remaining()).await?;
+        if self.program.is_to_be_brought(self.version, &course.seen) {
+            let (seen, within) = (&course.seen, self.remaining());
+            binary::provide(host, self.member, self.version, seen, &self.program, within).await?;
             course.seen = self.observe(host).await?;
         }
         // One that is taken over keeps its minor version.
@@ -436,7 +445,14 @@ impl BringUp<'_> {
     }
 
     /// What the state is to say. Before the member answers, its IDs are those that its founding gives it.
-    fn up(&self, plan: Plan, status: Option<&Status>, verified: Verified, left: Option<Vec<String>>) -> Up {
+    fn up(
+        &self,
+        plan: Plan,
+        seen: &Seen,
+        status: Option<&Status>,
+        verified: Verified,
+        left: Option<Vec<String>>,
+    ) -> Up {
         let (member_id, cluster_id) = match status {
             Some(status) => (Some(MemberId(status.member_id)), Some(ClusterId(status.cluster_id))),
             None => self.founding_ids(),
@@ -445,7 +461,9 @@ impl BringUp<'_> {
             member_id,
             cluster_id,
             configuration: plan.configuration,
+            binary_sum: seen.binary_sum.clone(),
             expiry: plan.certificates.expiry,
+            certificates: plan.certificates.leaves,
             verified,
             left: left.unwrap_or_default(),
         }

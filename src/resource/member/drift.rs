@@ -7,6 +7,7 @@ use super::Whole;
 use super::binary;
 use super::install::service_files;
 use super::observe::Seen;
+use super::revoked;
 use super::scheduled;
 use super::wanted::{self, WantedFile};
 use crate::membership::member::{Data, Service};
@@ -28,6 +29,13 @@ const NOT_TAKEN_OVER: &str = "runs the member; it was not taken over yet";
 const BEGUN: &str = "ran the member; it is being taken over";
 /// What is said of a data directory without a write-ahead log.
 const NO_DATA: &str = "holds no data of a member";
+
+/// The key of what runs.
+const PROCESS: &str = "process";
+/// What is said of it when its file was replaced since it was started.
+const RUNS_OTHER: &str = "runs another program than its file is now";
+/// What is said of a program whose version is right, and whose checksum is not.
+const OTHER_PROGRAM: &str = "is another program than the last apply left there";
 
 /// Compares what was seen with what the state says. Keys are files by path, or parts of the member in words; values say
 /// what is wrong.
@@ -51,11 +59,19 @@ pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
             Some(version) if version != whole.version.to_string() => {
                 note(executable.as_str(), &format!("is etcd {version}"));
             }
+            Some(_) if is_other_program(whole, seen) => drop(note(executable.as_str(), OTHER_PROGRAM)),
             Some(_) => {}
+        }
+        let runs = seen.running_sum.as_ref().filter(|_| seen.service == Service::Running);
+        if runs
+            .zip(seen.binary_sum.as_ref())
+            .is_some_and(|(runs, there)| runs != there)
+        {
+            note(PROCESS, RUNS_OTHER);
         }
         let other = seen.other_executable(executable.as_str());
         if let Some(other) = other.filter(|_| seen.service == Service::Running) {
-            note("process", &format!("runs {other}"));
+            note(PROCESS, &format!("runs {other}"));
         }
     }
     let files = service_files(&whole.member, &whole.topology, &whole.layout, &whole.version, seen);
@@ -63,6 +79,11 @@ pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
         if let Some(what) = complaint(file, seen) {
             note(&file.path, what);
         }
+    }
+    if let Ok(Some(list)) = revoked::wanted(&whole.member, &whole.layout)
+        && let Some(what) = complaint(&list, seen)
+    {
+        note(&list.path, what);
     }
     if let Ok(wanted) = scheduled::wanted(&whole.member, &whole.topology, &whole.layout, &whole.version, seen) {
         for (part, what) in scheduled::differences(wanted.as_ref(), &whole.layout, seen) {
@@ -114,6 +135,12 @@ pub fn lists_another_url(state: &Value) -> bool {
         .is_some_and(|drift| drift.contains_key(PEER_URL))
 }
 
+/// Whether an apply that ends what `state` says of the drift may leave another program there: it is missing, or another one.
+pub fn brings_program(state: &Value) -> bool {
+    let drift = state.get("drift").as_map().into_iter().flatten();
+    drift.map(|(part, _)| part).any(|part| part.ends_with("/etcd"))
+}
+
 /// Whether the member that `state` is about is still to be taken over from its former service.
 pub fn is_to_be_adopted(state: &Value) -> bool {
     let drift = state.get("drift").as_map().into_iter().flatten();
@@ -131,6 +158,12 @@ pub fn of_import(service: &str) -> Value {
 pub fn issues_certificates(state: &Value) -> bool {
     let drift = state.get("drift").as_map();
     drift.is_some_and(|drift| drift.keys().any(|part| part.contains("/pki/")))
+}
+
+fn is_other_program(whole: &Whole, seen: &Seen) -> bool {
+    let left = whole.member.binary_sha256.as_ref();
+    left.zip(seen.binary_sum.as_ref())
+        .is_some_and(|(left, there)| left != there)
 }
 
 fn complaint(file: &WantedFile, seen: &Seen) -> Option<&'static str> {

@@ -76,7 +76,12 @@ fn as_it_is(state: &mut Value, member: &FoundMember, service: &str) {
     ] {
         state.set(name, value.clone());
     }
-    for name in ["configuration", "initial_cluster", "certificate_expiry"] {
+    for name in [
+        "configuration",
+        "initial_cluster",
+        "certificate_expiry",
+        "certificate_serials",
+    ] {
         state.set(name, Value::Null);
     }
     state.set("drift", drift::of_import(service));

@@ -8,6 +8,7 @@ use super::bring_up::BringUp;
 use super::errors::BringUpError;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
+use super::revoked;
 use super::scheduled;
 use super::survey::{QUESTION, Survey};
 use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
@@ -57,7 +58,7 @@ pub(super) fn service_files(
     let unit = WantedFile {
         path: layout.unit_file().to_string(),
         mode: 0o644,
-        contents: unit::render(layout, &spec),
+        contents: unit::render(layout, &spec).into(),
     };
     Ok([guard_file(layout), unit])
 }
@@ -66,7 +67,7 @@ fn guard_file(layout: &Layout) -> WantedFile {
     WantedFile {
         path: layout.guard_file().to_string(),
         mode: 0o755,
-        contents: unit::guard(layout),
+        contents: unit::guard(layout).into(),
     }
 }
 
@@ -108,7 +109,7 @@ impl BringUp<'_> {
         let mut files = vec![WantedFile {
             path: self.layout.config_file().to_string(),
             mode: 0o640,
-            contents: texts.standing.clone(),
+            contents: texts.standing.clone().into(),
         }];
         files.extend(service_files(
             self.member,
@@ -121,12 +122,16 @@ impl BringUp<'_> {
             files.push(WantedFile {
                 path: self.layout.founding_file().to_string(),
                 mode: 0o640,
-                contents: texts.founding,
+                contents: texts.founding.into(),
             });
         }
         files.extend(certificates.files.iter().cloned());
+        // Connections that were accepted before are closed by a restart alone.
+        let revoked = revoked::wanted(member, layout)?;
+        let other_list = revoked.as_ref().is_some_and(|list| !list.is_there(seen));
+        files.extend(revoked);
         let scheduled = scheduled::wanted(member, topology, layout, self.version, seen)?;
-        let right_binary = seen.binary.as_deref() == Some(&self.version.to_string());
+        let right_binary = !self.program.is_to_be_brought(self.version, seen);
         let retries = seen.tcp_retries2 == self.member.tcp_retries2;
         let installed = right_binary
             && seen.enabled
@@ -137,15 +142,20 @@ impl BringUp<'_> {
             .running
             .as_ref()
             .is_some_and(|runs| *runs != self.version.to_string());
-        let runs_other = other_version || seen.other_executable(executable.as_str()).is_some();
+        let runs_other =
+            other_version || seen.other_executable(executable.as_str()).is_some() || self.program.runs_other(seen);
         let other_configuration = seen
             .configuration
             .as_deref()
             .is_some_and(|before| needing_restart(before) != needing_restart(&texts.standing));
         let unit = self.layout.unit_file().to_string();
         let other_unit = files.iter().any(|file| file.path == unit && !file.is_there(seen));
-        let restart_needed =
-            runs_other || other_configuration || other_unit || certificates.restart_needed || seen.restart_pending;
+        let restart_needed = runs_other
+            || other_configuration
+            || other_unit
+            || other_list
+            || certificates.restart_needed
+            || seen.restart_pending;
         Ok(Plan {
             files,
             certificates,
@@ -191,7 +201,8 @@ impl BringUp<'_> {
             contents: lines
                 .chain(["snapshot-count: 1"])
                 .map(|line| format!("{line}\n"))
-                .collect(),
+                .collect::<String>()
+                .into(),
         };
         let pending = root_file(self.layout.restart_pending().to_string(), "");
         let script = Script::new("having the member write a raft snapshot")
@@ -215,11 +226,12 @@ impl BringUp<'_> {
         survey: Option<&Survey>,
     ) -> Result<Seen, BringUpError> {
         let as_it_is = start == Start::AsItIs;
-        if !as_it_is && seen.binary.as_deref() != Some(&self.version.to_string()) {
-            binary::provide(host, self.member, self.version, seen, self.remaining()).await?;
+        let bring = !as_it_is && self.program.is_to_be_brought(self.version, seen);
+        if bring {
+            binary::provide(host, self.member, self.version, seen, &self.program, self.remaining()).await?;
         }
-        // The unit names the executable, whose place may only be known now.
-        let seen = if seen.binary.is_none() {
+        // The unit names the executable, whose place may only be known now; and what is there now is what a process is compared with.
+        let seen = if seen.binary.is_none() || bring {
             &self.observe(host).await?
         } else {
             seen
@@ -306,7 +318,10 @@ impl BringUp<'_> {
             ..Look::default()
         };
         let script = observe::append(script, self.member, self.layout, look);
-        Ok(observe::seen(&host.run_checked(&script).await?).after(seen))
+        let after = observe::seen(&host.run_checked(&script).await?).after(seen);
+        // The same process runs the same program.
+        let running_sum = seen.running_sum.clone().filter(|_| start == Start::No);
+        Ok(Seen { running_sum, ..after })
     }
 
     /// Makes the member's data of the snapshot that lies on its server, unless an earlier run did.

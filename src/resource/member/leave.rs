@@ -12,6 +12,7 @@ use super::hang_up::hang_up;
 use super::membership_changes::until_listed;
 use super::model::MemberModel;
 use super::observe::{self, Look, Seen};
+use super::revoked;
 use super::survey::{Survey, survey};
 use super::talk::{Lent, Talk};
 use super::turn::{Turn, TurnError};
@@ -115,8 +116,15 @@ impl Leave<'_> {
         };
         let timer =
             { self.member.snapshots.iter() }.map(|_| format!(" {}", scheduled::timer_name(self.layout.cluster())));
+        let revoke = match revoked::listed(self.member) {
+            Some(listed) => format!(
+                " If others may have the machine or its disk: revoke its certificates, by adding {listed} to `tls.revoked` of the cluster, \
+                 and replace the authorities (`tls.ca_rotation`). The guide \"A server that was stolen\" has the steps."
+            ),
+            None => String::new(),
+        };
         let detail = format!(
-            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer}`, and remove {etc}, {unit_file}, \
+            "{outcome}{revoke} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer}`, and remove {etc}, {unit_file}, \
              the user {user} and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
             unit = self.layout.unit_name(),
             timer = timer.collect::<String>(),

@@ -20,6 +20,7 @@ pub mod model;
 mod observe;
 mod plan;
 mod redial;
+mod revoked;
 pub(super) mod scheduled;
 mod state;
 pub mod survey;
@@ -57,6 +58,7 @@ use crate::resource::road::Road;
 use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
 use crate::topology::Topology;
+use binary::Known;
 use bring_up::BringUp;
 use complaints::Complaints;
 use diagnostics::{explain, not_dialled, not_ours, remarkable, unverified};
@@ -123,6 +125,7 @@ impl MemberResource {
             keys: &keys,
             verify,
             existed: !prior.is_null(),
+            program: Known::new(&prior, &request.planned),
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
             talk: OnceLock::new(),
@@ -303,6 +306,11 @@ impl MemberResource {
             let expiry = [("peer", "peer"), ("peer_client", "peer-client"), ("client", "server")]
                 .map(|(kind, file)| (kind, Value::from(end(file))));
             state.set("certificate_expiry", Value::object(expiry));
+            state.set("certificate_serials", revoked::serials(&seen.certificates));
+        }
+        // What is there is compared with at the next refresh; a state of an older provider has nothing to compare with.
+        if state.get("binary_sha256").is_null() {
+            state.set("binary_sha256", seen.binary_sum.clone());
         }
         // What a stopped member goes on from.
         if let Some(last) = &seen.last {
@@ -355,7 +363,9 @@ impl MemberResource {
 
 /// The member as it is to be once its server can be reached again. What it lacks until then is how it sees the others.
 fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &BringUpError) -> ApplyResponse {
-    planned.set("certificate_expiry", prior.get("certificate_expiry").clone());
+    for name in ["certificate_expiry", "certificate_serials"] {
+        planned.set(name, prior.get(name).clone());
+    }
     let warning = Diagnostic::warning(
         format!("Member {} was not changed", member.server),
         format!(

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::scheduled::{self, ScheduledModel};
 use crate::etcd::config::{OptionError, check_option, owned_option};
+use crate::etcd::release::{Arch, Sha256Sum, carried_sum};
 use crate::etcd::version::Version;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -49,6 +50,12 @@ pub struct MemberModel {
     /// etcd's ID of it, in hexadecimal; none where it may have another one by now.
     #[serde(default)]
     pub member_id: Option<String>,
+    /// The SHA-256 of its program, as the last apply left it.
+    #[serde(default)]
+    pub binary_sha256: Option<String>,
+    /// The serial numbers of its certificates.
+    #[serde(default)]
+    pub certificate_serials: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// The attribute `binary`.
@@ -167,11 +174,14 @@ pub fn schema() -> Schema {
                     "A local file `etcd`, or a folder with `etcd`, `etcdctl` and `etcdutl`, that is copied to the server.",
                 ),
                 Attribute::string("url").describe("An archive (`.tar.gz`) that the server fetches itself."),
-                Attribute::string("sha256").describe("The archive's SHA-256 in hexadecimal; required with `url`."),
+                Attribute::string("sha256").describe(
+                    "A SHA-256 in hexadecimal: of the archive, or of the program `etcd` with `upload` and `host_path`. `url` needs it for \
+                     versions that the provider carries no checksum of.",
+                ),
             ])
             .describe(
                 "Where the binaries come from. Default: the official release of `version`, which the server fetches \
-                 itself and checks against its published checksums.",
+                 itself. The checksums of known releases come with the provider.",
             ),
             Attribute::string("data_dir").or_computed().use_state().requires_replace().describe(
                 "Its data directory. Default: `/var/lib/etcd/<cluster>`.",
@@ -209,6 +219,7 @@ pub fn schema() -> Schema {
             fact("configuration", "Its configuration file, as it is on the server."),
             fact("service", "What its service does: `running`, `stopped` or `failed`; `restarting` if it ends again and again; `learner` for a member that runs and does not vote yet."),
             fact("running_version", "The version that runs."),
+            fact("binary_sha256", "The SHA-256 of its program `etcd`, as the last apply left it. Another program there shows in `drift`."),
             Attribute::map("drift", Type::String).computed().describe(
                 "What differs on the server from what the last apply left there, by file or part, and has no attribute of \
                  its own. Empty when nothing does; the next apply mends it.",
@@ -221,6 +232,15 @@ pub fn schema() -> Schema {
             .computed()
             .use_state()
             .describe("When its certificates expire, in RFC 3339. Null without TLS."),
+            Attribute::object("certificate_serials", vec![
+                Attribute::string("peer").computed().describe("Of the certificate that it shows to peers that dial it."),
+                Attribute::string("peer_client").computed().describe("Of the certificate that it shows to peers it dials."),
+                Attribute::string("client").computed().describe("Of the certificate that it shows to clients."),
+                Attribute::string("operator").computed().describe("Of the certificate of etcd's user root on its server."),
+            ])
+            .computed()
+            .use_state()
+            .describe("The serial numbers of its certificates in hexadecimal, for `tls.revoked` of the cluster. Null without TLS."),
             timeouts::attribute(&[
                 ("create", "How long founding may take. Default: `5m`."),
                 ("update", "How long a change may take. Default: `5m`."),
@@ -248,7 +268,7 @@ pub fn validate(config: &Value) -> Diagnostics {
         None => None,
     };
     validate_options(config, version.as_ref(), &mut diagnostics);
-    validate_binary(config.get("binary"), &mut diagnostics);
+    validate_binary(config.get("binary"), version.as_ref(), &mut diagnostics);
     scheduled::validate(config, &mut diagnostics);
     if let Some(directory) = config.get("data_dir").as_str().filter(|path| !is_plain_absolute(path)) {
         diagnostics.push(
@@ -302,7 +322,7 @@ fn validate_options(config: &Value, version: Option<&Version>, diagnostics: &mut
     }
 }
 
-fn validate_binary(binary: &Value, diagnostics: &mut Diagnostics) {
+fn validate_binary(binary: &Value, version: Option<&Version>, diagnostics: &mut Diagnostics) {
     if binary.is_null() || !binary.is_wholly_known() {
         return;
     }
@@ -321,22 +341,31 @@ fn validate_binary(binary: &Value, diagnostics: &mut Diagnostics) {
             ),
         );
     }
-    if given.is_empty() {
+    let sum = binary.get("sha256").as_str();
+    if given.is_empty() && sum.is_none() {
         wrong(
             at.clone(),
-            "One of host_path, upload and url has to be set. For the official release leave binary out.".into(),
+            "One of host_path, upload, url and sha256 has to be set. For the official release leave binary out.".into(),
         );
     }
-    match (binary.get("url").as_str(), binary.get("sha256").as_str()) {
-        (Some(_), None) => wrong(at.attribute("sha256"), "url needs the sha256 of the archive.".into()),
-        (None, Some(_)) => wrong(at.attribute("sha256"), "sha256 goes with url only.".into()),
-        (Some(_), Some(sum)) if sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            wrong(
-                at.attribute("sha256"),
-                format!("{sum:?} is not a SHA-256: it has to be 64 hexadecimal digits."),
-            );
-        }
-        _ => {}
+    let known = version.is_none_or(|version| carried_sum(version, Arch::Amd64).is_some());
+    if binary.get("url").as_str().is_some() && sum.is_none() && !known {
+        let text = "url needs the sha256 of the archive: the provider carries no checksum of this version.";
+        wrong(at.attribute("sha256"), text.into());
+    }
+    if let Some(sum) = sum.filter(|sum| Sha256Sum::parse(sum).is_err()) {
+        wrong(
+            at.attribute("sha256"),
+            format!("{sum:?} is not a SHA-256: it has to be 64 hexadecimal digits."),
+        );
+    }
+    if let Some(url) = binary.get("url").as_str()
+        && !["https://", "http://"].iter().any(|scheme| url.starts_with(scheme))
+    {
+        wrong(
+            at.attribute("url"),
+            format!("{url:?} has to begin with https:// or http://."),
+        );
     }
     if let Some(path) = binary.get("host_path").as_str().filter(|path| !is_plain_absolute(path)) {
         wrong(

@@ -6,6 +6,7 @@ use super::model::MemberModel;
 use super::scheduled::{self, SeenScheduled};
 use crate::etcd::layout::Layout;
 use crate::etcd::program;
+use crate::etcd::release::Sha256Sum;
 use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
 use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
@@ -66,6 +67,10 @@ pub struct Seen {
     pub binary_path: Option<String>,
     /// The version that the binary says it is; empty where the path is there and is no etcd.
     pub binary: Option<String>,
+    /// The SHA-256 of the binary.
+    pub binary_sum: Option<String>,
+    /// The SHA-256 of what the process runs, where that was started from the binary's place.
+    pub running_sum: Option<String>,
     /// What of the binary, the programs beside it and the folders above them others than root can change: path, owner and mode.
     pub loose: Option<String>,
     /// Whether the binary is a script.
@@ -96,6 +101,7 @@ impl Seen {
         Self {
             binary_path: self.binary_path.or_else(|| before.binary_path.clone()),
             binary: self.binary.or_else(|| before.binary.clone()),
+            binary_sum: self.binary_sum.or_else(|| before.binary_sum.clone()),
             loose: self.loose.or_else(|| before.loose.clone()),
             ..self
         }
@@ -192,7 +198,8 @@ pub fn seen(output: &Output) -> Seen {
         _ => Service::Stopped,
     };
     let names = ["peer", "peer-client", "server", "operator", "peer-ca", "client-ca"];
-    Seen {
+    let sum = |key: &str| Some(Sha256Sum::parse(output.value(key)?).ok()?.as_str().to_owned());
+    let mut seen = Seen {
         permit: text("permit"),
         restore: Order::read(|key| output.value(&format!("restore.{key}")).map(str::to_owned)),
         restored: text("restored"),
@@ -226,6 +233,8 @@ pub fn seen(output: &Output) -> Seen {
         machine: text("machine").unwrap_or_default(),
         binary_path: text("binary-path"),
         binary: text("binary"),
+        binary_sum: sum("binary-sum"),
+        running_sum: sum("running-sum"),
         script: output.value("binary-script").is_some(),
         loose: text("binary-loose").filter(|loose| !loose.is_empty()),
         configuration: decoded("config"),
@@ -234,5 +243,14 @@ pub fn seen(output: &Output) -> Seen {
             .filter_map(|name| Some(((*name).to_owned(), decoded(&format!("certificate.{name}"))?)))
             .collect(),
         lent: Lent::of(output),
+    };
+    // A process of another place is told by that, and may be about to become etcd.
+    if seen
+        .binary_path
+        .as_deref()
+        .is_none_or(|path| seen.other_executable(path).is_some())
+    {
+        seen.running_sum = None;
     }
+    seen
 }

@@ -57,11 +57,13 @@ fi
 tell machine "$(uname -m)"
 if [ -n "$binary" ]; then
   if [ -d "$binary" ]; then binary=$binary/etcd; fi
-  tell binary-loose "$(loose_program "$binary")"
+  loose=$(loose_program "$binary")
+  tell binary-loose "$loose"
   if [ -f "$binary" ]; then
     tell binary-path "$binary"
     if is_script "$binary"; then tell binary-script yes; fi
     tell binary "$(version_of "$binary")"
+    if [ -z "$loose" ]; then program_sums "$binary" "$main"; fi
   fi
 fi
 if [ -n "$snapshot_directory" ] && [ -d "$snapshot_directory" ]; then tell snapshots there; fi

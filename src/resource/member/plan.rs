@@ -10,6 +10,7 @@ use super::model::{self, MemberModel};
 use super::wanted::{configurations, needing_restart};
 use crate::etcd::certificates::parse;
 use crate::etcd::layout::Layout;
+use crate::etcd::release::{Arch, carried_sum};
 use crate::etcd::version::{Minor, Version};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
@@ -44,28 +45,33 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     }
     if planned.at(&["cluster", "tls", "enabled"]).as_bool() == Some(false) {
         planned.set("certificate_expiry", Value::Null);
+        planned.set("certificate_serials", Value::Null);
     }
+    diagnostics.append(unknown_release(prior, &planned).into_iter().collect());
     if prior.is_null() {
         refuse_source(&planned, &mut diagnostics);
     } else {
         refuse(prior, &planned, &mut diagnostics);
         let elsewhere = is_elsewhere(prior, &planned);
         // What is on the certificates, and who signs them.
-        let other = ["cluster", "version"]
-            .iter()
-            .any(|name| prior.get(name) != planned.get(name));
+        let [cluster, version, binary] =
+            ["cluster", "version", "binary"].map(|name| prior.get(name) != planned.get(name));
         let adopts = drift::is_to_be_adopted(prior);
         let secured = planned.at(&["cluster", "tls", "enabled"]).as_bool() != Some(false);
-        if other || adopts || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
+        if cluster || version || adopts || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
             let certificates = if prior.get("certificate_expiry").is_null() && !(adopts && secured) {
                 Value::Null
             } else {
                 Value::Unknown
             };
-            planned.set("certificate_expiry", certificates);
+            planned.set("certificate_expiry", certificates.clone());
+            planned.set("certificate_serials", certificates);
         }
         if elsewhere || drift::joins_anew(prior) {
             planned.set("member_id", Value::Unknown);
+        }
+        if elsewhere || adopts || drift::brings_program(prior) || version || binary {
+            planned.set("binary_sha256", Value::Unknown);
         }
         // A cluster that is recovered is another one, with other members.
         if prior.at(&["cluster", "token"]) != planned.at(&["cluster", "token"]) {
@@ -103,7 +109,16 @@ fn views(planned: &mut Value, topology: &Topology, diagnostics: &mut Diagnostics
     // What is measured when servers come is not known before, nor may be what the user writes.
     let measured = ["heartbeat_interval", "election_timeout"].map(|name| planned.at(&["cluster", name]));
     let written = ["version", "config", "data_dir"].map(|name| planned.get(name));
-    if { measured.iter().chain(&written) }.any(|value| !value.is_wholly_known()) {
+    let revoked = planned.at(&["cluster", "tls", "revoked"]);
+    if !revoked.as_list().unwrap_or_default().is_empty()
+        && let Some(Ok(version)) = planned.get("version").as_str().map(Version::parse)
+        && version.is_newer_than_known()
+    {
+        let text = "This provider does not know how this version of etcd is told which certificates it accepts no more. Use an older version \
+                    of etcd, or a newer one of the provider.";
+        diagnostics.push(Diagnostic::error("Certificates can't be revoked here", text).at(Path::of("version")));
+    }
+    if { measured.iter().chain(&written).chain([&revoked]) }.any(|value| !value.is_wholly_known()) {
         planned.set("configuration", Value::Unknown);
         return;
     }
@@ -165,6 +180,31 @@ fn refuse_source(planned: &Value, diagnostics: &mut Diagnostics) {
         .push(Diagnostic::error("A NAT sends this member out by another address", detail).at(Path::of("version")));
 }
 
+/// Warns of an official release that nothing but its own list of checksums tells from another.
+fn unknown_release(prior: &Value, planned: &Value) -> Option<Diagnostic> {
+    let comes = prior.is_null() || prior.get("version") != planned.get("version");
+    let binary = planned.get("binary");
+    let fetched = ["host_path", "upload", "url", "sha256"]
+        .iter()
+        .all(|source| binary.get(source).is_null());
+    let version = Version::parse(planned.get("version").as_str()?).ok()?;
+    if !comes || !fetched || carried_sum(&version, Arch::Amd64).is_some() {
+        return None;
+    }
+    let detail = format!(
+        "This provider carries no checksum of etcd {version}. The server compares the archive with the SHA256SUMS of that release, which \
+         come from the same place. Set binary = {{ sha256 = … }} to compare it with a checksum of your own, or use a newer version of \
+         the provider."
+    );
+    Some(
+        Diagnostic::warning(
+            "The checksum of this release comes from where the release comes from",
+            detail,
+        )
+        .at(Path::of("version")),
+    )
+}
+
 /// Where the member's files are.
 ///
 /// # Errors
@@ -208,7 +248,7 @@ pub fn only_views_differ(prior: &Value, planned: &Value) -> bool {
         "cluster" => same_cluster(),
         "configuration" => value.is_unknown() || restarts(prior) == restarts(planned),
         // How long a change may take is no change.
-        "initial_cluster" | "certificate_expiry" | "timeouts" => true,
+        "initial_cluster" | "certificate_expiry" | "certificate_serials" | "timeouts" => true,
         "drift" => prior
             .get("drift")
             .as_map()

@@ -203,7 +203,11 @@ pub fn wanted(
     };
     let cluster = layout.cluster();
     let [script, service, timer] = paths(layout);
-    let file = |path, mode, contents| WantedFile { path, mode, contents };
+    let file = |path, mode, contents: String| WantedFile {
+        path,
+        mode,
+        contents: contents.into(),
+    };
     Ok(Some(Wanted {
         files: [
             file(script, 0o755, scheduled::script(layout, &what)),

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::bring_up::Up;
+use super::revoked;
 use crate::plugin::value::Value;
 
 pub(super) fn as_map(texts: BTreeMap<String, String>) -> BTreeMap<String, Value> {
@@ -17,6 +18,7 @@ pub(super) fn state_of(planned: Value, up: &Up) -> Value {
     for (name, id) in [
         ("member_id", up.member_id.map(|id| id.to_string())),
         ("cluster_id", up.cluster_id.map(|id| id.to_string())),
+        ("binary_sha256", up.binary_sum.clone()),
     ] {
         if state.get(name).is_unknown() {
             state.set(name, id);
@@ -27,6 +29,17 @@ pub(super) fn state_of(planned: Value, up: &Up) -> Value {
     state.set("drift", BTreeMap::new());
     if state.get("certificate_expiry").is_unknown() {
         state.set("certificate_expiry", expiry(&up.expiry));
+    }
+    if state.get("certificate_serials").is_unknown() {
+        let none = up.certificates.is_empty();
+        state.set(
+            "certificate_serials",
+            if none {
+                Value::Null
+            } else {
+                revoked::serials(&up.certificates)
+            },
+        );
     }
     state.unknown_as_null()
 }

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
 
 use super::model::MemberModel;
 use super::observe::Seen;
+use super::revoked;
 use super::survey::Survey;
 use crate::etcd::api::TlsMaterial;
-use crate::etcd::certificates::{Ca, CertificateError, Leaf, LeafRequest, PrivateKeyPem, ROOT, needs_renewal, parse};
+use crate::etcd::certificates::{
+    Ca, CertificateError, Leaf, LeafRequest, OPERATOR_LIFETIME, PrivateKeyPem, ROOT, needs_renewal, parse,
+};
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
@@ -90,6 +94,7 @@ fn standing(
         initial_cluster: topology.view(name)?.initial_cluster,
         initial_cluster_state: InitialClusterState::Existing,
         initial_cluster_token: member.cluster.token().to_owned(),
+        revoked_file: revoked::is_wanted(member).then(|| PathBuf::from(&layout.revoked_file())),
         peer_tls: tls.then(|| layout.peer_tls()),
         client_tls: tls.then(|| layout.client_tls()),
         heartbeat_interval_ms: member
@@ -128,7 +133,7 @@ pub fn joining(
     Ok(WantedFile {
         path: layout.joining_file().to_string(),
         mode: 0o640,
-        contents,
+        contents: contents.into(),
     })
 }
 
@@ -224,6 +229,8 @@ pub struct Certificates {
     pub files: Vec<WantedFile>,
     /// When each of them ends.
     pub expiry: BTreeMap<&'static str, OffsetDateTime>,
+    /// All of them in PEM, by file.
+    pub leaves: BTreeMap<String, String>,
     /// Whether an authority's certificate changes, which etcd reads only when it starts.
     pub restart_needed: bool,
 }
@@ -257,6 +264,8 @@ pub fn certificates(
         let (kind, file, authority) = (leaf.kind, leaf.file, leaf.authority(authorities));
         if let Ok(end) = leaf.good(layout, authority, seen, now, member.renew_before())? {
             certificates.expiry.insert(kind, end);
+            let there = seen.certificates.get(file).cloned();
+            certificates.leaves.extend(there.map(|pem| (file.to_owned(), pem)));
             continue;
         }
         let ca = if leaf.is_for_clients() {
@@ -266,6 +275,7 @@ pub fn certificates(
         };
         let issued = ca.issue(&leaf.request, now)?;
         certificates.expiry.insert(kind, parse(&issued.cert_pem)?.not_after);
+        certificates.leaves.insert(file.to_owned(), issued.cert_pem.clone());
         // The key first: between the two renames etcd would show a certificate with another's key, and a handshake
         // in that moment is tried again.
         for (ending, contents) in [("key", issued.key_pem.expose()), ("crt", &issued.cert_pem)] {
@@ -353,7 +363,11 @@ fn leaves(
         // Lent to whoever is root on the server, and to nobody else: a refresh and a delete have no keys of authorities.
         WantedLeaf {
             mode: 0o600,
-            ..leaf("operator", "operator", LeafRequest::operator(ROOT))
+            ..leaf(
+                "operator",
+                "operator",
+                LeafRequest::operator(ROOT).with_lifetime(OPERATOR_LIFETIME),
+            )
         },
     ])
 }
@@ -405,7 +419,7 @@ fn secret(layout: &Layout, name: &str, contents: &str) -> WantedFile {
     WantedFile {
         path: pki(layout, name),
         mode: 0o640,
-        contents: contents.to_owned(),
+        contents: contents.into(),
     }
 }
 
@@ -421,6 +435,7 @@ pub fn compared_files(layout: &Layout) -> Vec<String> {
         layout.unit_file().to_string(),
     ];
     files.push(layout.founding_file().to_string());
+    files.push(layout.revoked_file().to_string());
     files.extend(super::scheduled::paths(layout));
     let certificates = ["peer", "peer-client", "server", "operator", "peer-ca", "client-ca"];
     files.extend(certificates.iter().map(|name| pki(layout, &format!("{name}.crt"))));
@@ -441,7 +456,7 @@ pub struct WantedFile {
     /// Permission bits.
     pub mode: u32,
     /// What it holds.
-    pub contents: String,
+    pub contents: Vec<u8>,
 }
 
 impl WantedFile {
@@ -458,14 +473,14 @@ impl WantedFile {
             path: self.path.clone(),
             mode: self.mode,
             owner: format!("root:{}", layout.user()),
-            contents: self.contents.clone().into_bytes().into(),
+            contents: self.contents.clone().into(),
         })
     }
 }
 
-/// SHA-256 of a text in hexadecimal.
-pub fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
+/// SHA-256 of a file's contents in hexadecimal.
+fn sha256(contents: &[u8]) -> String {
+    Sha256::digest(contents)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()

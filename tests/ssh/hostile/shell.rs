@@ -3,9 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use terraform_provider_etcd::host::{RunError, Script, Upload};
 
-use super::{Cost, cost_of, memory_now, what};
+use super::{Cost, cost_of, cost_of_nine, how_many, memory_now, what};
 use crate::connect;
 use crate::sshd::Sshd;
 
@@ -52,13 +53,16 @@ fn server(kind: &str) -> Sshd {
 #[ignore = "cost_of runs it"]
 async fn a_script() {
     let server = server(&what());
-    let host = connect(&server.target()).await.expect("connected");
+    let hosts = join_all((0..how_many()).map(async |_| connect(&server.target()).await.expect("connected"))).await;
     let before = memory_now();
     let began = Instant::now();
-    let error = host
-        .run(&Script::new("looking around").timeout(TIME).line("true"))
-        .await
-        .expect_err("no answer");
+    let script = Script::new("looking around").timeout(TIME).line("true");
+    let errors = join_all(hosts.iter().map(|host| host.run(&script))).await;
+    let error = errors
+        .into_iter()
+        .map(|outcome| outcome.expect_err("no answer"))
+        .next_back();
+    let error = error.expect("one at least");
     Cost::of(began, before, error.to_string()).tell();
     // After too much the connection is not kept.
     let closed = matches!(error, RunError::TooMuch { .. });
@@ -91,6 +95,13 @@ fn a_flood_is_cut_off_at_once() {
             "{kind}: {}",
             cost.error
         );
+    }
+}
+
+#[test]
+fn nine_floods_are_no_more_than_there_is() {
+    for kind in ["flood", "flood-on-both", "flood-without-marks"] {
+        cost_of_nine("hostile::shell::a_script", kind);
     }
 }
 
