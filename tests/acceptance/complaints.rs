@@ -48,8 +48,9 @@ fn a_plan_says_what_is_wrong_with_the_cluster() -> Result<()> {
     has(
         &text,
         &[
-            "1 of its 3 members",
+            "0 of its 3 members",
             "2 have to agree",
+            "a1: it runs, and knows no leader",
             "a2: its service is inactive",
             "b1: its service is inactive",
         ],

@@ -93,10 +93,10 @@ impl Complaints<'_> {
 
     /// A warning if the member's process ends again and again.
     pub async fn of_loop(&self, host: &Host, seen: &Seen) -> Option<Diagnostic> {
-        if !seen.ends_again {
+        let server = &self.whole.member.server;
+        if !seen.ends_again || self.answers(server).await {
             return None;
         }
-        let server = &self.whole.member.server;
         let found = log::read(host, &self.whole.layout).await;
         let advice = match found.damage {
             Some(damage) => format!("\n{}", self.replacing(damage).await),
@@ -108,6 +108,13 @@ impl Complaints<'_> {
         );
         let summary = format!("The member on server {server} ends again and again");
         Some(Diagnostic::warning(summary, detail).at(Path::of("server")))
+    }
+
+    async fn answers(&self, server: &str) -> bool {
+        match self.talk.to(server, QUESTION).await {
+            Ok(api) => api.status(QUESTION).await.is_ok_and(|status| status.has_leader()),
+            Err(_) => false,
+        }
     }
 
     async fn replacing(&self, damage: log::Damage) -> String {

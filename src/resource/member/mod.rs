@@ -290,7 +290,6 @@ impl MemberResource {
             "service",
             match seen.service {
                 _ if seen.token.is_none() && seen.former_runs() => "running",
-                _ if seen.ends_again => "restarting",
                 Service::Running => "running",
                 Service::Stopped => "stopped",
                 Service::Failed => "failed",
@@ -327,7 +326,12 @@ impl MemberResource {
             whole,
             talk: &talk,
         };
-        if seen.service != Service::Running && !seen.ends_again {
+        let mut diagnostics: Diagnostics = looked.of_loop(host, &seen).await.into_iter().collect();
+        if !diagnostics.is_empty() {
+            state.set("service", "restarting");
+            return (state, diagnostics);
+        }
+        if seen.service != Service::Running {
             // A member that was taken out of the cluster ends by itself, and can't come back with its data.
             if seen.data == Data::Member
                 && let Some(survey) = survey::survey(&talk, &whole.member, &whole.topology).await
@@ -338,7 +342,6 @@ impl MemberResource {
             }
             return (state, looked.of_stopped().await);
         }
-        let mut diagnostics: Diagnostics = looked.of_loop(host, &seen).await.into_iter().collect();
         // Without a quorum it does not answer; that it runs is said above.
         if let Ok(api) = talk.to(&whole.member.server, ANSWER).await
             && let Ok(status) = api.status(ANSWER).await

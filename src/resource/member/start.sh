@@ -6,8 +6,9 @@ has_log() {
   done
   return 1
 }
-now=$(systemctl show -p MainPID -p ActiveState -p LoadState -p NeedDaemonReload "$unit")
-case $now in *ActiveState=failed*) systemctl reset-failed "$unit" 2>/dev/null || true ;; esac
+now=$(systemctl show -p MainPID -p ActiveState -p LoadState -p NeedDaemonReload -p NRestarts "$unit")
+# How often it was started again before says nothing of this start.
+case $now in *ActiveState=failed* | *NRestarts=[1-9]*) systemctl reset-failed "$unit" 2>/dev/null || true ;; esac
 # It has another unit in mind than the one that lies there, or none.
 case $now in *NeedDaemonReload=yes* | *LoadState=not-found*) systemctl daemon-reload ;; esac
 # One that systemd has started again meanwhile may run with the files that there were: the mark stays, and it is restarted in its turn.
