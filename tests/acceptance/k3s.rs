@@ -18,6 +18,7 @@ mod datastore;
 mod servers;
 mod silence;
 mod translation;
+mod volumes;
 
 const ETCD: &str = "3.6.16";
 /// Where the tests put the program on hosts, and a later version of it.

@@ -29,6 +29,7 @@ mod interruption;
 mod k3s;
 mod lost_quorum;
 mod modules;
+mod mounts;
 mod moves;
 mod nospace;
 mod outside;

@@ -10,12 +10,12 @@ use futures::future::join_all;
 use super::model::ClusterModel;
 use super::preflight::Preflight;
 use crate::etcd::restoring::Order;
-use crate::host::{ClockOffset, FileSpec, Host, Output, PRIVILEGE, RunError, Script};
+use crate::host::{ClockOffset, FileSpec, Host, MOUNTS, Output, PRIVILEGE, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::membership::preflight::Disk;
-use crate::resource::ports;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
+use crate::resource::{mounted, ports};
 use crate::topology::{ServerName, Topology, hosts_block};
 
 /// Why a step on one server failed.
@@ -277,6 +277,8 @@ pub struct Cleared {
     pub other: Option<String>,
     /// Where data was kept.
     pub kept: Option<String>,
+    /// What is mounted in what was to be deleted; nothing was changed then.
+    pub mounted: Vec<String>,
 }
 
 /// Takes away what the cluster has on a server.
@@ -299,6 +301,7 @@ pub async fn clear(
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
         .set("members", members.word())
+        .line(MOUNTS)
         .line(include_str!("../binaries.sh"))
         .line(include_str!("../tcp_retries.sh"))
         .line(include_str!("../scheduled_snapshots.sh"))
@@ -310,6 +313,7 @@ pub async fn clear(
         holds: output.value("holds").map(str::to_owned),
         other: output.value("other").map(str::to_owned),
         kept: output.value("kept").map(str::to_owned),
+        mounted: mounted::read(&output),
     })
 }
 

@@ -15,7 +15,7 @@ use crate::etcd::layout::Layout;
 use crate::etcd::restoring::{self, Order, snapshot_folder};
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::{Minor, Version};
-use crate::host::{Host, PRIVILEGE, RunError, Script};
+use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
 use crate::membership::member::Start;
 use crate::resource::cluster::servers::root_file;
 use crate::topology::{Topology, timing};
@@ -298,7 +298,8 @@ impl BringUp<'_> {
         if restores.is_some() || start == Start::Join {
             script = script
                 .set("folder", snapshot_folder(self.topology.cluster()))
-                .line("rm -rf \"$folder\"; rmdir /var/lib/etcd-restore 2>/dev/null || true");
+                .line(MOUNTS)
+                .line("delete_trees \"$folder\"; rmdir /var/lib/etcd-restore 2>/dev/null || true");
         }
         // The ports are the member's own now, and the binary is what it was.
         let look = Look {
