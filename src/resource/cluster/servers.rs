@@ -204,7 +204,12 @@ pub async fn prepare(
         .and_then(|name| topology.view(&name).ok());
     let lines = view.map(|view| view.hosts_lines).unwrap_or_default();
     let directory = format!("/etc/etcd/{cluster}");
-    let mut script = Script::new("writing the server's view into /etc/hosts")
+    let mut script = Script::new("writing the server's view into /etc/hosts");
+    if let Some(preflight) = preflight {
+        // Before anything that may fail.
+        script = preflight.ending(script);
+    }
+    script = script
         .line(PRIVILEGE)
         .line(hosts_block::script())
         .set("begin_mark", hosts_block::begin_mark(cluster))
@@ -213,9 +218,6 @@ pub async fn prepare(
         .set("directory", &directory)
         .set("data", format!("/var/lib/etcd/{cluster}"))
         .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
-    if let Some(preflight) = preflight {
-        script = preflight.ending(script);
-    }
     if let Some(Permit { order }) = permit {
         // The token first: a permit never stands without it.
         script = script
