@@ -29,6 +29,21 @@ data_of() {
   if [ -f "/etc/etcd/$1/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "/etc/etcd/$1/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
   if [ -n "$data" ] && [ -n "$(ls -A "$data" 2>/dev/null)" ]; then printf '%s\n' "$data"; fi
 }
+# forget_names CLUSTER: takes away what puts the cluster's block back into /etc/hosts, and the copy of that.
+forget_names() {
+  stop_names "$1"
+  rm -f "/etc/etcd/$1/hosts"
+}
+# stop_names CLUSTER: the same, and the copy stays for a member that comes.
+stop_names() {
+  if [ -e "/etc/systemd/system/etcd-hosts@$1.path" ] || [ -e "/etc/systemd/system/etcd-hosts@$1.service" ]; then
+    systemctl --quiet disable --now "etcd-hosts@$1.path" 2>/dev/null || true
+    systemctl stop "etcd-hosts@$1.service" 2>/dev/null || true
+    rm -f "/etc/systemd/system/etcd-hosts@$1.path" "/etc/systemd/system/etcd-hosts@$1.service"
+    systemctl daemon-reload
+    systemctl reset-failed "etcd-hosts@$1.path" "etcd-hosts@$1.service" 2>/dev/null || true
+  fi
+}
 # nothing_mounted_in CLUSTER MODE: whether nothing is mounted below what remove_member would delete. Answers `mounted` for each mount point.
 nothing_mounted_in() {
   set -- "/etc/etcd/$1" "/var/lib/etcd-restore/$1" "$(data_of "$1")" "$2"
@@ -47,6 +62,7 @@ remove_member() {
   account=
   binaries=
   remove_snapshots "$1" "$3"
+  stop_names "$1"
   if [ -f "$etc/etcd.yaml" ]; then data=$(sed -n 's/^data-dir: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi
   if [ -f "$unit_file" ]; then
     account=$(sed -n 's/^User=//p' "$unit_file" | head -n 1)

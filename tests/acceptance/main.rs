@@ -25,6 +25,7 @@ mod forming;
 mod functions;
 mod guide;
 mod half_open;
+mod hosts_file;
 mod interruption;
 mod k3s;
 mod lost_quorum;

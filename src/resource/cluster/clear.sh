@@ -19,6 +19,8 @@ if [ -f "$etc/resting" ]; then mode=$(cat "$etc/resting"); fi
 if ! nothing_mounted_in "$cluster" "$mode"; then exit 0; fi
 delete_trees "/var/lib/etcd-restore/$cluster"
 rmdir /var/lib/etcd-restore 2>/dev/null || true
+# Before the block goes: nothing puts it back.
+forget_names "$cluster"
 edit_hosts /etc/hosts "$begin_mark" "$end_mark" '' >/dev/null
 # A create that was cut off may have left a member that no state knows of.
 if [ -d "$etc" ]; then

@@ -9,6 +9,7 @@ use futures::future::join_all;
 
 use super::model::ClusterModel;
 use super::preflight::Preflight;
+use crate::etcd::names;
 use crate::etcd::restoring::Order;
 use crate::host::{ClockOffset, FileSpec, Host, MOUNTS, Output, PRIVILEGE, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
@@ -217,12 +218,19 @@ pub async fn prepare(
         .set("block", hosts_block::render(cluster, &lines))
         .set("directory", &directory)
         .set("data", format!("/var/lib/etcd/{cluster}"))
+        .line("umask 022; mkdir -p /etc/etcd; umask 077; only_roots /etc/etcd; mkdir -p \"$directory\"")
+        // The copy first: what puts the block back from it never puts back an earlier one.
+        .write_file(&FileSpec {
+            path: names::copy(cluster),
+            mode: 0o600,
+            owner: "0:0".to_owned(),
+            contents: hosts_block::render(cluster, &lines).into_bytes().into(),
+        })
         .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
     if let Some(Permit { order }) = permit {
         // The token first: a permit never stands without it.
         script = script
             .line(include_str!("not_founded.sh"))
-            .line("umask 022; mkdir -p /etc/etcd; umask 077; only_roots /etc/etcd; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             // A configuration of an earlier founding may name other servers. The member's create writes the one for this permit.
             .line("rm -f \"$directory/founding.yaml\" \"$directory/restore\"; sync \"$directory\"");

@@ -17,6 +17,7 @@ use super::talk::{Lent, Talk};
 use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
+use crate::etcd::names;
 use crate::etcd::scheduled;
 use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
@@ -117,10 +118,11 @@ impl Leave<'_> {
         let timer =
             { self.member.snapshots.iter() }.map(|_| format!(" {}", scheduled::timer_name(self.layout.cluster())));
         let detail = format!(
-            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer}`, and remove {etc}, {unit_file}, \
+            "{outcome} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer} {names}`, and remove {etc}, {unit_file}, \
              the user {user} and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
             unit = self.layout.unit_name(),
             timer = timer.collect::<String>(),
+            names = names::path_name(self.layout.cluster()),
             unit_file = self.layout.unit_file(),
             user = self.layout.user(),
             etc = self.layout.etc_dir(),

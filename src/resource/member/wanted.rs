@@ -13,6 +13,7 @@ use crate::etcd::api::TlsMaterial;
 use crate::etcd::certificates::{Ca, CertificateError, Leaf, LeafRequest, PrivateKeyPem, ROOT, needs_renewal, parse};
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
+use crate::etcd::names;
 use crate::etcd::version::Version;
 use crate::host::{FileSpec, Script, Secret};
 use crate::resource::cluster::model::{Authorities, Authority};
@@ -420,6 +421,7 @@ pub fn compared_files(layout: &Layout) -> Vec<String> {
         layout.guard_file().to_string(),
         layout.unit_file().to_string(),
     ];
+    files.extend(names::paths(layout));
     files.push(layout.founding_file().to_string());
     files.extend(super::scheduled::paths(layout));
     let certificates = ["peer", "peer-client", "server", "operator", "peer-ca", "client-ca"];
