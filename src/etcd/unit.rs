@@ -5,8 +5,9 @@
 //! executed. A founded member whose data directory is gone would otherwise found a second cluster, or vote twice.
 //!
 //! The guard runs twice at each start: as root, to decide and to remove permits (`prepare`), and as the member's main
-//! process, which becomes etcd (`run`). As root it also sees to the cluster's names in `/etc/hosts`: see [`super::names`]. So a refusal is the main process's own exit status, 78, and systemd can be told
-//! not to restart on that one (it looks at nobody else's).
+//! process, which becomes etcd (`run`). So a refusal is the main process's own exit status, 78, and systemd can be told
+//! not to restart on that one (it looks at nobody else's). As root it also sees to the cluster's names in `/etc/hosts`:
+//! see [`super::names`].
 
 use super::layout::{Layout, ServerPath};
 use super::release::Arch;

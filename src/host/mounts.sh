@@ -1,4 +1,4 @@
-# What is mounted below folders, and deleting them without going through it. Needs answers.sh.
+# Looks for mounts below folders, and deletes folders without going through one. Needs answers.sh.
 # mounts WHICH FOLDER...: the mount points `at` these folders or `below` them, links followed, the last one first. Each is on a line of its own, as the
 # kernel writes it: a space, a tab, a line end and a backslash are numbers there.
 mounts() (

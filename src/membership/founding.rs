@@ -73,7 +73,7 @@ pub enum Refusal {
     PermitLost,
 }
 
-/// What a user reads of a port that a process has, or a unit that listens for the preflight of a cluster.
+/// Says that a port is taken: by a process, or by the unit that listens for the preflight of a cluster.
 pub(super) fn port_taken(port: u16, process: &str) -> String {
     let cluster = process.strip_prefix("preflight-etcd-");
     match cluster.and_then(|name| name.strip_suffix(".service")) {

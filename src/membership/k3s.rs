@@ -247,7 +247,7 @@ pub enum Listed {
     },
 }
 
-/// What is done about a server that holds data.
+/// The step for a server that holds data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resume {
     /// It goes on with that.

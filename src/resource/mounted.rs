@@ -8,7 +8,7 @@ pub fn read(output: &Output) -> Vec<String> {
     output.values("mounted").map(str::to_owned).collect()
 }
 
-/// What a user reads of them; nothing if there are none. `state` says what was done all the same.
+/// The text for the user; nothing if there are none. `state` says what was done all the same.
 pub fn refusal(server: &str, mounted: &[String], state: &str) -> Option<String> {
     if mounted.is_empty() {
         return None;

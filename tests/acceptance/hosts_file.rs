@@ -94,7 +94,7 @@ fn the_quorum_outlives_what_others_write_into_the_hosts_file() -> Result<()> {
     ensure!(processes(&lab)? == before, "a member was restarted");
     terraform.nothing_to_do()?;
 
-    // All servers boot again, and nobody applies.
+    // All servers boot again, without an apply.
     for when in ["early", "late"] {
         for host in HOSTS {
             rewrites_at_boot(&lab, host, when)?;

@@ -341,7 +341,7 @@ fn listeners(lab: &Lab, hosts: &[&str]) -> Result<String> {
     hosts.iter().map(|host| Ok(lab.exec(host, script)?.stdout)).collect()
 }
 
-/// Two applies directly after each other, the second one with another name: what the first one began is in nobody's way.
+/// Two applies directly after each other, the second one with another name: the first one left nothing in the way.
 #[test]
 fn a_refused_founding_ends_what_it_began() -> Result<()> {
     let lab = Builder::standard(&prefix("pre-refused")).only(&["a1", "a2"]).up()?;
@@ -380,7 +380,7 @@ fn a_refused_founding_ends_what_it_began() -> Result<()> {
     none()?;
     lab.exec("a2", "cat /run/hosts >/etc/hosts")?.ok()?;
 
-    // One that was cut off can't end it. It is named as what it is, and goes by itself.
+    // One that was cut off can't end it. The error names it, and it ends by itself.
     lab.exec("a1", "systemd-run --quiet --collect --unit=preflight-etcd-gone --property=RuntimeMaxSec=45 systemd-socket-activate --accept --inetd --listen=0.0.0.0:2380 /bin/true")?.ok()?;
     eventually("it listens", || {
         Ok(lab.exec("a1", "ss -Hltn sport = :2380 | grep -q 2380")?.success())

@@ -189,7 +189,7 @@ impl BringUp<'_> {
         }
     }
 
-    /// What is done if the cluster does not have the member of this server's data, before anything waits for it. A member that was removed can't come
+    /// Sees to a server whose member is not in the list, before anything waits for it. A member that was removed can't come
     /// back with its data.
     async fn unlisted(
         &self,

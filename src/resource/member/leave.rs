@@ -321,7 +321,7 @@ impl Leave<'_> {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// What is mounted in what would be deleted, as a refusal.
+    /// Refuses if something is mounted in a folder that would be deleted.
     async fn keep_mounts(&self, host: &Host) -> Result<(), String> {
         let output = host
             .run_checked(&self.removing().line("nothing_mounted_in \"$cluster\" \"$mode\" || :"))
