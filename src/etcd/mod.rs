@@ -7,6 +7,7 @@ pub mod former;
 pub mod layout;
 pub mod lock;
 pub mod metrics;
+pub mod names;
 pub mod program;
 pub mod release;
 pub mod restoring;

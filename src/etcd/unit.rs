@@ -6,12 +6,14 @@
 //!
 //! The guard runs twice at each start: as root, to decide and to remove permits (`prepare`), and as the member's main
 //! process, which becomes etcd (`run`). So a refusal is the main process's own exit status, 78, and systemd can be told
-//! not to restart on that one (it looks at nobody else's).
+//! not to restart on that one (it looks at nobody else's). As root it also sees to the cluster's names in `/etc/hosts`:
+//! see [`super::names`].
 
 use super::layout::{Layout, ServerPath};
 use super::release::Arch;
 use super::version::{Minor, Version};
 use crate::host::PRIVILEGE;
+use crate::topology::hosts_block;
 
 /// The exit status of a refused start (`EX_CONFIG`).
 pub const REFUSED_STATUS: u8 = 78;
@@ -139,12 +141,15 @@ run={}
 data={}
 user={}
 refused={REFUSED_STATUS}
-{PRIVILEGE}{}",
+hosts_file=/etc/hosts
+rest=5
+{PRIVILEGE}{}{}",
         layout.cluster(),
         layout.etc_dir(),
         layout.run_dir(),
         layout.data_dir(),
         layout.user(),
+        hosts_block::script(),
         include_str!("unit/guard.sh")
     )
 }

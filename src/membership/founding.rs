@@ -73,6 +73,20 @@ pub enum Refusal {
     PermitLost,
 }
 
+/// Says that a port is taken: by a process, or by the unit that listens for the preflight of a cluster.
+pub(super) fn port_taken(port: u16, process: &str) -> String {
+    let cluster = process.strip_prefix("preflight-etcd-");
+    match cluster.and_then(|name| name.strip_suffix(".service")) {
+        Some(cluster) => format!(
+            "port {port} is in use by the preflight of the etcd cluster {cluster}, which another run of this provider began there. It ends with that \
+             run, or within 45 s if that run was cut off: apply again then"
+        ),
+        None => format!(
+            "port {port} is in use by {process}. Stop it, or choose another port with the server's peer_port or client_port"
+        ),
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -87,11 +101,7 @@ impl fmt::Display for Refusal {
                 "belongs to a cluster of the same name with the token {token:?}. Give this cluster another name, or \
                  destroy the other one first"
             ),
-            Refusal::PortTaken(port, process) => write!(
-                f,
-                "port {port} is in use by {process}. Stop it, or choose another port with the server's peer_port or \
-                 client_port"
-            ),
+            Refusal::PortTaken(port, process) => f.write_str(&port_taken(*port, process)),
             Refusal::HalfFounded { started, founders } => write!(
                 f,
                 "holds the data of a member of this cluster, whose founding is under way: {started} of {founders} founding members have \

@@ -16,6 +16,8 @@ pub enum Data {
     Empty,
     /// A write-ahead log.
     Etcd,
+    /// That of a member that was removed from its cluster: k3s puts it away at its next start.
+    Removed,
     /// Something that is no etcd's: a k3s that ran before with another datastore.
     Other(String),
 }
@@ -61,6 +63,8 @@ pub enum Refusal {
     Foreign(String),
     /// It can't translate addresses.
     Lacks(String),
+    /// Its member was removed from the cluster, and no other server holds data.
+    Removed,
     /// Nobody holds the right to found the cluster, nor data.
     NoPermit,
 }
@@ -85,6 +89,11 @@ impl fmt::Display for Refusal {
                 "has a k3s that was installed by other means ({what}). Uninstall that first (k3s-uninstall.sh): it is not taken over"
             ),
             Self::Lacks(what) => f.write_str(what),
+            Self::Removed => f.write_str(
+                "holds the data of a member that was removed from its cluster (/var/lib/rancher/k3s/server/db/etcd/tombstone), and no other \
+                 server holds data, so there is no cluster to join. Its data may be the last there is, and was left as it is: bring the other \
+                 servers back, or restore a snapshot by k3s' own means",
+            ),
             Self::NoPermit => f.write_str(
                 "finds no server of its cluster that holds data, and the right to found it is used up. If the cluster has never run, apply \
                  again: etcd_k3s_cluster issues the right anew when it has seen that all servers are empty. If it has, its data is gone: \
@@ -105,7 +114,7 @@ pub fn found(id: &str, servers: &BTreeMap<String, Seen>) -> Result<String, BTree
         let refusal = match seen {
             Seen::Unreached(why) => Some(Refusal::Unreached(why.clone())),
             Seen::Reached(holding) => misfit(id, holding).or(match &holding.data {
-                Data::Etcd => Some(Refusal::Data),
+                Data::Etcd | Data::Removed => Some(Refusal::Data),
                 _ => None,
             }),
         };
@@ -129,7 +138,7 @@ pub fn is_stranded(servers: &BTreeMap<String, Seen>) -> bool {
 pub fn is_founded(servers: &BTreeMap<String, Seen>) -> bool {
     servers
         .values()
-        .any(|seen| matches!(seen, Seen::Reached(holding) if holding.data == Data::Etcd))
+        .any(|seen| matches!(seen, Seen::Reached(holding) if matches!(holding.data, Data::Etcd | Data::Removed)))
 }
 
 /// What no server of a cluster may have, new or old.
@@ -143,7 +152,7 @@ pub fn misfit(id: &str, holding: &Holding) -> Option<Refusal> {
     if let Data::Other(path) = &holding.data {
         return Some(Refusal::OtherData(path.clone()));
     }
-    if holding.id.is_none() && holding.data == Data::Etcd {
+    if holding.id.is_none() && matches!(holding.data, Data::Etcd | Data::Removed) {
         return Some(Refusal::Data);
     }
     holding.lacks.clone().map(Refusal::Lacks)
@@ -152,8 +161,10 @@ pub fn misfit(id: &str, holding: &Holding) -> Option<Refusal> {
 /// How a server is to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the data that it has.
+    /// With the data that it has, if it is in the member list still: see [`resume`].
     Resume,
+    /// Without the data that it has: its member was removed. That data is kept aside first.
+    SetAside,
     /// As the first one of its cluster: it holds the permit.
     Found,
     /// The same, once the permit was taken from this other server.
@@ -191,7 +202,10 @@ pub fn start(id: &str, name: &str, servers: &BTreeMap<String, Seen>) -> Start {
         .map(|(other, _)| other.clone())
         .collect();
     if !with_data.is_empty() {
-        return Start::Join(with_data);
+        return match own.data {
+            Data::Removed => Start::SetAside,
+            _ => Start::Join(with_data),
+        };
     }
     for (other, seen) in servers {
         let refusal = match seen {
@@ -201,6 +215,11 @@ pub fn start(id: &str, name: &str, servers: &BTreeMap<String, Seen>) -> Start {
         if let Some(refusal) = refusal {
             return Start::Refuse(other.clone(), refusal);
         }
+    }
+    // Where a member was removed there was a cluster, whatever became of the others.
+    let removed = |seen: &Seen| matches!(seen, Seen::Reached(holding) if holding.data == Data::Removed);
+    if let Some((other, _)) = servers.iter().find(|(_, seen)| removed(seen)) {
+        return Start::Refuse(other.clone(), Refusal::Removed);
     }
     if own.permit {
         return Start::Found;
@@ -226,6 +245,32 @@ pub enum Listed {
         /// It votes.
         voter: bool,
     },
+}
+
+/// The step for a server that holds data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// It goes on with that.
+    GoOn,
+    /// Its member was removed: the data is kept aside, and it joins again.
+    SetAside,
+    /// Not now.
+    Refuse(String),
+}
+
+/// Decides on that. `listed` is how a quorum of the cluster has it, if one answers: without one nothing says that it was removed. `apart`: its etcd
+/// answers, and none of the others knows it.
+pub fn resume(listed: Option<Listed>, apart: bool) -> Resume {
+    match listed {
+        Some(Listed::Not) if apart => Resume::Refuse(
+            "its etcd runs, and is not in the member list of the other servers' cluster: it is a cluster of its own, whose data was written \
+             apart from theirs. Save what is needed of it (`k3s etcd-snapshot save` there), stop it (`systemctl stop k3s`), and apply again: \
+             its data is kept aside then, and it joins the others"
+                .to_owned(),
+        ),
+        Some(Listed::Not) => Resume::SetAside,
+        _ => Resume::GoOn,
+    }
 }
 
 /// The cluster as its members that answer see it, without the server in question.
@@ -318,137 +363,4 @@ pub fn restart(others: Others, leads: bool, others_wait: bool, moved: bool) -> R
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn holding(data: Data, permit: bool, runs: bool) -> Seen {
-        Seen::Reached(Holding {
-            id: Some("id".to_owned()),
-            permit,
-            data,
-            runs,
-            ..Holding::default()
-        })
-    }
-
-    fn servers(all: &[(&str, Seen)]) -> BTreeMap<String, Seen> {
-        { all.iter() }
-            .map(|(name, seen)| ((*name).to_owned(), seen.clone()))
-            .collect()
-    }
-
-    #[test]
-    fn the_permit_goes_to_whoever_comes_first() {
-        let all = servers(&[
-            ("a", holding(Data::Empty, true, false)),
-            ("b", holding(Data::Empty, false, false)),
-        ]);
-        assert_eq!(start("id", "a", &all), Start::Found);
-        assert_eq!(start("id", "b", &all), Start::TakePermit("a".to_owned()));
-        let started = servers(&[
-            ("a", holding(Data::Empty, false, true)),
-            ("b", holding(Data::Empty, false, false)),
-        ]);
-        assert_eq!(start("id", "b", &started), Start::Await("a".to_owned()));
-        assert!(!is_stranded(&started));
-        let founded = servers(&[
-            ("a", holding(Data::Etcd, false, true)),
-            ("b", holding(Data::Empty, true, false)),
-            ("c", Seen::Unreached("off".to_owned())),
-        ]);
-        assert_eq!(
-            start("id", "b", &founded),
-            Start::Join(vec!["a".to_owned()]),
-            "a permit is void then"
-        );
-        assert_eq!(start("id", "a", &founded), Start::Resume);
-    }
-
-    #[test]
-    fn what_is_somebody_elses_is_in_the_way() {
-        let mut other = Holding {
-            id: Some("x".to_owned()),
-            ..Holding::default()
-        };
-        assert_eq!(misfit("id", &other), Some(Refusal::OtherCluster("x".to_owned())));
-        other.id = None;
-        other.data = Data::Etcd;
-        assert_eq!(misfit("id", &other), Some(Refusal::Data));
-        other.data = Data::Other("/x/state.db".to_owned());
-        assert_eq!(misfit("id", &other), Some(Refusal::OtherData("/x/state.db".to_owned())));
-        let refused = found(
-            "id",
-            &servers(&[("a", Seen::Reached(other)), ("b", Seen::Unreached("off".to_owned()))]),
-        );
-        assert_eq!(refused.unwrap_err().len(), 2);
-    }
-
-    #[test]
-    fn joining_and_restarting_keep_the_quorum() {
-        let others = |voters, healthy| Others {
-            voters,
-            healthy,
-            learner: None,
-        };
-        assert_eq!(join(Listed::Not, others(1, 1)), Join::Start);
-        assert_eq!(join(Listed::Started { voter: true }, others(2, 2)), Join::RemoveOld);
-        assert!(matches!(
-            join(Listed::Started { voter: true }, others(2, 1)),
-            Join::Refuse(_)
-        ));
-        assert!(matches!(join(Listed::Not, others(3, 2)), Join::Refuse(_)));
-        let learner = Others {
-            learner: Some(true),
-            ..others(2, 2)
-        };
-        assert_eq!(join(Listed::Not, learner), Join::PromoteOther);
-        assert_eq!(restart(others(2, 2), false, true, false), Restart::Now);
-        assert_eq!(restart(others(2, 2), true, true, false), Restart::LetOthersFirst);
-        assert_eq!(restart(others(2, 2), true, false, false), Restart::MoveLeader);
-        assert!(matches!(restart(others(2, 1), false, false, false), Restart::Refuse(_)));
-        assert_eq!(restart(others(0, 0), true, false, false), Restart::Now);
-    }
-
-    fn any_seen() -> impl Strategy<Value = Seen> {
-        prop_oneof![
-            1 => Just(Seen::Unreached("off".to_owned())),
-            6 => (any::<bool>(), 0u8..3, any::<bool>(), any::<bool>()).prop_map(|(ours, data, permit, runs)| {
-                Seen::Reached(Holding {
-                    id: ours.then(|| "id".to_owned()),
-                    permit: permit && ours,
-                    data: match data {
-                        0 | 1 => Data::Empty,
-                        _ => Data::Etcd,
-                    },
-                    runs,
-                    ..Holding::default()
-                })
-            }),
-        ]
-    }
-
-    proptest! {
-        /// Nobody founds where anybody holds data or could not be asked.
-        #[test]
-        fn nothing_is_founded_twice(seen in prop::collection::vec(any_seen(), 1..5), who in 0usize..5) {
-            let all: BTreeMap<String, Seen> =
-                seen.iter().enumerate().map(|(number, seen)| (format!("s{number}"), seen.clone())).collect();
-            let empty = |seen: &Seen| matches!(seen, Seen::Reached(holding) if holding.data == Data::Empty);
-            if found("id", &all).is_ok() {
-                prop_assert!(seen.iter().all(empty));
-            }
-            match start("id", &format!("s{who}"), &all) {
-                Start::Found | Start::TakePermit(_) => {
-                    prop_assert!(seen.iter().all(empty));
-                }
-                Start::Join(through) => prop_assert!(through.iter().all(|other| !empty(&all[other]))),
-                _ => {}
-            }
-            if is_stranded(&all) {
-                prop_assert!(seen.iter().all(empty) && !is_founded(&all));
-            }
-        }
-    }
-}
+mod tests;

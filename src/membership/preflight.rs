@@ -400,11 +400,7 @@ impl fmt::Display for Refusal {
                     "{from} does not reach {to} at {address}: {what}; let through or mend: {remedy}"
                 )
             }
-            Self::Port(server, port, process) => write!(
-                f,
-                "{server}: port {port} is in use by {process}. Stop it, or choose another port with the server's peer_port or \
-                 client_port"
-            ),
+            Self::Port(server, port, process) => write!(f, "{server}: {}", super::founding::port_taken(*port, process)),
             Self::Clock(server, ms) => write!(
                 f,
                 "{server}: its clock is {} the others. Let a time service (chrony, systemd-timesyncd) keep it",

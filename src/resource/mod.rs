@@ -17,6 +17,7 @@ pub mod k3s;
 pub mod k3s_cluster;
 pub mod k3s_server;
 pub mod member;
+pub mod mounted;
 pub mod ports;
 pub mod random;
 pub mod restarts;

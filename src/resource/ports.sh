@@ -1,4 +1,4 @@
-# report_ports PORTS PID: answers `port` (N PROCESS) for each port that a process other than PID listens on.
+# report_ports PORTS PID: answers `port` (N PROCESS) for each port that a process other than PID listens on. What listens for a preflight is named by its unit.
 report_ports() {
   any=
   for port in $1; do any="${any:+$any or }sport = :$port"; done
@@ -14,7 +14,10 @@ report_ports() {
       # A process may call itself anything: what it says stands before the last number.
       pid=$(printf '%s' "$listening" | sed -n 's/.*",pid=\([0-9]*\),fd=[0-9]*))[^"]*$/\1/p')
       process=
-      if [ -n "$pid" ]; then process="$(tr -cd '[:alnum:]._-' <"/proc/$pid/comm" 2>/dev/null) (process $pid)"; fi
+      preflight=
+      if [ -n "$pid" ]; then preflight=$(sed -n 's|.*/\(preflight-etcd-[^/]*\.service\)$|\1|p' "/proc/$pid/cgroup" 2>/dev/null | head -n 1); fi
+      if [ -n "$preflight" ]; then process=$preflight
+      elif [ -n "$pid" ]; then process="$(tr -cd '[:alnum:]._-' <"/proc/$pid/comm" 2>/dev/null) (process $pid)"; fi
     else
       listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="$(printf '%04X' "$port")" \
         '$4 == "0A" { split($2, part, ":"); if (part[2] == port) { print; exit } }')

@@ -143,9 +143,12 @@ fn services_files_and_hosts_are_mended() -> Result<()> {
         "systemctl is-enabled --quiet etcd-main && test -x /etc/etcd/main/guard",
     )?;
 
-    // The hosts block: a changed address, a strange line; and no block at all on another server.
+    // The hosts block, where what puts it back is stopped: a changed address, a strange line; and no block at all on another server.
     let edit =
         |script: &str| format!("cp /etc/hosts /tmp/hosts && sed '{script}' /tmp/hosts >/etc/hosts && rm /tmp/hosts");
+    for host in ["a1", "c1"] {
+        toy.on(host, "systemctl stop etcd-hosts@main.path etcd-hosts@main.service")?;
+    }
     toy.on(
         "a1",
         &edit(r"s/^203.0.113.21 b1/203.0.113.99 b1/; s/^# END etcd/10.9.9.9 stranger\n&/"),

@@ -15,9 +15,11 @@ use crate::prefix;
 use crate::terraform::Terraform;
 
 mod datastore;
+mod removed;
 mod servers;
 mod silence;
 mod translation;
+mod volumes;
 
 const ETCD: &str = "3.6.16";
 /// Where the tests put the program on hosts, and a later version of it.

@@ -20,7 +20,7 @@ const AFTER: [&str; 3] = ["a1", "a2", "b2"];
 const LAZY: &str = "{ \"backend-batch-interval\" = \"600s\", \"backend-batch-limit\" = \"1000000\" }";
 
 /// Has a server forget that it was one of a cluster.
-pub const FORGET: &str = "systemctl disable --now etcd-main; userdel etcd-main; rm -rf /var/lib/etcd /etc/etcd /etc/systemd/system/etcd-main.service; \
+pub const FORGET: &str = "systemctl disable --now etcd-main etcd-hosts@main.path; userdel etcd-main; rm -rf /var/lib/etcd /etc/etcd /etc/systemd/system/etcd-main.service /etc/systemd/system/etcd-hosts@main.*; \
      systemctl daemon-reload; sed -i '/^# BEGIN etcd cluster/,/^# END etcd cluster/d' /etc/hosts";
 
 /// `recovery` from `survivor` without `lost`, in the words that it takes.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Delay, HostSpec, Lab, Site};
 use serde_json::Value;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, quoted};
 use crate::fingerprint::Fingerprint;
 use crate::outside::{etcd_configuration, eventually, hosts_block, leftovers, one_cluster};
 use crate::prefix;
@@ -333,6 +333,69 @@ fn a_preflight_that_is_cut_off_leaves_nothing() -> Result<()> {
     running.kill_provider()?;
     running.wait()?;
     eventually("it ends by itself", || Ok(before.unchanged(&lab).is_ok()))
+}
+
+/// The units that listen for a preflight on any of these hosts.
+fn listeners(lab: &Lab, hosts: &[&str]) -> Result<String> {
+    let script = "systemctl --no-legend --plain list-units 'preflight-etcd-*'";
+    hosts.iter().map(|host| Ok(lab.exec(host, script)?.stdout)).collect()
+}
+
+/// Two applies directly after each other, the second one with another name: the first one left nothing in the way.
+#[test]
+fn a_refused_founding_ends_what_it_began() -> Result<()> {
+    let lab = Builder::standard(&prefix("pre-refused")).only(&["a1", "a2"]).up()?;
+    let terraform = Terraform::new(&lab, "1.15")?;
+    let base = Configuration::new(&lab, &["a1", "a2"], "3.6.16")?;
+    let named = |name: &str| base.clone().cluster("name", quoted(name)).render();
+    terraform.configure(&named("first"))?;
+    let none = || {
+        let left = listeners(&lab, &["a1", "a2"])?;
+        ensure!(left.is_empty(), "they listen yet:\n{left}");
+        Ok(())
+    };
+
+    // The decision refuses.
+    lab.exec(
+        "a2",
+        "mkdir -p /var/lib/etcd/first/member/wal; touch /var/lib/etcd/first/member/wal/0-0.wal",
+    )?
+    .ok()?;
+    ensure!(terraform.apply_fails()?.contains("can't be founded"));
+    none()?;
+    lab.exec("a2", "rm -r /var/lib/etcd/first")?.ok()?;
+
+    // The preflight refuses.
+    lab.exec("a2", "nft add table ip closed; nft add chain ip closed in '{ type filter hook input priority 0; }'; nft add rule ip closed in tcp dport 2380 drop")?.ok()?;
+    ensure!(terraform.apply_fails()?.contains("no answer within 5 s"));
+    none()?;
+    lab.exec("a2", "nft delete table ip closed")?.ok()?;
+
+    // A server's view can't be written.
+    let damaged =
+        "cp /etc/hosts /run/hosts; printf '# BEGIN etcd cluster first (managed by Terraform)\\n' >>/etc/hosts";
+    lab.exec("a2", damaged)?.ok()?;
+    let said = terraform.apply_fails()?;
+    ensure!(said.contains("someone edited them"), "{said}");
+    none()?;
+    lab.exec("a2", "cat /run/hosts >/etc/hosts")?.ok()?;
+
+    // One that was cut off can't end it. The error names it, and it ends by itself.
+    lab.exec("a1", "systemd-run --quiet --collect --unit=preflight-etcd-gone --property=RuntimeMaxSec=45 systemd-socket-activate --accept --inetd --listen=0.0.0.0:2380 /bin/true")?.ok()?;
+    eventually("it listens", || {
+        Ok(lab.exec("a1", "ss -Hltn sport = :2380 | grep -q 2380")?.success())
+    })?;
+    terraform.write("main.tf", &named("second"))?;
+    let said = terraform.apply_fails()?;
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(
+        flat.contains("in use by the preflight of the etcd cluster gone") && flat.contains("apply again then"),
+        "{said}"
+    );
+    eventually("it ended by itself", || Ok(listeners(&lab, &["a1", "a2"])?.is_empty()))?;
+    terraform.apply()?;
+    terraform.nothing_to_do()?;
+    terraform.destroy().map(drop)
 }
 
 /// How long preflights took, observation included, as the provider's log has it.

@@ -286,9 +286,9 @@ fn comes_back(lab: &Lab, newest: &str, before: &str, wanted: &dyn Fn(&str) -> Re
 }
 
 /// The command of the guide that has a server forget its old member; what may be left of its data is renamed.
-const FORGET: &str = "sudo sh -c 'systemctl disable --now etcd-main etcd-snapshot@main.timer
+const FORGET: &str = "sudo sh -c 'systemctl disable --now etcd-main etcd-snapshot@main.timer etcd-hosts@main.path
 mv /var/lib/etcd/main /var/lib/etcd/main.lost
-rm -rf /etc/etcd/main /etc/systemd/system/etcd-main.service /etc/systemd/system/etcd-snapshot@main.*
+rm -rf /etc/etcd/main /etc/systemd/system/etcd-main.service /etc/systemd/system/etcd-snapshot@main.* /etc/systemd/system/etcd-hosts@main.*
 systemctl daemon-reload'";
 
 /// Of the oldest etcd, without TLS, alone: imported as it is, and destroyed with all that it has.

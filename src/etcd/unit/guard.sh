@@ -21,8 +21,30 @@ set_aside() {
   as_user "$user" 60 mv -T "$data/member" "$data/member.incomplete.$(date +%s).$$" || exit 1
 }
 
+# Puts the cluster's block back into the hosts file, which other programs write too. Whether that changed it. That it can't is said, and no reason not to start:
+# etcd dials by name, and goes on trying.
+put_names() {
+  [ -s "$etc/hosts" ] || return 1
+  put=$(edit_hosts "$hosts_file" "$(head -n 1 "$etc/hosts")" "$(tail -n 1 "$etc/hosts")" "$(cat "$etc/hosts")") || {
+    echo "the names of the etcd cluster $cluster are not in $hosts_file, or are not up to date there" >&2
+    return 1
+  }
+  [ "$put" = changed ] || return 1
+  echo "the names of the etcd cluster $cluster were gone from $hosts_file, or others, and are put back" >&2
+}
+
+# The same after a change of that file. It rests before it looks again: what changes meanwhile starts no second one, and a program that writes the file again
+# and again is answered no more often.
+keep_names() {
+  put_names
+  sleep "$rest"
+  while put_names; do sleep "$rest"; done
+  return 0
+}
+
 prepare() {
   rm -f "$config" "$etc/snapshot-begun.yaml" || exit 1
+  put_names
   if has_log; then
     drop_permits
     standing=etcd.yaml
@@ -61,5 +83,6 @@ run() {
 case $1 in
   prepare) prepare ;;
   run) run "$2" ;;
-  *) echo "usage: guard prepare | run BINARY" >&2; exit 64 ;;
+  keep-names) keep_names ;;
+  *) echo "usage: guard prepare | run BINARY | keep-names" >&2; exit 64 ;;
 esac

@@ -26,6 +26,12 @@ impl Machine {
         fs::write(layout.joining_file(), "joining\n").unwrap();
         // The member's user is one that there is, and may go where its data is.
         let text = guard(&layout).replace("\nuser=etcd-main\n", "\nuser=nobody\n");
+        let hosts = format!(
+            "\nhosts_file={}\nrest=0.1\nlocks={}\n",
+            root.path().join("hosts").display(),
+            root.path().display()
+        );
+        let text = text.replace("\nhosts_file=/etc/hosts\nrest=5\n", &hosts);
         fs::write(layout.guard_file(), text).unwrap();
         if rustix::process::geteuid().is_root() {
             for folder in [root.path(), layout.data_dir().as_ref()] {
@@ -187,6 +193,60 @@ fn a_permit_that_cannot_be_removed_founds_nothing() {
             .join("config.yaml")
             .is_symlink()
     );
+}
+
+#[test]
+fn the_names_are_there_before_each_start_whatever_wrote_the_file() {
+    let machine = Machine::new();
+    let (hosts, copy) = (
+        machine.root.path().join("hosts"),
+        machine.layout.etc_dir().as_str().to_owned() + "/hosts",
+    );
+    let read = || fs::read_to_string(&hosts).unwrap();
+    machine.write_log();
+    // A member of an earlier version has no copy: nothing is changed.
+    fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    machine.start().unwrap();
+    assert_eq!(read(), "127.0.0.1 localhost\n");
+
+    let cluster = ClusterName::parse("main").unwrap();
+    let other = hosts_block::render(
+        &ClusterName::parse("other").unwrap(),
+        &["10.0.0.9 x.other.etcd.internal".to_owned()],
+    );
+    let block = hosts_block::render(&cluster, &["10.0.0.1 a1.main.etcd.internal".to_owned()]);
+    fs::write(&copy, &block).unwrap();
+    for before in [
+        "127.0.0.1 localhost\n".to_owned(),
+        format!("{other}127.0.0.1 localhost\n"),
+    ] {
+        fs::write(&hosts, &before).unwrap();
+        machine.start().unwrap();
+        assert_eq!(read(), format!("{before}{block}"));
+    }
+    // Other lines in the block are not the cluster's; what is right is not written.
+    fs::write(&hosts, block.replace("10.0.0.1", "10.9.9.9") + &other).unwrap();
+    machine.start().unwrap();
+    assert_eq!(read(), format!("{block}{other}"));
+    let written = || fs::metadata(&hosts).unwrap().modified().unwrap();
+    let before = written();
+    machine.start().unwrap();
+    assert_eq!(written(), before);
+
+    // What can't be edited is said, and no reason not to start.
+    fs::write(&hosts, block.repeat(2)).unwrap();
+    let said = String::from_utf8(machine.guard(&["prepare"]).stderr).unwrap();
+    assert!(
+        said.contains("someone edited them") && said.contains("are not in"),
+        "{said}"
+    );
+    assert_eq!(machine.start().unwrap(), "existing");
+
+    // Run for a change it looks until nothing changes any more, and says nothing then.
+    fs::write(&hosts, "").unwrap();
+    let kept = machine.guard(&["keep-names"]);
+    assert!(kept.status.success() && read() == block, "{kept:?}");
+    assert!(machine.guard(&["keep-names"]).stderr.is_empty());
 }
 
 #[test]

@@ -92,11 +92,7 @@ impl fmt::Display for Refusal {
                 "the server belongs to a cluster of the same name with the token {token:?}. Destroy that one first, \
                  or give this cluster another name"
             ),
-            Refusal::PortTaken(port, process) => write!(
-                f,
-                "port {port} is in use by {process}. Stop it, or choose another port with the server's peer_port or \
-                 client_port"
-            ),
+            Refusal::PortTaken(port, process) => f.write_str(&crate::membership::founding::port_taken(*port, process)),
             Refusal::NoCluster => f.write_str(
                 "it has neither a founding permit nor the data of its member, and no other member answers as one of a \
                  cluster with a leader, so there is nothing that it could join. Founding it again could lose data. Start \

@@ -14,17 +14,22 @@ if [ "$members" = refuse ] && [ -n "$(data_of "$cluster")" ]; then
   tell holds "$(data_of "$cluster")"
   exit 0
 fi
-rm -rf "/var/lib/etcd-restore/$cluster"
+mode=keep_data
+if [ -f "$etc/resting" ]; then mode=$(cat "$etc/resting"); fi
+if ! nothing_mounted_in "$cluster" "$mode"; then exit 0; fi
+delete_trees "/var/lib/etcd-restore/$cluster"
 rmdir /var/lib/etcd-restore 2>/dev/null || true
+# Before the block goes: nothing puts it back.
+forget_names "$cluster"
 edit_hosts /etc/hosts "$begin_mark" "$end_mark" '' >/dev/null
 # A create that was cut off may have left a member that no state knows of.
 if [ -d "$etc" ]; then
   if [ -f "$etc/resting" ]; then
-    remove_member "$cluster" "$stamp" "$(cat "$etc/resting")" >/dev/null
+    remove_member "$cluster" "$stamp" "$mode" >/dev/null
   else
     remove_member "$cluster" "$stamp" keep_data
   fi
-  rm -rf "/etc/etcd/$cluster"
+  delete_trees "/etc/etcd/$cluster"
   rmdir /etc/etcd 2>/dev/null || true
   rm -f "/run/etcd-$cluster.lock"
 fi

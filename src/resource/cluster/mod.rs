@@ -32,6 +32,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
+use crate::resource::mounted;
 use crate::resource::random::random_text;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::timeouts;
@@ -97,6 +98,12 @@ impl ClusterResource {
                                       destroy`). Members that no state knows of are taken over by `terraform apply`.";
                         diagnostics.push(
                             Diagnostic::error(format!("The cluster is still in use on server {name}"), detail)
+                                .at(Path::of("servers").key(&name)),
+                        );
+                    }
+                    if let Some(detail) = mounted::refusal(&name, &cleared.mounted, "Nothing was changed there.") {
+                        diagnostics.push(
+                            Diagnostic::error(format!("Server {name} could not be cleared"), detail)
                                 .at(Path::of("servers").key(&name)),
                         );
                     }

@@ -14,7 +14,7 @@ pub use reading::disk;
 use reading::{only_dialled, probed};
 
 use super::model::ClusterModel;
-use super::servers::{Each, Observation, on_each};
+use super::servers::{Each, Observation, StepError, on_each};
 use crate::host::{Output, PRIVILEGE, RunError, Script};
 use crate::membership::preflight::{Findings, Outcome, Pair, Refusal, Server, Verdict, table};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -26,6 +26,8 @@ use crate::topology::{ClusterName, Topology};
 
 /// How long opening a connection may take, in seconds: time for a first packet that was lost to be sent again twice.
 const DIALLING: u64 = 5;
+/// How long the end of what listens may take to reach a server: it ends by itself too.
+const ENDING: Duration = Duration::from_secs(15);
 /// How long everything that is done on one server may take.
 const ON_ONE: Duration = Duration::from_secs(60);
 
@@ -38,6 +40,8 @@ pub struct Preflight<'a> {
     fresh: BTreeSet<String>,
     /// Those whose members run, and are to listen for peers at another port.
     moved: BTreeSet<String>,
+    /// Those that were asked to listen.
+    asked: BTreeSet<String>,
     nonce: String,
 }
 
@@ -55,6 +59,7 @@ impl<'a> Preflight<'a> {
             cluster,
             topology,
             checks: cluster.preflight.clone().unwrap_or_default(),
+            asked: fresh.union(&moved).cloned().collect(),
             fresh,
             moved,
             nonce: random_text()?,
@@ -278,17 +283,20 @@ impl<'a> Preflight<'a> {
         }
     }
 
-    /// Ends what listens, where nothing else is to be done.
+    /// Ends what listens, where nothing else is to be done: also on a server whose observation failed, which may have begun to before.
     pub async fn end(&self, observed: &Each<Observation>, within: Duration) {
-        let listening = self.cluster.servers.iter().filter(|(name, _)| {
-            let seen = observed.get(*name).and_then(|outcome| outcome.as_ref().ok());
-            seen.is_some_and(|seen| seen.listening.is_some())
-        });
+        let began = |outcome: &Result<Observation, StepError>| match outcome {
+            Ok(seen) => seen.listening.is_some(),
+            Err(StepError::Run(_)) => true,
+            Err(StepError::Road(_)) => false,
+        };
+        let listening = { self.cluster.servers.iter() }
+            .filter(|(name, _)| self.asked.contains(*name) && observed.get(*name).is_some_and(began));
         let servers = listening.map(|(name, model)| (name.clone(), model.clone())).collect();
         let script = self.ending(Script::new("ending the preflight"));
         let script = &script;
         // Where that fails it ends by itself.
-        on_each(self.road, &servers, within, false, |_, host| async move {
+        on_each(self.road, &servers, within.min(ENDING), false, |_, host| async move {
             host.run_checked(script).await
         })
         .await;

@@ -9,13 +9,14 @@ use futures::future::join_all;
 
 use super::model::ClusterModel;
 use super::preflight::Preflight;
+use crate::etcd::names;
 use crate::etcd::restoring::Order;
-use crate::host::{ClockOffset, FileSpec, Host, Output, PRIVILEGE, RunError, Script};
+use crate::host::{ClockOffset, FileSpec, Host, MOUNTS, Output, PRIVILEGE, RunError, Script};
 use crate::membership::founding::{Holding, Seen};
 use crate::membership::preflight::Disk;
-use crate::resource::ports;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
+use crate::resource::{mounted, ports};
 use crate::topology::{ServerName, Topology, hosts_block};
 
 /// Why a step on one server failed.
@@ -204,7 +205,12 @@ pub async fn prepare(
         .and_then(|name| topology.view(&name).ok());
     let lines = view.map(|view| view.hosts_lines).unwrap_or_default();
     let directory = format!("/etc/etcd/{cluster}");
-    let mut script = Script::new("writing the server's view into /etc/hosts")
+    let mut script = Script::new("writing the server's view into /etc/hosts");
+    if let Some(preflight) = preflight {
+        // Before anything that may fail.
+        script = preflight.ending(script);
+    }
+    script = script
         .line(PRIVILEGE)
         .line(hosts_block::script())
         .set("begin_mark", hosts_block::begin_mark(cluster))
@@ -212,15 +218,19 @@ pub async fn prepare(
         .set("block", hosts_block::render(cluster, &lines))
         .set("directory", &directory)
         .set("data", format!("/var/lib/etcd/{cluster}"))
+        .line("umask 022; mkdir -p /etc/etcd; umask 077; only_roots /etc/etcd; mkdir -p \"$directory\"")
+        // The copy first: what puts the block back from it never puts back an earlier one.
+        .write_file(&FileSpec {
+            path: names::copy(cluster),
+            mode: 0o600,
+            owner: "0:0".to_owned(),
+            contents: hosts_block::render(cluster, &lines).into_bytes().into(),
+        })
         .line("edit_hosts /etc/hosts \"$begin_mark\" \"$end_mark\" \"$block\"");
-    if let Some(preflight) = preflight {
-        script = preflight.ending(script);
-    }
     if let Some(Permit { order }) = permit {
         // The token first: a permit never stands without it.
         script = script
             .line(include_str!("not_founded.sh"))
-            .line("umask 022; mkdir -p /etc/etcd; umask 077; only_roots /etc/etcd; mkdir -p \"$directory\"")
             .write_file(&root_file(format!("{directory}/token"), token))
             // A configuration of an earlier founding may name other servers. The member's create writes the one for this permit.
             .line("rm -f \"$directory/founding.yaml\" \"$directory/restore\"; sync \"$directory\"");
@@ -277,6 +287,8 @@ pub struct Cleared {
     pub other: Option<String>,
     /// Where data was kept.
     pub kept: Option<String>,
+    /// What is mounted in what was to be deleted; nothing was changed then.
+    pub mounted: Vec<String>,
 }
 
 /// Takes away what the cluster has on a server.
@@ -299,6 +311,7 @@ pub async fn clear(
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
         .set("members", members.word())
+        .line(MOUNTS)
         .line(include_str!("../binaries.sh"))
         .line(include_str!("../tcp_retries.sh"))
         .line(include_str!("../scheduled_snapshots.sh"))
@@ -310,6 +323,7 @@ pub async fn clear(
         holds: output.value("holds").map(str::to_owned),
         other: output.value("other").map(str::to_owned),
         kept: output.value("kept").map(str::to_owned),
+        mounted: mounted::read(&output),
     })
 }
 

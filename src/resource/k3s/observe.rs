@@ -41,6 +41,7 @@ pub fn observation(output: &Output, cluster: &K3sClusterModel) -> Observation {
     let data = match (cluster.datastore.is_some(), output.value("data")) {
         (_, None) | (true, _) => Data::Empty,
         (false, Some("etcd")) => Data::Etcd,
+        (false, Some("removed")) => Data::Removed,
         (false, Some(other)) => Data::Other(other.to_owned()),
     };
     let state = output.value("unit-ActiveState").unwrap_or("inactive");

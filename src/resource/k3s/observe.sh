@@ -11,6 +11,8 @@ if [ -f "$etc/founding-permit" ]; then tell permit yes; fi
 data=
 if [ -f /var/lib/rancher/k3s/server/db/state.db ]; then data=/var/lib/rancher/k3s/server/db/state.db; fi
 for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do if [ -f "$file" ]; then data=etcd; break; fi; done
+# k3s' word that its member was removed: it puts the data away when it starts again.
+if [ -e /var/lib/rancher/k3s/server/db/etcd/tombstone ]; then data=removed; fi
 if [ -n "$data" ]; then tell data "$data"; fi
 unit=/etc/systemd/system/k3s.service
 if [ -f "$unit" ] && ! grep -q 'Managed by Terraform' "$unit"; then tell foreign "$unit"; fi

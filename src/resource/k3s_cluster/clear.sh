@@ -1,4 +1,4 @@
-# Takes the cluster's translation off the server, and a k3s that rests there or that no state knows of. Needs remove.sh. Given: cluster, id, table,
+# Takes the cluster's translation off the server, and a k3s that rests there or that no state knows of. Needs host/mounts.sh, remove.sh. Given: cluster, id, table,
 # stamp, data (`refuse`: a server that holds data of etcd's is left as it is, `aside`: it is kept aside). One that runs is left in any case.
 etc=/etc/etcd-k3s/$cluster
 if [ -f "$etc/id" ] && [ "$(cat "$etc/id")" != "$id" ]; then
@@ -19,6 +19,7 @@ if [ "$data" = refuse ]; then
     fi
   done
 fi
+if ! nothing_mounted_below "$etc"; then exit 0; fi
 mode=keep_data
 if [ -f "$etc/resting" ]; then mode=$(cat "$etc/resting"); fi
 if [ -f "$etc/binary" ]; then remove_k3s "$cluster" "$stamp" "$mode"; fi
@@ -32,5 +33,5 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 nft delete table ip "$table" 2>/dev/null || true
 address=$(cat "$etc/address" 2>/dev/null || true)
 if [ -n "$address" ]; then ip address del "$address/32" dev lo 2>/dev/null || true; fi
-rm -rf "$etc" "/run/etcd-k3s/$cluster"
+delete_trees "$etc" "/run/etcd-k3s/$cluster"
 rmdir /etc/etcd-k3s /run/etcd-k3s 2>/dev/null || true

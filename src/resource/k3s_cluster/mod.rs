@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::host::{Host, PRIVILEGE, RunError, Script};
+use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
 use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, misfit};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
@@ -22,6 +22,7 @@ use crate::resource::blind::{self, Unseen};
 use crate::resource::cluster::servers::{StepError, on_each, root_file, stamp};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
+use crate::resource::mounted;
 use crate::resource::random::random_text;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::timeouts;
@@ -229,6 +230,7 @@ impl K3sClusterResource {
                 .set("table", table.unwrap_or_default())
                 .set("stamp", stamp())
                 .set("data", data)
+                .line(MOUNTS)
                 .line(include_str!("../k3s/remove.sh"))
                 .line(include_str!("clear.sh"));
             host.run_checked(&script).await
@@ -243,6 +245,11 @@ impl K3sClusterResource {
                         let detail = "k3s runs there, and would not reach the others any more. Destroy its etcd_k3s_server first; one that no \
                                       state knows of is taken over by `terraform apply`.";
                         let summary = format!("The cluster is still in use on server {name}");
+                        diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
+                    }
+                    let state = "k3s is stopped there.";
+                    if let Some(detail) = mounted::refusal(&name, &mounted::read(&output), state) {
+                        let summary = format!("Server {name} could not be cleared");
                         diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
                     }
                     if output.value("holds").is_some() {

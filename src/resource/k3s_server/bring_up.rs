@@ -10,10 +10,10 @@ use super::alike::place;
 use super::errors::BringUpError;
 use super::install::{self, Installed, Permit};
 use super::model::{K3sServerModel, shared};
-use crate::etcd::api::Member;
+use crate::etcd::api::{Member, TlsMaterial};
 use crate::host::{Host, Secret};
 use crate::membership::k3s::shared::{Entry, Shared, entry};
-use crate::membership::k3s::{Join, Refusal, Restart, Start, join, restart, start};
+use crate::membership::k3s::{Join, Refusal, Restart, Resume, Start, join, restart, resume, start};
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::cluster::servers::on_each;
 use crate::resource::k3s::{API_PORT, observe, talk};
@@ -78,7 +78,7 @@ impl BringUp<'_> {
         let (binary, version) = install::provide(&host, self.server, self.remaining()).await?;
         let seen = install::look(&host, self.server, "").await?;
         let changes = seen.runs() && (seen.pending || !seen.is(self.server, self.configuration, &binary));
-        let waiting = match changes {
+        let mut waiting = match changes {
             true => Some(self.road.restarting(self.server.cluster.id(), &self.server.server)?),
             false => None,
         };
@@ -88,7 +88,7 @@ impl BringUp<'_> {
                 .await
                 .map_err(|source| self.not_its_turn(source))?;
             let next = self
-                .with_turn(&host, &binary, &mut turn, waiting.as_ref(), &mut moved)
+                .with_turn(&host, &binary, &mut turn, &mut waiting, &mut moved)
                 .await;
             turn.end().await;
             match next? {
@@ -110,15 +110,20 @@ impl BringUp<'_> {
         host: &Host,
         binary: &str,
         turn: &mut Turn,
-        waiting: Option<&Restarting>,
+        waiting: &mut Option<Restarting>,
         moved: &mut bool,
     ) -> Result<Next, BringUpError> {
         let name = &self.server.server;
         let seen = install::look(host, self.server, "").await?;
         let fits = seen.is(self.server, self.configuration, binary);
-        if seen.runs() && (seen.pending || !fits) {
-            return self.restart(host, binary, turn, waiting, moved).await;
+        if seen.runs() && seen.has_old_guard(&self.server.cluster.name) {
+            host.run_checked(&install::guard(&self.server.cluster.name)).await?;
         }
+        if seen.runs() && (seen.pending || !fits) {
+            return self.restart(host, binary, turn, waiting.as_ref(), moved).await;
+        }
+        // It is no restart any more that the leader waits for: to join it may have to wait for the leader's.
+        *waiting = None;
         if self.translation.is_none() {
             if !seen.runs() {
                 self.begin(host, binary, self.token, &Permit::None).await?;
@@ -150,16 +155,20 @@ impl BringUp<'_> {
                 self.until_ready(host).await?;
                 Ok(Next::Done)
             }
-            Start::Resume if seen.runs() => self.until_voter(host, None).await,
+            Start::SetAside => {
+                self.set_aside(host).await?;
+                Ok(Next::Again)
+            }
             Start::Resume => {
                 let tls = talk::borrowed(self.road, cluster, "").await;
                 let survey = self.survey(tls.as_ref()).await;
                 if let Some(survey) = &survey
-                    && survey.own.is_none()
+                    && let Some(next) = self.unlisted(host, survey, tls.as_ref(), turn).await?
                 {
-                    // Somebody took it out: it can't come back with this data.
-                    self.set_aside(host).await?;
-                    return Ok(Next::Again);
+                    return Ok(next);
+                }
+                if seen.runs() {
+                    return self.until_voter(host, None).await;
                 }
                 let others_alive = survey.is_some();
                 self.begin(host, binary, None, &Permit::None).await?;
@@ -177,6 +186,40 @@ impl BringUp<'_> {
                 });
                 self.join(host, binary, turn, &options.collect()).await
             }
+        }
+    }
+
+    /// Sees to a server whose member is not in the list, before anything waits for it. A member that was removed can't come
+    /// back with its data.
+    async fn unlisted(
+        &self,
+        host: &Host,
+        survey: &Survey,
+        tls: Option<&TlsMaterial>,
+        turn: &mut Turn,
+    ) -> Result<Option<Next>, BringUpError> {
+        match self.resumes(survey) {
+            Resume::GoOn => Ok(None),
+            Resume::Refuse(why) => self.yield_or(&why).map(Some),
+            Resume::SetAside => {
+                let locked = turn.lock(survey, self.deadline).await;
+                if locked.map_err(|source| self.not_its_turn(source))? {
+                    // Another run was at work: it may have been added again.
+                    let now = self.survey(tls).await;
+                    if now.is_none_or(|now| self.resumes(&now) != Resume::SetAside) {
+                        return Ok(Some(Next::Yield));
+                    }
+                }
+                self.set_aside(host).await?;
+                Ok(Some(Next::Again))
+            }
+        }
+    }
+
+    fn resumes(&self, survey: &Survey) -> Resume {
+        match self.is_named(survey) {
+            true => Resume::GoOn,
+            false => resume(Some(self.standing(survey).0), self.is_apart(survey)),
         }
     }
 
@@ -326,6 +369,9 @@ impl BringUp<'_> {
                     Some(now) => survey = now,
                     None => return Ok(Next::Yield),
                 }
+            }
+            if let Some(next) = self.unlisted(host, &survey, tls.as_ref(), turn).await? {
+                return Ok(next);
             }
             let (_, others) = self.standing(&survey);
             let others_wait = waiting.is_some_and(Restarting::others_wait);

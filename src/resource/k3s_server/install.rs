@@ -26,6 +26,8 @@ pub struct Installed {
     pub active: Option<String>,
     /// It was to be restarted, and was not.
     pub pending: bool,
+    /// Its member was removed from the cluster, by k3s' own word.
+    pub removed: bool,
     /// What `kubectl` needs.
     pub kubeconfig: Option<Secret>,
     /// The token with the authority's checksum.
@@ -43,12 +45,17 @@ impl Installed {
         self.binary.is_none() && self.configuration.is_none()
     }
 
-    /// Whether the server has exactly this.
+    /// Whether what runs there has exactly this. The guard is read at each start: another one needs no restart.
     pub fn is(&self, server: &K3sServerModel, configuration: &str, binary: &str) -> bool {
-        let cluster = &server.cluster.name;
+        let unit = unit::k3s(&server.cluster.name, server.has_etcd());
         self.configuration.as_deref() == Some(configuration)
             && self.binary.as_deref() == Some(binary)
-            && self.files == (Some(unit::k3s(cluster, server.has_etcd())), Some(unit::guard(cluster)))
+            && self.files.0.as_ref() == Some(&unit)
+    }
+
+    /// Whether the guard is an earlier one.
+    pub fn has_old_guard(&self, cluster: &str) -> bool {
+        self.files.1.is_some() && self.files.1 != Some(unit::guard(cluster))
     }
 }
 
@@ -78,6 +85,7 @@ fn installed(output: &Output) -> Installed {
             .map(str::to_owned),
         active: output.value("ActiveState").map(str::to_owned),
         pending: output.value("pending").is_some(),
+        removed: output.value("removed").is_some(),
         kubeconfig: text("kubeconfig").map(Secret::new),
         join_token: text("join-token").map(|token| Secret::new(token.trim())),
     }
@@ -187,6 +195,16 @@ pub enum Permit {
     Found,
     /// To join through this address.
     Join(String),
+}
+
+/// Brings the guard up to date, which the next start reads.
+pub fn guard(cluster: &str) -> Script {
+    let etc = directory(cluster);
+    Script::new("writing what starts k3s")
+        .line(PRIVILEGE)
+        .set("etc", &etc)
+        .line("only_roots \"$etc\"")
+        .write_file(&unit::file(format!("{etc}/guard"), 0o755, unit::guard(cluster)))
 }
 
 /// Files, permits and start, in one script. What runs is restarted.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::model::K3sServerModel;
 use crate::etcd::api::Member;
-use crate::host::{Host, PRIVILEGE, RunError, Script};
+use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
 use crate::membership::k3s::Data;
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Refusal, decide};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -21,6 +21,7 @@ use crate::resource::member::leave::peers;
 use crate::resource::member::membership_changes::until_listed;
 use crate::resource::member::survey::survey_as;
 use crate::resource::member::turn::Turn;
+use crate::resource::mounted;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::talk::Talk;
 use crate::topology::{Topology, Translation};
@@ -241,12 +242,16 @@ impl Leave<'_> {
             .set("cluster", &self.server.cluster.name)
             .set("stamp", stamp())
             .set("mode", mode)
+            .line(MOUNTS)
             .line(include_str!("../k3s/remove.sh"));
         let script = match how {
             Leaving::Rest => script.line("rest_k3s \"$cluster\" \"$mode\""),
             _ => script.line("remove_k3s \"$cluster\" \"$stamp\" \"$mode\""),
         };
-        host.run_checked(&script).await.map(|_| Diagnostics::new())
+        let mounted = mounted::read(&host.run_checked(&script).await?);
+        let state = "k3s is stopped there, and in its cluster no longer; all its files are there.";
+        let refusal = mounted::refusal(&self.server.server, &mounted, state);
+        Ok(refusal.map_or_else(Diagnostics::new, |detail| self.failed(detail)))
     }
 
     /// Nobody else tells Kubernetes that the node is no more. That it did not hear of it is no reason to stay.

@@ -7,6 +7,7 @@ tell_file kubeconfig /etc/rancher/k3s/k3s.yaml
 tell_file join-token /var/lib/rancher/k3s/server/token
 if [ -f "$etc/binary" ]; then tell binary "$(cat "$etc/binary")"; fi
 if [ -f "$etc/restart-pending" ]; then tell pending yes; fi
+if [ ! -f "$etc/external" ] && [ -e /var/lib/rancher/k3s/server/db/etcd/tombstone ]; then tell removed yes; fi
 if [ -f "$etc/resting" ]; then tell resting yes; fi
 if [ -f /etc/systemd/system/k3s.service ]; then systemctl show -p ActiveState k3s.service | tell_pairs ''; fi
 if [ -n "$wanted" ] && [ -x "$wanted" ]; then

@@ -161,6 +161,9 @@ impl K3sServerResource {
         if seen.pending {
             state.set("service", "restart-pending");
         }
+        if seen.removed {
+            state.set("service", "removed");
+        }
         if let (Some(all), Some("running")) = (&whole.translation, state.get("service").as_str())
             && let Some(tls) = certificate(&host).await
         {

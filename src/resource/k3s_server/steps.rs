@@ -55,6 +55,19 @@ impl<'a> BringUp<'a> {
         (listed, others)
     }
 
+    /// Whether this server's etcd answers, and is not in the member list that a quorum of the cluster confirmed.
+    pub(super) fn is_apart(&self, survey: &Survey) -> bool {
+        let strangers = { survey.healthy.keys() }.filter(|id| survey.members.iter().all(|one| one.id != **id));
+        survey.own.is_none() && strangers.count() > 0
+    }
+
+    /// Whether a member has this server's name, of whatever address. k3s appends eight characters of its own.
+    pub(super) fn is_named(&self, survey: &Survey) -> bool {
+        let node = self.server.node();
+        let named = |one: &Member| one.name.rsplit_once('-').is_some_and(|(name, _)| name == node);
+        survey.own.is_none() && survey.members.iter().any(named)
+    }
+
     /// Takes the right to found from another server. Whether it was there still.
     pub(super) async fn take_permit(&self, other: &str) -> Result<bool, BringUpError> {
         let host = self.host(other).await?;
@@ -225,7 +238,10 @@ impl<'a> BringUp<'a> {
         let script = Script::new("keeping the data of the removed member aside")
             .set("db", format!("{DATA}/server/db"))
             .set("aside", format!("{DATA}/server/db.removed-{}", stamp()))
+            .set("etc", directory(&self.server.cluster.name))
             .line("systemctl stop k3s.service 2>/dev/null || true")
+            // It joins by a permit that it is given when it is to.
+            .line("rm -f \"$etc/founding-permit\" \"$etc/joining-permit\"; sync \"$etc\" 2>/dev/null || sync")
             .line("if [ -d \"$db\" ]; then mv -T \"$db\" \"$aside\"; fi");
         host.run_checked(&script).await?;
         Ok(())

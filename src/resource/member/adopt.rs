@@ -69,8 +69,8 @@ impl BringUp<'_> {
             let plan = self.plan_for(seen, &former_hosts(&survey))?;
             script = self.with_files(script, &plan, &service, &data);
         }
-        script = script
-            .line(include_str!("adopt.sh"))
+        script = self
+            .keeping_names(script.line(include_str!("adopt.sh")))
             .set("pending", self.layout.restart_pending().as_str())
             .set("verb", "start")
             .line(include_str!("start.sh"));

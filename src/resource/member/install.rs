@@ -13,13 +13,14 @@ use super::scheduled;
 use super::survey::{QUESTION, Survey};
 use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
 use crate::etcd::layout::Layout;
+use crate::etcd::names;
 use crate::etcd::restoring::{self, Order, snapshot_folder};
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::{Minor, Version};
-use crate::host::{Host, PRIVILEGE, RunError, Script};
+use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
 use crate::membership::member::Start;
 use crate::resource::cluster::servers::root_file;
-use crate::topology::{Topology, timing};
+use crate::topology::{ServerName, Topology, hosts_block, timing};
 
 /// What the start of a process may take longer on one server than on another.
 const LEEWAY: Duration = Duration::from_millis(50);
@@ -37,7 +38,7 @@ pub(super) struct Plan {
     pub(super) restart_needed: bool,
 }
 
-/// The guard and the service unit.
+/// The guard and the service unit, and the units that keep the cluster's names.
 ///
 /// # Errors
 /// If etcd is not built for the server's processor, or the executable's path can't stand in a unit.
@@ -47,7 +48,7 @@ pub(super) fn service_files(
     layout: &Layout,
     version: &Version,
     seen: &Seen,
-) -> Result<[WantedFile; 2], BringUpError> {
+) -> Result<[WantedFile; 4], BringUpError> {
     let (_, server) = topology.find(&member.server)?;
     let spec = UnitSpec {
         binary: binary::executable(member, version, seen)?,
@@ -60,7 +61,12 @@ pub(super) fn service_files(
         mode: 0o644,
         contents: unit::render(layout, &spec).into(),
     };
-    Ok([guard_file(layout), unit])
+    let [service, path] = names::units(layout).map(|(path, contents)| WantedFile {
+        path,
+        mode: 0o644,
+        contents: contents.into(),
+    });
+    Ok([guard_file(layout), unit, service, path])
 }
 
 fn guard_file(layout: &Layout) -> WantedFile {
@@ -216,6 +222,19 @@ impl BringUp<'_> {
         Ok(self.observe(host).await?)
     }
 
+    /// Has the cluster's names kept in `/etc/hosts`, whatever else writes that file.
+    pub(super) fn keeping_names(&self, script: Script) -> Script {
+        let cluster = self.topology.cluster();
+        let own = ServerName::parse(&self.member.server).ok();
+        let view = own.and_then(|own| self.topology.view(&own).ok());
+        let lines = view.map(|view| view.hosts_lines).unwrap_or_default();
+        script
+            .set("names", names::path_name(cluster))
+            .set("copy", names::copy(cluster))
+            .set("block", hosts_block::render(cluster, &lines))
+            .line(include_str!("keep_names.sh"))
+    }
+
     /// Brings everything into place and starts etcd, in one script; returns what is there then.
     pub(super) async fn install(
         &self,
@@ -294,7 +313,7 @@ impl BringUp<'_> {
         if let Some(order) = restores {
             script = self.restoring(script, order, seen)?.timeout(self.remaining());
         }
-        script = script.line(include_str!("enable.sh"));
+        script = self.keeping_names(script.line(include_str!("enable.sh")));
         if start == Start::Found {
             script = script.line(format!("sleep {:.2}", self.head_start().as_secs_f64()));
         }
@@ -310,7 +329,8 @@ impl BringUp<'_> {
         if restores.is_some() || start == Start::Join {
             script = script
                 .set("folder", snapshot_folder(self.topology.cluster()))
-                .line("rm -rf \"$folder\"; rmdir /var/lib/etcd-restore 2>/dev/null || true");
+                .line(MOUNTS)
+                .line("delete_trees \"$folder\"; rmdir /var/lib/etcd-restore 2>/dev/null || true");
         }
         // The ports are the member's own now, and the binary is what it was.
         let look = Look {

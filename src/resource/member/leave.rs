@@ -18,13 +18,15 @@ use super::talk::{Lent, Talk};
 use super::turn::{Turn, TurnError};
 use crate::etcd::api::{Api, Member};
 use crate::etcd::layout::Layout;
+use crate::etcd::names;
 use crate::etcd::scheduled;
-use crate::host::{Host, PRIVILEGE, RunError, Script};
+use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
 use crate::membership::leaving::{Fate, InThisRun, Leaving, Peer, Refusal, decide};
 use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::cluster::servers::stamp;
+use crate::resource::mounted;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::silence;
 use crate::topology::Topology;
@@ -124,10 +126,11 @@ impl Leave<'_> {
             None => String::new(),
         };
         let detail = format!(
-            "{outcome}{revoke} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer}`, and remove {etc}, {unit_file}, \
+            "{outcome}{revoke} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer} {names}`, and remove {etc}, {unit_file}, \
              the user {user} and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
             unit = self.layout.unit_name(),
             timer = timer.collect::<String>(),
+            names = names::path_name(self.layout.cluster()),
             unit_file = self.layout.unit_file(),
             user = self.layout.user(),
             etc = self.layout.etc_dir(),
@@ -262,6 +265,9 @@ impl Leave<'_> {
             return Ok(decision);
         }
         if let (Leaving::Remove, Some(survey), Some(talk)) = (&decision, survey, talk.as_ref()) {
+            if let Some(host) = host {
+                self.keep_mounts(host).await?;
+            }
             if let Err(error) = hand_over(talk, &survey).await {
                 // It costs an election and nothing more.
                 tracing::debug!(%error, "the leader could not be moved");
@@ -323,21 +329,39 @@ impl Leave<'_> {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// What becomes of the member on its server.
-    async fn off_the_server(&self, host: &Host, how: &Leaving) -> Result<Diagnostics, RunError> {
-        let mode = self.member.on_destroy.as_deref().unwrap_or("keep_data");
-        let script = Script::new("taking the member off the server")
+    /// Refuses if something is mounted in a folder that would be deleted.
+    async fn keep_mounts(&self, host: &Host) -> Result<(), String> {
+        let output = host
+            .run_checked(&self.removing().line("nothing_mounted_in \"$cluster\" \"$mode\" || :"))
+            .await;
+        let mounted = mounted::read(&output.map_err(|error| error.to_string())?);
+        let state = "Nothing was changed, and the member is in its cluster.";
+        mounted::refusal(&self.member.server, &mounted, state).map_or(Ok(()), Err)
+    }
+
+    /// With what a script needs that takes the member off its server.
+    fn removing(&self) -> Script {
+        Script::new("taking the member off the server")
             .set("cluster", &self.member.cluster.name)
             .set("stamp", stamp())
-            .set("mode", mode)
+            .set("mode", self.member.on_destroy.as_deref().unwrap_or("keep_data"))
             .line(PRIVILEGE)
+            .line(MOUNTS)
             .line(include_str!("../binaries.sh"))
             .line(include_str!("../tcp_retries.sh"))
             .line(include_str!("../scheduled_snapshots.sh"))
-            .line(include_str!("../remove_member.sh"));
+            .line(include_str!("../remove_member.sh"))
+    }
+
+    /// What becomes of the member on its server.
+    async fn off_the_server(&self, host: &Host, how: &Leaving) -> Result<Diagnostics, RunError> {
+        let script = self.removing();
         if *how != Leaving::Rest {
             let script = script.line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");
-            return host.run_checked(&script).await.map(|_| Diagnostics::new());
+            let mounted = mounted::read(&host.run_checked(&script).await?);
+            let state = "The member is in its cluster no longer.";
+            let refusal = mounted::refusal(&self.member.server, &mounted, state);
+            return Ok(refusal.map_or_else(Diagnostics::new, |detail| self.failed(detail)));
         }
         let output = host
             .run_checked(&script.line("rest_member \"$cluster\" \"$mode\""))

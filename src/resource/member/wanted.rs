@@ -17,6 +17,7 @@ use crate::etcd::certificates::{
 };
 use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render};
 use crate::etcd::layout::Layout;
+use crate::etcd::names;
 use crate::etcd::version::Version;
 use crate::host::{FileSpec, Script, Secret};
 use crate::resource::cluster::model::{Authorities, Authority};
@@ -434,6 +435,7 @@ pub fn compared_files(layout: &Layout) -> Vec<String> {
         layout.guard_file().to_string(),
         layout.unit_file().to_string(),
     ];
+    files.extend(names::paths(layout));
     files.push(layout.founding_file().to_string());
     files.push(layout.revoked_file().to_string());
     files.extend(super::scheduled::paths(layout));

@@ -1,8 +1,11 @@
 //! A real etcd, with the configuration that k3s gives to its own.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -149,8 +152,8 @@ impl Etcd {
         }
     }
 
-    /// Starts etcd; it ends with this program.
-    pub fn start(&self, initial: &Initial) -> Result<Child> {
+    /// Starts etcd; it ends with this program. What it is given becomes true when etcd says that its member was removed.
+    pub fn start(&self, initial: &Initial, removed: &Arc<AtomicBool>) -> Result<Child> {
         let folder = format!("{SERVER}/db/etcd");
         let tls = format!("{SERVER}/tls/etcd");
         let (state, cluster) = match initial {
@@ -181,7 +184,18 @@ impl Etcd {
             .args(["--pdeathsig", "KILL"])
             .arg(program("etcd")?)
             .arg(format!("--config-file={folder}/config"));
-        command.spawn().context("starting etcd")
+        let mut child = command.stderr(Stdio::piped()).spawn().context("starting etcd")?;
+        let (words, removed) = (child.stderr.take().context("no standard error")?, Arc::clone(removed));
+        std::thread::spawn(move || {
+            for line in BufReader::new(words).lines().map_while(Result::ok) {
+                // As etcd's `ErrMemberRemoved` has it.
+                if line.contains("the member has been permanently removed from the cluster") {
+                    removed.store(true, Ordering::SeqCst);
+                }
+                eprintln!("{line}");
+            }
+        });
+        Ok(child)
     }
 
     pub fn members(&self) -> Result<Vec<Member>> {

@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -139,6 +140,7 @@ fn serve() -> Result<()> {
     let own = options.one("node-ip").context("no node-ip")?.to_owned();
     let token = options.token()?;
     let node = options.one("node-name").context("no node-name")?;
+    let was_removed = put_away_what_was_removed()?;
     let has_log = fs::read_dir(format!("{SERVER}/db/etcd/member/wal")).is_ok_and(|mut files| files.next().is_some());
     let critical = critical(&options);
     let mut initial = Initial::Existing(String::new());
@@ -148,7 +150,8 @@ fn serve() -> Result<()> {
             supervisor::compare(url, &token, &critical)?;
             (supervisor::bootstrap(url, &token)?, Some(url))
         }
-        None if options.one("cluster-init") == Some("true") => {
+        // As older releases do, without a word of it.
+        None if options.one("cluster-init") == Some("true") || was_removed => {
             initial = Initial::New;
             (Authorities::load().or_else(|_| Authorities::make())?, None)
         }
@@ -170,7 +173,8 @@ fn serve() -> Result<()> {
     if let Some(url) = join {
         initial = Initial::Existing(etcd.add_itself(|| supervisor::members(url, &token))?);
     }
-    let mut child = etcd.start(&initial)?;
+    let removed = Arc::new(AtomicBool::new(false));
+    let mut child = etcd.start(&initial, &removed)?;
     let etcd = Arc::new(etcd);
     {
         let (etcd, password) = (Arc::clone(&etcd), password(&token).to_owned());
@@ -193,6 +197,16 @@ fn serve() -> Result<()> {
     let mut rounds = 0u32;
     loop {
         if let Some(status) = child.try_wait()? {
+            // What it said last is read by another thread.
+            std::thread::sleep(Duration::from_millis(200));
+            if removed.load(Ordering::SeqCst) {
+                fs::write(format!("{SERVER}/db/etcd/tombstone"), "")?;
+                eprintln!(
+                    "level=info this node has been removed from the cluster please restart k3s to rejoin the cluster"
+                );
+                // What needs etcd ends k3s some seconds later.
+                std::thread::sleep(Duration::from_secs(2));
+            }
             bail!("level=fatal etcd ended: {status}");
         }
         if !ready && etcd.is_healthy() {
@@ -206,6 +220,20 @@ fn serve() -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(250));
     }
+}
+
+/// Puts away the data of a member that was removed, as k3s does wherever it finds its note of that.
+fn put_away_what_was_removed() -> Result<bool> {
+    let etcd = format!("{SERVER}/db/etcd");
+    if !Path::new(&etcd).join("tombstone").exists() {
+        return Ok(false);
+    }
+    eprintln!("level=info tombstone file has been detected, removing data dir to rejoin the cluster");
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs();
+    fs::rename(&etcd, format!("{etcd}-old-{seconds}"))?;
+    Ok(true)
 }
 
 /// k3s on an etcd outside: writes what it would share with other servers, and goes on as long as that answers.
