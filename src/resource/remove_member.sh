@@ -65,7 +65,7 @@ remove_member() {
   fi
   remove_unused "$binaries"
   rmdir /usr/local/lib/etcd 2>/dev/null || true
-  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/restart-pending" "$etc/resting" "$etc/restore" "$etc/snapshot.yaml" "$etc/snapshot-begun.yaml" "$etc/guard" "$etc/pki"
+  rm -rf "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/object" "$etc/restart-pending" "$etc/resting" "$etc/restore" "$etc/snapshot.yaml" "$etc/snapshot-begun.yaml" "$etc/guard" "$etc/pki"
   rm -rf "/var/lib/etcd-restore/$1" "/run/terraform-provider-etcd.restoring-$1.lock"
   rmdir /var/lib/etcd-restore /var/lib/etcd 2>/dev/null || true
   forget_retries "$1"

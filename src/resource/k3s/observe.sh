@@ -12,6 +12,9 @@ data=
 if [ -f /var/lib/rancher/k3s/server/db/state.db ]; then data=/var/lib/rancher/k3s/server/db/state.db; fi
 for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do if [ -f "$file" ]; then data=etcd; break; fi; done
 if [ -n "$data" ]; then tell data "$data"; fi
+for aside in /var/lib/rancher/k3s.removed-*; do
+  if [ -d "$aside" ]; then tell aside "$aside"; fi
+done
 unit=/etc/systemd/system/k3s.service
 if [ -f "$unit" ] && ! grep -q 'Managed by Terraform' "$unit"; then tell foreign "$unit"; fi
 if ! [ -f "$unit" ] && [ -f /etc/systemd/system/k3s-agent.service ]; then tell foreign /etc/systemd/system/k3s-agent.service; fi
