@@ -14,6 +14,7 @@ pub(super) mod kept;
 pub(super) mod leave;
 pub(super) mod membership_changes;
 pub mod model;
+mod object;
 mod observe;
 mod plan;
 mod redial;
@@ -36,7 +37,7 @@ use tokio::time::Instant;
 use crate::etcd::certificates::{PrivateKeyPem, parse};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
-use crate::membership::incarnation::{Incarnation, is_superseded};
+use crate::membership::incarnation::is_superseded;
 use crate::membership::leaving::Fate;
 use crate::membership::member::{Data, Service};
 use crate::plugin::block::{
@@ -47,7 +48,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
-use crate::resource::claim::{Claim, OnServer};
+use crate::resource::claim::Claim;
 use crate::resource::cluster::model as cluster;
 use crate::resource::objects::{self, Creating};
 use crate::resource::road::Road;
@@ -60,6 +61,7 @@ use errors::BringUpError;
 use kept::Word;
 use leave::Leave;
 use model::MemberModel;
+use object::thing;
 use observe::{Look, Seen};
 use state::{as_map, rfc3339, state_of};
 use wanted::Keys;
@@ -81,18 +83,6 @@ struct Whole {
     topology: Topology,
     layout: Layout,
     version: Version,
-}
-
-impl Whole {
-    fn on_server(&self) -> Option<OnServer<'_>> {
-        let (member, token) = (&self.member, self.member.cluster.token());
-        Some(OnServer {
-            thing: thing(token, &member.server),
-            server: member.server()?,
-            folder: self.layout.etc_dir().as_str(),
-            of: ("token", token),
-        })
-    }
 }
 
 impl MemberResource {
@@ -181,46 +171,6 @@ impl MemberResource {
             // A failed create returns no state on purpose: Terraform would mark the member as tainted and replace it,
             // data and all, where the next create can go on from what it finds.
             Err(error) => keep(explain(&whole.member, !prior.is_null(), &error).into()),
-        }
-    }
-
-    async fn belongs_to_another(&self, whole: &Whole, private: &[u8]) -> bool {
-        match whole.on_server() {
-            Some(on_server) => on_server.is_superseded(&self.road, private).await,
-            None => false,
-        }
-    }
-
-    async fn belongs_to(&self, whole: &Whole) -> Option<Incarnation> {
-        whole.on_server()?.belongs_to(&self.road).await
-    }
-
-    /// A member whose server is gone for good: there is no quorum to take it out of the cluster, and the one that its cluster becomes
-    /// does not have it.
-    async fn forget(&self, member: &MemberModel) -> Diagnostics {
-        let Some(server) = member.server() else {
-            return Diagnostics::new();
-        };
-        let (name, cluster) = (&member.server, &member.cluster.name);
-        match self.road.connect(server, READ, false).await {
-            Ok(_) => {
-                let detail = format!(
-                    "Server {name} answers, and the cluster's `recovery` says that it is lost. If only its data is gone, take it out of \
-                     `lost` and leave it in the configuration. Nothing was changed."
-                );
-                Diagnostic::error(format!("Member {name} is not lost"), detail)
-                    .at(Path::of("server"))
-                    .into()
-            }
-            Err(error) => {
-                let detail = format!(
-                    "Its server is gone for good, as `recovery` says, so it was only forgotten. Should the machine come back, its \
-                     member finds nobody of the cluster {cluster} as it was: run `systemctl disable --now etcd-{cluster}` there. {error}"
-                );
-                Diagnostic::warning(format!("Member {name} was forgotten"), detail)
-                    .at(Path::of("server"))
-                    .into()
-            }
         }
     }
 
@@ -347,11 +297,6 @@ impl MemberResource {
         }
         state
     }
-}
-
-/// What this process calls a member, whichever object of Terraform's it belongs to.
-fn thing(token: &str, server: &str) -> String {
-    format!("member {token}/{server}")
 }
 
 /// The member as it is to be once its server can be reached again. What it lacks until then is how it sees the others.
