@@ -13,7 +13,7 @@ if [ -f /var/lib/rancher/k3s/server/db/state.db ]; then data=/var/lib/rancher/k3
 for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do if [ -f "$file" ]; then data=etcd; break; fi; done
 if [ -n "$data" ]; then tell data "$data"; fi
 for aside in /var/lib/rancher/k3s.removed-*; do
-  if [ -d "$aside" ]; then tell aside "$aside"; fi
+  if [ -d "$aside" ]; then tell_each aside "$aside"; fi
 done
 unit=/etc/systemd/system/k3s.service
 if [ -f "$unit" ] && ! grep -q 'Managed by Terraform' "$unit"; then tell foreign "$unit"; fi
