@@ -150,6 +150,10 @@ impl Provider for Etcd {
         self.road.defers()
     }
 
+    fn new_run(&self) {
+        self.road.new_run();
+    }
+
     fn resources(&self) -> &[Box<dyn Resource>] {
         &self.resources
     }

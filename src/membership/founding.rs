@@ -93,20 +93,20 @@ impl fmt::Display for Refusal {
             Refusal::Unreached(why) => write!(f, "could not be observed: {why}"),
             Refusal::HoldsData(directory) => write!(
                 f,
-                "holds the data of an etcd member in {directory}. A cluster is founded only on servers without data: \
-                 move that directory away if its data is not needed, or give this cluster another name"
+                "holds the data of an etcd member in {directory}. A cluster is founded only on servers without data. If it is this \
+                 cluster's, import the cluster. If the data is not needed, move that directory away"
             ),
             Refusal::OtherCluster(token) => write!(
                 f,
-                "belongs to a cluster of the same name with the token {token:?}. Give this cluster another name, or \
-                 destroy the other one first"
+                "belongs to a cluster of the same name with the token {token:?}. If it is the same cluster, import it. \
+                 If it is another one, choose another name for this one"
             ),
             Refusal::PortTaken(port, process) => f.write_str(&port_taken(*port, process)),
             Refusal::HalfFounded { started, founders } => write!(
                 f,
                 "holds the data of a member of this cluster, whose founding is under way: {started} of {founders} founding members have \
                  started, and a quorum is {}. Other servers would found another cluster beside it. Put `servers` back as they were, \
-                 apply, and change them then; or destroy the cluster and apply anew",
+                 apply, and change them then",
                 quorum(*founders)
             ),
             Refusal::PermitLost => f.write_str(

@@ -75,7 +75,7 @@ impl fmt::Display for Refusal {
             Self::Unreached(why) => write!(f, "was not reached, and may hold the cluster's data: {why}"),
             Self::OtherCluster(id) => write!(
                 f,
-                "belongs to another k3s cluster (/etc/etcd-k3s there has {id}). Destroy that one first, or use another server"
+                "belongs to another k3s cluster (/etc/etcd-k3s there has {id}). If it is this cluster, and its resources got other addresses, write `moved` blocks: the plan names them. If it is another one, use another server"
             ),
             Self::Data => f.write_str(
                 "holds data of etcd's in /var/lib/rancher/k3s/server/db that is none of this cluster's. Move it away if it is not needed",
@@ -97,7 +97,7 @@ impl fmt::Display for Refusal {
             Self::NoPermit => f.write_str(
                 "finds no server of its cluster that holds data, and the right to found it is used up. If the cluster has never run, apply \
                  again: etcd_k3s_cluster issues the right anew when it has seen that all servers are empty. If it has, its data is gone: \
-                 restore a snapshot by k3s' own means, or destroy the cluster and make a new one",
+                 restore a snapshot by k3s' own means",
             ),
         }
     }
@@ -313,15 +313,15 @@ pub fn join(listed: Listed, others: Others) -> Join {
         Listed::Started { .. } => Join::RemoveOld,
         // etcd's `isConnectedToQuorumAfterAddingNewMemberSince`.
         Listed::Not if voters > 1 && healthy < quorum(voters + 1) => Join::Refuse(format!(
-            "{voters} members vote, and {healthy} of them are healthy, which is too few to add one: destroy the dead one first, or \
-             bring it back"
+            "{voters} members vote, and {healthy} of them are healthy, which is too few to add one: bring the others back, or take \
+             the dead one out of the configuration first"
         )),
         Listed::Not => match learner {
             None => Join::Start,
             Some(true) => Join::PromoteOther,
             Some(false) => Join::Refuse(
                 "another server was added and has no vote yet, and does not answer; etcd takes no second one until that is over. See what \
-                 keeps that one, or destroy it"
+                 keeps that one, or take it out of the configuration"
                     .to_owned(),
             ),
         },

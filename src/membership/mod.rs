@@ -4,12 +4,14 @@
 //! * [`founding`]: whether a cluster may be founded, decided once for all its servers.
 //! * [`member`]: the next step of one member.
 //! * [`identity`]: the IDs that etcd will compute, before it does.
+//! * [`incarnation`]: which of several objects of Terraform's a thing belongs to.
 //! * [`k3s`]: the same decisions for the servers of a k3s cluster, whose etcd k3s itself starts and joins.
 //! * [`leaving`]: how a member leaves.
 //! * [`health`]: what a look at all members amounts to.
 //! * [`sockets`]: by which address a peer is seen to come.
 //! * [`links`]: which directed pairs of members are connected.
 //! * [`recovery`]: whether a cluster that lost its quorum may go on from one member's data.
+//! * [`refounding`]: whether a plan makes a cluster in a founded one's place.
 //! * [`snapshot`]: which member a snapshot is taken from, and how many are kept.
 //! * [`upkeep`]: defragmentation, who is to lead, how much history is kept.
 //! * [`preflight`]: what stands in the way of a cluster, seen before anything is changed.
@@ -17,12 +19,14 @@
 pub mod founding;
 pub mod health;
 pub mod identity;
+pub mod incarnation;
 pub mod k3s;
 pub mod leaving;
 pub mod links;
 pub mod member;
 pub mod preflight;
 pub mod recovery;
+pub mod refounding;
 pub mod snapshot;
 pub mod sockets;
 pub mod upkeep;

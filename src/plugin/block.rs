@@ -100,6 +100,15 @@ pub struct ApplyResponse {
 }
 
 impl ApplyResponse {
+    /// Nothing was changed.
+    pub fn refused(prior: Value, private: Vec<u8>, diagnostics: Diagnostics) -> Self {
+        Self {
+            state: prior,
+            private,
+            diagnostics,
+        }
+    }
+
     /// What a delete led to: nothing is left where there are no errors, and all of it where there are.
     pub fn deleted(prior: Value, private: Vec<u8>, diagnostics: Diagnostics) -> Self {
         let state = if diagnostics.has_errors() { prior } else { Value::Null };
@@ -313,6 +322,10 @@ pub trait Provider: Send + Sync {
     fn defers(&self) -> Option<Deferral> {
         None
     }
+
+    /// A plan begins, after changes that this process has carried out. Terraform does not say so, and has one process do several runs where a
+    /// test (`terraform test`) has the provider's configuration.
+    fn new_run(&self) {}
 
     /// Its managed resources.
     fn resources(&self) -> &[Box<dyn Resource>];

@@ -13,6 +13,11 @@ pub struct Alike {
 }
 
 impl Alike {
+    /// Another run begins.
+    pub fn forget(&self) {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Notes what a server is to have, and says what the others are.
     pub fn note(&self, cluster: &str, server: &str, own: &Shared) -> BTreeMap<String, Shared> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);

@@ -29,6 +29,14 @@ impl Default for Departures {
 }
 
 impl Departures {
+    /// Another run begins: what was said in the last one is no longer true.
+    pub fn forget(&self) {
+        self.leaving.send_modify(HashMap::clear);
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.stay.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Notes that a member is to leave, and will not come back in this run.
     pub fn announce(&self, token: &str, member: &str) {
         self.with_coming(token, |coming| coming.remove(member));
@@ -119,5 +127,10 @@ mod tests {
         assert!(departures.coming("t").is_empty());
         departures.keep("t");
         assert!(departures.stays("t") && !departures.stays("other"));
+        departures.withdraw("t", "c1");
+        departures.lose("t", &members);
+        departures.forget();
+        assert!(departures.of("t").is_empty() && departures.coming("t").is_empty());
+        assert!(!departures.stays("t") && !departures.is_lost("t", "a1"));
     }
 }

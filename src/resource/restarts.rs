@@ -57,6 +57,12 @@ impl Restarting {
 }
 
 impl Restarts {
+    /// Another run begins, and none of its members has failed yet.
+    pub fn forget_failures(&self) {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.values_mut().for_each(|all| all.failed = None);
+    }
+
     /// Whether any member of a cluster waits.
     pub fn wait(&self, token: &str) -> bool {
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,5 +103,7 @@ mod tests {
         assert!(!a1.others_wait());
         assert_eq!(a1.failed().as_deref(), Some("b1"));
         assert_eq!(other.failed(), None);
+        restarts.forget_failures();
+        assert_eq!(a1.failed(), None);
     }
 }

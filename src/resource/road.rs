@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::alike::Alike;
 use super::connection::{ConfigError, Pins, SshConfig};
 use super::departures::Departures;
+use super::objects::Newest;
 use super::restarts::{Restarting, Restarts};
 use super::server::model::ServerModel;
 use super::unreached::Unreached;
 use crate::host::{ConnectError, ConnectOptions, Host, HostKey, Hosts, Target};
 use crate::membership::k3s::shared::Shared;
+use crate::membership::refounding::Clusters;
 use crate::plugin::block::Deferral;
 
 /// What the provider was configured with, shared by its blocks. Empty until then.
@@ -46,6 +48,9 @@ struct Configured {
     departures: Departures,
     restarts: Arc<Restarts>,
     alike: Alike,
+    /// The clusters of the plan that is being made, by their kind.
+    clusters: Mutex<HashMap<&'static str, Clusters>>,
+    newest: Arc<Newest>,
     /// The longest round trip between servers of a cluster, where this process saw it measured.
     round_trips: Mutex<HashMap<String, Duration>>,
     /// What this run has said already.
@@ -108,12 +113,38 @@ impl Road {
             departures: Departures::default(),
             restarts: Arc::default(),
             alike: Alike::default(),
+            clusters: Mutex::default(),
+            newest: Arc::default(),
             round_trips: Mutex::default(),
             said: Mutex::default(),
             refused: Mutex::default(),
             allow_unreachable,
         };
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
+    }
+
+    /// Another run begins in this process: what the last one has said of members, and what its plans did, is no longer true. What was measured
+    /// and created is.
+    pub fn new_run(&self) {
+        if let Ok(configured) = self.configured() {
+            configured.departures.forget();
+            configured.restarts.forget_failures();
+            configured.alike.forget();
+            let mut clusters = configured.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+            clusters.values_mut().for_each(Clusters::forget);
+        }
+    }
+
+    /// The clusters of this kind in the plan that is being made.
+    pub fn clusters<T>(&self, kind: &'static str, use_them: impl FnOnce(&mut Clusters) -> T) -> Option<T> {
+        let configured = self.configured().ok()?;
+        let mut clusters = configured.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(use_them(clusters.entry(kind).or_default()))
+    }
+
+    /// Which objects of Terraform's this process has created or planned.
+    pub fn newest(&self) -> Option<Arc<Newest>> {
+        Some(Arc::clone(&self.configured().ok()?.newest))
     }
 
     /// That what needs a server has to wait, as long as the provider's configuration is not known.

@@ -15,6 +15,7 @@ use crate::prefix;
 use crate::terraform::Terraform;
 
 mod datastore;
+mod objects;
 mod removed;
 mod servers;
 mod silence;

@@ -89,8 +89,9 @@ impl fmt::Display for Refusal {
             ),
             Refusal::OtherCluster(token) => write!(
                 f,
-                "the server belongs to a cluster of the same name with the token {token:?}. Destroy that one first, \
-                 or give this cluster another name"
+                "the server belongs to a cluster of the same name with the token {token:?}. If it is the same cluster and \
+                 its state was lost, import it: the guide \"Taking Over a Cluster\" has the lines. If it is another one, choose another \
+                 name for this one"
             ),
             Refusal::PortTaken(port, process) => f.write_str(&crate::membership::founding::port_taken(*port, process)),
             Refusal::NoCluster => f.write_str(

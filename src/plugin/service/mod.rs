@@ -4,6 +4,7 @@
 mod absent;
 mod action;
 mod catalog;
+mod changes;
 mod data_source;
 mod ephemeral;
 mod list;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use catalog::Catalog;
+use changes::Changes;
 
 use super::block::{Context, Deferral, Provider};
 use super::codec::CodecError;
@@ -31,6 +33,7 @@ use super::proto::tfplugin6 as pb;
 #[derive(Clone)]
 pub struct Service {
     provider: Arc<dyn Provider>,
+    changes: Arc<Changes>,
     catalog: Arc<Catalog>,
     stop: CancellationToken,
     requests: Arc<AtomicU64>,
@@ -43,6 +46,7 @@ impl Service {
         Self {
             catalog: Arc::new(Catalog::of(&*provider)),
             provider,
+            changes: Arc::default(),
             stop: CancellationToken::new(),
             requests: Arc::default(),
         }

@@ -65,6 +65,13 @@ impl ResourceEntry {
 }
 
 impl Service {
+    fn look_for_another_run(&self) {
+        if self.changes.are_over() {
+            tracing::debug!("another run begins");
+            self.provider.new_run();
+        }
+    }
+
     pub(super) async fn validate_resource(
         &self,
         request: validate_resource_config::Request,
@@ -144,6 +151,7 @@ impl Service {
 
     pub(super) async fn read(&self, request: read_resource::Request) -> Result<read_resource::Response, Diagnostics> {
         let entry = self.catalog.resource(&request.type_name)?;
+        self.look_for_another_run();
         let state = entry.decode("state", request.current_state.as_ref())?;
         let block = Arc::clone(&entry);
         let task = move |provider: Arc<dyn Provider>, context| {
@@ -175,6 +183,7 @@ impl Service {
         let private = request.prior_private.to_vec();
         let block = Arc::clone(&entry);
         if proposed.is_null() {
+            self.look_for_another_run();
             let task = move |provider: Arc<dyn Provider>, context| {
                 async move { block.block(&*provider).plan_destroy(&context, &prior, private).await }.boxed()
             };
@@ -262,7 +271,9 @@ impl Service {
             }
             .boxed()
         };
+        let change = self.changes.begin();
         let answer = self.run("ApplyResourceChange", &request.type_name, task).await;
+        drop(change);
         let mut answer = answer.unwrap_or_else(|bug| ApplyResponse {
             state: fallback,
             private: request.planned_private.to_vec(),

@@ -1,5 +1,6 @@
 //! Import of roles, users and access control: the cluster is read back from its servers, the rest from etcd.
 
+use super::objects::IMPORTED;
 use crate::plugin::block::{ImportRequest, ImportResponse};
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::schema::{Attribute, Kind};
@@ -33,7 +34,10 @@ pub fn identity_of(state: &Value, named: bool) -> Value {
 
 /// A state that the read after it completes.
 pub async fn take_over(road: &Road, what: &'static str, request: &ImportRequest, named: bool) -> ImportResponse {
-    found(road, what, request, named).await.into()
+    ImportResponse {
+        private: IMPORTED.to_vec(),
+        ..found(road, what, request, named).await.into()
+    }
 }
 
 async fn found(

@@ -1,6 +1,7 @@
 //! What `etcd_role`, `etcd_user` and `etcd_auth` share: their cluster, the way to it as its root, and how calls are performed.
 
 pub mod import;
+pub mod objects;
 
 use std::time::Duration;
 
@@ -11,15 +12,18 @@ use crate::access::{Call, Refusal};
 use crate::etcd::api::{Api, ApiError};
 use crate::etcd::certificates::{ROOT, parse};
 use crate::host::Secret;
-use crate::plugin::block::{ApplyResponse, PlanRequest, PlanResponse, ReadResponse};
+use crate::plugin::block::{ApplyResponse, PlanRequest, PlanResponse, ReadRequest, ReadResponse};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::Attribute;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::borrowing::{borrow, lent};
 use crate::resource::cluster::model::{self, ClusterModel};
+use crate::resource::member::kept::Word;
+use crate::resource::objects::{keep, kept};
 use crate::resource::road::Road;
 use crate::topology::Topology;
+use objects::Thing;
 
 /// How long a refresh waits for an answer.
 pub const READ: Duration = Duration::from_secs(20);
@@ -27,8 +31,6 @@ pub const READ: Duration = Duration::from_secs(20);
 pub const CHANGE: Duration = Duration::from_secs(60);
 const QUESTION: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(500);
-/// What is kept of a plan for the delete: that the cluster stays.
-const STAYS: &[u8] = b"cluster-stays";
 
 /// Why there is no way in, or a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -185,35 +187,84 @@ pub async fn is_enabled(api: &Api) -> Result<bool, AccessError> {
     Ok(api.auth_enabled(QUESTION).await?)
 }
 
+/// The state of one that is created or changed, everything known.
+pub fn known(planned: &Value) -> Value {
+    let mut state = planned.unknown_as_null();
+    let id = id_of(&state);
+    state.set("id", id);
+    state
+}
+
+fn id_of(block: &Value) -> Value {
+    let cluster = block.at(&["cluster", "name"]).as_str();
+    match (cluster, block.get("name")) {
+        (None, _) | (_, Value::Unknown) => Value::Unknown,
+        (Some(cluster), name) => name
+            .as_str()
+            .map_or_else(|| cluster.to_owned(), |name| format!("{cluster}/{name}"))
+            .into(),
+    }
+}
+
 /// What the plan of each of the blocks says: its ID, and that another cluster needs another one. One of the same name that was recovered or
 /// founded from a snapshot has its users and roles from before: they are looked at there, and not taken away from where nobody answers.
-pub fn plan(request: PlanRequest, name: Option<&str>) -> PlanResponse {
+pub fn plan(road: &Road, kind: &str, request: PlanRequest) -> PlanResponse {
     let mut planned = request.planned;
-    if let Some(cluster) = planned.at(&["cluster", "name"]).as_str() {
-        let id = name.map_or_else(|| cluster.to_owned(), |name| format!("{cluster}/{name}"));
-        planned.set("id", id);
-    }
+    let belongs_to_another = !request.prior.is_null() && Thing::of(kind, &request.prior).stays(road, &request.private);
+    let id = if belongs_to_another {
+        Value::Unknown
+    } else {
+        id_of(&planned)
+    };
+    planned.set("id", id);
+    // A replacement, whose delete gets this, is no deposed object.
+    let private = match request.prior.is_null() {
+        true => Word::Created.with(keep(kept(&request.private).as_ref())),
+        false => request.private,
+    };
     let cluster = |block: &Value| block.at(&["cluster", "name"]).clone();
     let other = !request.prior.is_null() && cluster(&request.prior) != cluster(&planned);
     PlanResponse {
         planned,
         requires_replace: other.then(|| Path::of("cluster")).into_iter().collect(),
-        private: request.private,
+        private,
         diagnostics: Diagnostics::new(),
     }
 }
 
 /// What the plan of a delete keeps for it.
-pub fn plan_destroy(road: &Road, prior: &Value) -> (Vec<u8>, Diagnostics) {
+pub fn plan_destroy(road: &Road, prior: &Value, private: &[u8]) -> (Vec<u8>, Diagnostics) {
     let token = prior.at(&["cluster", "token"]).as_str();
     let stays = token.is_some_and(|token| road.cluster_stays(token));
-    (if stays { STAYS.to_vec() } else { Vec::new() }, Diagnostics::new())
+    let kept = keep(kept(private).as_ref());
+    let kept = if stays { Word::ClusterStays.with(kept) } else { kept };
+    (kept, Diagnostics::new())
+}
+
+/// What a delete of the object with this private state begins with.
+///
+/// # Errors
+/// [`AccessError`].
+pub async fn belongs_to_another(road: &Road, thing: &Thing, api: &Api, private: &[u8]) -> Result<bool, AccessError> {
+    let other = !Word::Created.is_in(private) && thing.is_superseded(road, api, private).await?;
+    if other {
+        tracing::info!(
+            "{} belongs to a newer object of Terraform's: it stays as it is",
+            thing.key()
+        );
+    }
+    Ok(other)
 }
 
 /// What a refresh found.
-pub fn looked(what: &str, before: Value, private: Vec<u8>, found: Result<Option<Value>, AccessError>) -> ReadResponse {
+pub fn looked(what: &str, request: ReadRequest, found: Result<Option<(Value, Vec<u8>)>, AccessError>) -> ReadResponse {
+    let (before, mut private) = (request.state, request.private);
     let (state, diagnostics) = match found {
-        Ok(found) => (found.unwrap_or(Value::Null), Diagnostics::new()),
+        Ok(found) => {
+            let (state, kept) = found.unwrap_or_default();
+            private = kept;
+            (state, Diagnostics::new())
+        }
         Err(error) => {
             let detail = format!("Its state is taken to be as it was. {}", sentence(&error));
             let warning = Diagnostic::warning(format!("{what} could not be looked at"), detail);
@@ -228,7 +279,7 @@ pub fn looked(what: &str, before: Value, private: Vec<u8>, found: Result<Option<
 }
 
 /// What a change came to. `state`: what there is now.
-pub fn changed(what: &str, state: Value, outcome: Result<(), (Path, AccessError)>) -> ApplyResponse {
+pub fn changed(what: &str, state: Value, private: Vec<u8>, outcome: Result<(), (Path, AccessError)>) -> ApplyResponse {
     let diagnostics = match outcome {
         Ok(()) => Diagnostics::new(),
         Err((path, error)) => {
@@ -240,7 +291,7 @@ pub fn changed(what: &str, state: Value, outcome: Result<(), (Path, AccessError)
     };
     ApplyResponse {
         state,
-        private: Vec::new(),
+        private,
         diagnostics,
     }
 }
@@ -249,7 +300,7 @@ pub fn changed(what: &str, state: Value, outcome: Result<(), (Path, AccessError)
 pub fn deleted(what: &str, prior: Value, private: &[u8], outcome: Result<(), AccessError>) -> ApplyResponse {
     let (state, diagnostics) = match outcome {
         Ok(()) => (Value::Null, Diagnostics::new()),
-        Err(error @ AccessError::Nobody(_)) if private != STAYS => {
+        Err(error @ AccessError::Nobody(_)) if !Word::ClusterStays.is_in(private) => {
             let detail = format!("It goes with the cluster. {}", sentence(&error));
             let warning = Diagnostic::warning(format!("{what} was left in the cluster's data"), detail);
             (Value::Null, warning.at(Path::of("cluster")).into())
@@ -261,7 +312,7 @@ pub fn deleted(what: &str, prior: Value, private: &[u8], outcome: Result<(), Acc
     };
     ApplyResponse {
         state,
-        private: Vec::new(),
+        private: keep(kept(private).as_ref()),
         diagnostics,
     }
 }
@@ -290,7 +341,7 @@ mod tests {
                 planned,
                 private: Vec::new(),
             };
-            !plan(request, Some("writer")).requires_replace.is_empty()
+            !plan(&Road::default(), "user", request).requires_replace.is_empty()
         };
         let before = || block("main", "t".into());
         assert!(!replaced(Value::Null, before()));

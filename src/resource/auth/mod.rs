@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::access;
+use crate::etcd::api::Api;
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
     ReadResponse, Resource,
@@ -14,11 +15,14 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::Value;
+use crate::resource::access::objects::{Claim, Thing};
 use crate::resource::access::{
-    AccessError, CHANGE, Cluster, READ, changed, cluster_attribute, deleted, import, is_enabled, looked, plan,
-    plan_destroy, settle,
+    AccessError, CHANGE, Cluster, READ, belongs_to_another, changed, cluster_attribute, deleted, import, is_enabled,
+    known, looked, plan, plan_destroy, settle,
 };
 use crate::resource::road::Road;
+
+const KIND: &str = "auth";
 
 /// The block.
 pub struct AuthResource {
@@ -31,19 +35,29 @@ impl AuthResource {
         Self { road }
     }
 
-    async fn look(&self, state: &Value) -> Result<Option<Value>, AccessError> {
+    async fn look(&self, request: &ReadRequest) -> Result<Option<(Value, Vec<u8>)>, AccessError> {
+        let state = &request.state;
         let api = Cluster::of(&self.road, state)?.enter(Instant::now() + READ).await?;
-        Ok(is_enabled(&api).await?.then(|| state.clone()))
+        if !is_enabled(&api).await? {
+            return Ok(None);
+        }
+        let private = Thing::of(KIND, state).seen(&api, &request.private).await?;
+        Ok(Some((state.clone(), private)))
     }
 
-    async fn switch_on(&self, planned: &Value) -> Result<(), AccessError> {
-        let deadline = Instant::now() + CHANGE;
-        let cluster = Cluster::of(&self.road, planned)?;
-        let (entered, without) = tokio::join!(cluster.enter(deadline), cluster.without_root());
-        let api = &entered?;
-        if is_enabled(api).await? {
+    async fn switch_on(
+        &self,
+        cluster: &Cluster<'_>,
+        api: &Api,
+        deadline: Instant,
+        claim: &mut Claim<'_>,
+    ) -> Result<(), AccessError> {
+        let enabled = is_enabled(api).await?;
+        claim.take(api, enabled).await?;
+        if enabled {
             return Ok(());
         }
+        let without = cluster.without_root().await;
         if !without.is_empty() {
             return Err(AccessError::Cluster(format!(
                 "root's certificate (operator.crt) is missing beside those of the members on {}, and without it this provider could not \
@@ -62,21 +76,47 @@ impl AuthResource {
         Ok(api.confirm_quorum(READ).await?)
     }
 
-    async fn switch_off(&self, prior: &Value) -> Result<(), AccessError> {
+    async fn switch_off(&self, prior: &Value, private: &[u8]) -> Result<(), AccessError> {
         let api = Cluster::of(&self.road, prior)?.enter(Instant::now() + READ).await?;
+        let thing = Thing::of(KIND, prior);
+        if belongs_to_another(&self.road, &thing, &api, private).await? {
+            return Ok(());
+        }
         if is_enabled(&api).await? {
             api.auth_disable(READ).await?;
         }
-        Ok(())
+        Ok(thing.forget(&api).await?)
+    }
+
+    async fn make(&self, state: &Value, claim: &mut Claim<'_>) -> (Option<Api>, Result<(), AccessError>) {
+        let deadline = Instant::now() + CHANGE;
+        let cluster = match Cluster::of(&self.road, state) {
+            Ok(cluster) => cluster,
+            Err(error) => return (None, Err(error)),
+        };
+        match cluster.enter(deadline).await {
+            Ok(api) => {
+                let outcome = self.switch_on(&cluster, &api, deadline, claim).await;
+                (Some(api), outcome)
+            }
+            Err(error) => (None, Err(error)),
+        }
     }
 
     async fn apply(&self, request: ApplyRequest) -> ApplyResponse {
-        let state = request.planned.unknown_as_null();
-        let outcome = self.switch_on(&state).await;
+        let state = known(&request.planned);
+        let thing = Thing::of(KIND, &state);
+        let mut claim = match Claim::new(&self.road, thing, request.prior.is_null(), &request.private) {
+            Ok(claim) => claim,
+            Err(diagnostic) => return ApplyResponse::refused(request.prior, request.private, diagnostic.into()),
+        };
+        let (api, outcome) = self.make(&state, &mut claim).await;
+        let private = claim.end(api.as_ref(), &outcome).await;
         let state = if outcome.is_ok() { state } else { request.prior };
         changed(
             "Access control",
             state,
+            private,
             outcome.map_err(|error| (Path::of("cluster"), error)),
         )
     }
@@ -134,17 +174,17 @@ impl Resource for AuthResource {
         let diagnostics = needs_tls(&request.planned);
         PlanResponse {
             diagnostics,
-            ..plan(request, None)
+            ..plan(&self.road, KIND, request)
         }
     }
 
-    async fn plan_destroy(&self, _context: &Context, prior: &Value, _private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
-        plan_destroy(&self.road, prior)
+    async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        plan_destroy(&self.road, prior, &private)
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
-        let found = self.look(&request.state).await;
-        looked("Access control", request.state, request.private, found)
+        let found = self.look(&request).await;
+        looked("Access control", request, found)
     }
 
     async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
@@ -156,7 +196,7 @@ impl Resource for AuthResource {
     }
 
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
-        let outcome = self.switch_off(&request.prior).await;
+        let outcome = self.switch_off(&request.prior, &request.private).await;
         deleted("Access control", request.prior, &request.private, outcome)
     }
 }

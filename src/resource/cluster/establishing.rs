@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::model::ClusterModel;
 use super::preflight::Preflight;
 use super::restoring::Restoring;
-use super::servers::{Each, Permit, StepError, observe, on_each, prepare, seen};
+use super::servers::{Each, Observation, Permit, StepError, observe, on_each, prepare, seen};
 use crate::etcd::snapshot::Facts;
 use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
 use crate::membership::preflight::{Findings, judge};
@@ -129,10 +129,17 @@ pub async fn establish(
                 return established;
             }
         }
+        if permits {
+            established
+                .diagnostics
+                .append(set_aside(cluster, &observed).into_iter().collect());
+        }
         preflight.keep_clean(&observed);
         if preflight.is_due() {
             established.findings = preflight.run(&observed, within).await;
-            established.diagnostics = preflight.diagnostics(&judge(&established.findings));
+            established
+                .diagnostics
+                .append(preflight.diagnostics(&judge(&established.findings)));
             let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::debug!(millis, servers = cluster.servers.len(), "preflight");
             if established.diagnostics.has_errors() {
@@ -202,12 +209,17 @@ impl Established {
 /// One error for the whole decision, with all servers that stand in its way.
 fn refusals(cluster: &str, reasons: &BTreeMap<String, Vec<Refusal>>) -> Diagnostics {
     let mut diagnostics = Diagnostics::new();
+    let is_there = |reason: &Refusal| matches!(reason, Refusal::OtherCluster(_) | Refusal::HoldsData(_));
+    let mut is_there = reasons.values().flatten().any(is_there);
     for (server, reasons) in reasons {
         let mut detail = String::new();
         for reason in reasons {
             let _ = writeln!(detail, "Server {server} {reason}.");
         }
         detail.push_str("A cluster is founded on all of its servers or on none: nothing was changed on any server.");
+        if std::mem::take(&mut is_there) {
+            detail.push_str(&how_to_keep(cluster));
+        }
         let at = Path::of("servers").key(server);
         let at = match reasons.first() {
             Some(Refusal::PortTaken(..)) => at.attribute("peer_port"),
@@ -216,6 +228,35 @@ fn refusals(cluster: &str, reasons: &BTreeMap<String, Vec<Refusal>>) -> Diagnost
         diagnostics.push(Diagnostic::error(format!("Cluster {cluster} can't be founded"), detail).at(at));
     }
     diagnostics
+}
+
+/// Says where data of a former cluster of this name lies, before an empty one is founded.
+fn set_aside(cluster: &ClusterModel, observed: &Each<Observation>) -> Option<Diagnostic> {
+    let places = observed.iter().filter_map(|(server, outcome)| {
+        let aside = &outcome.as_ref().ok()?.aside;
+        (!aside.is_empty()).then(|| format!("on server {server}: {}", aside.join(", ")))
+    });
+    let places: Vec<String> = places.collect();
+    if places.is_empty() || cluster.restore.is_some() {
+        return None;
+    }
+    let detail = format!(
+        "Data of a former cluster of this name was set aside ({}). The new cluster does not have it. If you want it back, see \"Back from data \
+         that was set aside\" in the guide on disaster recovery. If not, delete it.",
+        places.join("; ")
+    );
+    let summary = format!("The cluster {} is founded empty", cluster.name);
+    Some(Diagnostic::warning(summary, detail).at(Path::of("servers")))
+}
+
+/// What to write if the cluster that is on the servers is the one that is wanted.
+fn how_to_keep(cluster: &str) -> String {
+    format!(
+        "\n\nIf the resources of this cluster got other addresses in the configuration, write a block for each of them, and apply:\n\n\
+         moved {{\n  from = etcd_cluster.<old>\n  to   = etcd_cluster.<new>\n}}\n\n\
+         If its state was lost, import it, its etcd_servers and its etcd_members. The guide \"Taking Over a Cluster\" has all lines:\n\n\
+         import {{\n  to = etcd_cluster.<label>\n  id = jsonencode({{ name = {cluster:?}, servers = local.servers }})\n}}"
+    )
 }
 
 /// The servers that don't have their view, as they are kept beside the state.

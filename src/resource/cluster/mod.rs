@@ -34,6 +34,7 @@ use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
 use crate::resource::mounted;
 use crate::resource::random::random_text;
+use crate::resource::refounding;
 use crate::resource::road::{AuthorityKeys, Road};
 use crate::resource::timeouts;
 use crate::topology::{ClusterName, Topology};
@@ -93,9 +94,12 @@ impl ClusterResource {
             match outcome {
                 Ok(cleared) => {
                     if cleared.runs {
-                        let detail = "Its member runs, and holds data of a cluster that was founded: taking the cluster away \
-                                      would found an empty one in its place. Destroy the members first (`terraform \
-                                      destroy`). Members that no state knows of are taken over by `terraform apply`.";
+                        let detail = format!(
+                            "Its member runs, and holds data of a cluster that was founded. It was left as it is. If its etcd_member is in \
+                             the state, leave server {name} in `servers`, take the member out in an apply of its own, and then the server: with \
+                             `create_before_destroy` Terraform deletes members last. If no state knows the member, leave server {name} in \
+                             `servers` and add its etcd_member: `terraform apply` takes it over.",
+                        );
                         diagnostics.push(
                             Diagnostic::error(format!("The cluster is still in use on server {name}"), detail)
                                 .at(Path::of("servers").key(&name)),
@@ -427,6 +431,12 @@ impl Resource for ClusterResource {
             self.road.keeps_cluster(recovery.before());
             self.road.loses(recovery.before(), recovery.lost());
         }
+        diagnostics.append(refounding::comes_or_stays(
+            &self.road,
+            refounding::ETCD,
+            &request.prior,
+            &planned,
+        ));
         // The plans of its members come after this one, and a member that is to leave is told of it.
         if let (Some(before), Some(after)) = (request.prior.get("token").as_str(), planned.get("token").as_str())
             && before == after
@@ -439,6 +449,10 @@ impl Resource for ClusterResource {
             private: request.private,
             diagnostics,
         }
+    }
+
+    async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        (private, refounding::goes(&self.road, refounding::ETCD, prior))
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {

@@ -15,6 +15,9 @@ held=
 for segment in "$data"/member/wal/*.wal; do
   if [ -e "$segment" ]; then tell data "$data"; held=yes; break; fi
 done
+for aside in "$data".removed-* "$data"/member.before-*; do
+  if [ -d "$aside" ]; then tell_each aside "$aside"; fi
+done
 main=$(systemctl show -p MainPID --value "etcd-$cluster.service" 2>/dev/null) || main=0
 tell pid "${main:-0}"
 report_ports "$ports" "${main:-0}"

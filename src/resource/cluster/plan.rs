@@ -159,8 +159,12 @@ fn refuse_refounding(prior: &Value, planned: &Value) -> Diagnostics {
     }
     let refuse = |path: Path| {
         let detail = format!(
-            "Its members run and hold data. Another {path} makes it another cluster, which would be founded anew, empty. If \
-             that is what you want, destroy this one first (`terraform destroy`), then apply."
+            "Its members run and hold data. With another {path} it would be another cluster, and empty. Nothing was changed. Write {path} \
+             as it was{before}. For another cluster beside it add another etcd_cluster, with its own name, servers and ports.",
+            before = prior
+                .get(&path.to_string())
+                .as_str()
+                .map_or_else(String::new, |before| format!(" ({before:?})")),
         );
         Diagnostic::error("A running cluster can't become another one", detail).at(path)
     };

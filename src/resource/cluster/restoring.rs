@@ -111,12 +111,10 @@ fn changed(prior: &Value, planned: &Value) -> Option<Diagnostic> {
     }
     if prior.get("founding").as_str() == Some(FOUNDED) {
         let text = "The cluster was founded before, and lives with the data that it has: what it is to be founded from says nothing any more, \
-                    and nothing is restored. To go back to a snapshot, destroy the cluster first (`terraform destroy`), or restore into \
-                    another one.";
+                    and nothing is restored. To go back to a snapshot, follow \"Go back to a snapshot\" in the guide on disaster recovery.";
         return (!after.is_null()).then(|| Diagnostic::warning("Nothing is restored", text).at(at()));
     }
-    let text = "Its servers were told what to found it from, and may have begun. Put `restore` back as it was and apply, or destroy the \
-                cluster first (`terraform destroy`). Nothing was changed.";
+    let text = "Its servers were told what to found it from, and may have begun. Put `restore` back as it was and apply. Nothing was changed.";
     Some(
         Diagnostic::error(
             "A cluster that is being founded can't be founded from something else",

@@ -25,6 +25,9 @@ pub fn schema() -> Schema {
             "etcd's election timeout in ms. Default: ten times the longest round trip between servers that the preflight \
              measured, 1000 at least.",
         ),
+        Attribute::bool("deletion_protection").describe(
+            "Whether a plan that destroys the cluster is refused. Set it to false and apply before `terraform destroy`. Default: false.",
+        ),
         preflight::attribute(),
         restoring::attribute(),
         recovering::attribute(),

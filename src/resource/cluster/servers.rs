@@ -70,6 +70,8 @@ where
 pub struct Observation {
     /// For the decision on founding.
     pub holding: Holding,
+    /// Data of a former member of a cluster of this name, which was set aside.
+    pub aside: Vec<String>,
     /// Whether a process of its member runs.
     pub runs: bool,
     /// Its clock against ours.
@@ -152,6 +154,7 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
     let silent = output.value("not-listening").map(|why| Err(why.to_owned()));
     Observation {
         holding,
+        aside: output.values("aside").map(str::to_owned).collect(),
         runs,
         clock: ClockOffset::of(output, received),
         listening: listening.or(silent),

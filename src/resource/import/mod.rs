@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::etcd::{program, yaml};
 use crate::host::{PRIVILEGE, Script};
+use crate::membership::incarnation::Incarnation;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::servers::on_each;
@@ -37,6 +38,8 @@ pub struct FoundMember {
     /// Its host key and that of its bastion, as `etcd_server` pins them.
     keys: ShownKeys,
     token: Option<String>,
+    /// The object of Terraform's that it belongs to.
+    pub object: Option<Incarnation>,
     /// The standing configuration.
     pub configuration: Option<String>,
     founding: Option<String>,
@@ -95,6 +98,7 @@ async fn read_back(road: &Road, name: &str, servers: &Value) -> Result<Found, Di
         Ok(FoundMember {
             keys: ShownKeys::of(&host),
             token: text("token"),
+            object: output.value("object").and_then(Incarnation::parse),
             configuration: decoded("config"),
             founding: decoded("founding"),
             authorities: ["peer-ca", "client-ca"].into_iter().filter_map(authority).collect(),

@@ -1,6 +1,7 @@
 # What this server knows of a cluster and of its member. Changes nothing. Given: cluster.
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; tell token "$line"; fi
+if [ -f "$etc/object" ]; then read -r line <"$etc/object" || true; tell object "$line"; fi
 if [ -f "$etc/adopted-from" ]; then tell adopted-from "$(sed -n 's/^service=//p' "$etc/adopted-from" | head -n 1)"; fi
 tell_file config "$etc/etcd.yaml"
 tell_file founding "$etc/founding.yaml"

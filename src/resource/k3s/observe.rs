@@ -15,6 +15,8 @@ pub struct Observation {
     pub holding: Holding,
     /// Its rules, if it has any and they are in force.
     pub rules: Option<String>,
+    /// Data of a former k3s, which was set aside.
+    pub aside: Vec<String>,
     /// Its options, as this provider wrote them.
     pub options: Option<String>,
 }
@@ -60,6 +62,7 @@ pub fn observation(output: &Output, cluster: &K3sClusterModel) -> Observation {
                 .map(lacking),
         },
         rules: rules.map(str::to_owned),
+        aside: output.values("aside").map(str::to_owned).collect(),
         options: output.text("options").map(str::to_owned),
     }
 }

@@ -14,6 +14,9 @@ for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do if [ -f "$f
 # k3s' word that its member was removed: it puts the data away when it starts again.
 if [ -e /var/lib/rancher/k3s/server/db/etcd/tombstone ]; then data=removed; fi
 if [ -n "$data" ]; then tell data "$data"; fi
+for aside in /var/lib/rancher/k3s.removed-*; do
+  if [ -d "$aside" ]; then tell_each aside "$aside"; fi
+done
 unit=/etc/systemd/system/k3s.service
 if [ -f "$unit" ] && ! grep -q 'Managed by Terraform' "$unit"; then tell foreign "$unit"; fi
 if ! [ -f "$unit" ] && [ -f /etc/systemd/system/k3s-agent.service ]; then tell foreign /etc/systemd/system/k3s-agent.service; fi

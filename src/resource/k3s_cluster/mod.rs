@@ -19,11 +19,12 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
-use crate::resource::cluster::servers::{StepError, on_each, root_file, stamp};
+use crate::resource::cluster::servers::{Each, StepError, on_each, root_file, stamp};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
 use crate::resource::mounted;
 use crate::resource::random::random_text;
+use crate::resource::refounding;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::timeouts;
 use crate::topology::{ClusterName, ServerName, Topology, Translation, translation};
@@ -93,7 +94,10 @@ impl K3sClusterResource {
         let mut permit = None;
         if found_now && embedded {
             match found(whole.cluster.id(), &servers) {
-                Ok(server) => permit = Some(server),
+                Ok(server) => {
+                    permit = Some(server);
+                    diagnostics.append(set_aside(&whole.cluster.name, &observed).into_iter().collect());
+                }
                 Err(refusals) => return refused(refusals_of(&whole.cluster.name, &refusals)),
             }
         } else {
@@ -242,8 +246,9 @@ impl K3sClusterResource {
             match outcome {
                 Ok(output) => {
                     if output.value("runs").is_some() {
-                        let detail = "k3s runs there, and would not reach the others any more. Destroy its etcd_k3s_server first; one that no \
-                                      state knows of is taken over by `terraform apply`.";
+                        let detail = "k3s runs there, and would not reach the others any more. It was left as it is. If its etcd_k3s_server is in the \
+                                      state, take it out in an apply of its own, and then the server. If no state knows it, leave the server in \
+                                      `servers` and add its etcd_k3s_server: `terraform apply` takes it over.";
                         let summary = format!("The cluster is still in use on server {name}");
                         diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
                     }
@@ -314,6 +319,22 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
             .line("sync \"$etc\" 2>/dev/null || sync");
     }
     host.run_checked(&script).await.map(drop)
+}
+
+/// Says where data of a former k3s lies, before an empty cluster is founded.
+fn set_aside(cluster: &str, observed: &Each<observe::Observation>) -> Option<Diagnostic> {
+    let places = observed.iter().filter_map(|(server, outcome)| {
+        let aside = &outcome.as_ref().ok()?.aside;
+        (!aside.is_empty()).then(|| format!("on server {server}: {}", aside.join(", ")))
+    });
+    let places: Vec<String> = places.collect();
+    let detail = format!(
+        "Data of a former k3s was set aside ({}). The new cluster does not have it. If it is not needed, delete it.",
+        places.join("; ")
+    );
+    let warning =
+        Diagnostic::warning(format!("The cluster {cluster} is founded empty"), detail).at(Path::of("servers"));
+    (!places.is_empty()).then_some(warning)
 }
 
 fn refusals_of(cluster: &str, refusals: &BTreeMap<String, Refusal>) -> Diagnostics {
@@ -433,8 +454,8 @@ impl Resource for K3sClusterResource {
         for name in ["name", "datastore"] {
             let (before, after) = (prior.get(name), planned.get(name));
             if founded && after.is_wholly_known() && before != after {
-                let detail = "It would be another cluster, on servers that hold the data of this one. Destroy this one and its etcd_k3s_servers \
-                              first; their data is kept aside unless on_destroy says otherwise.";
+                let detail = "It would be another cluster, on servers that hold the data of this one. Nothing was changed. Write it as it was. For \
+                              another cluster add another etcd_k3s_cluster, on other servers.";
                 let summary = format!("The {name} of a running k3s cluster can't be changed");
                 diagnostics.push(Diagnostic::error(summary, detail).at(Path::of(name)));
             }
@@ -447,6 +468,12 @@ impl Resource for K3sClusterResource {
                 Diagnostic::error("The token of a running cluster can't be changed", detail).at(Path::of("token")),
             );
         }
+        diagnostics.append(refounding::comes_or_stays(
+            &self.road,
+            refounding::K3S,
+            &prior,
+            &planned,
+        ));
         if let Some(id) = prior.get("id").as_str() {
             self.road.keeps_cluster(id);
         }
@@ -456,6 +483,10 @@ impl Resource for K3sClusterResource {
             private,
             diagnostics,
         }
+    }
+
+    async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        (private, refounding::goes(&self.road, refounding::K3S, prior))
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {

@@ -31,6 +31,9 @@ pub fn schema() -> Schema {
             "The service before which addresses are put into place at boot. Default: `k3s.service`.",
         ),
         computed(Attribute::string("id")).describe("What sets it apart from every other cluster: random."),
+        Attribute::bool("deletion_protection").describe(
+            "Whether a plan that destroys the cluster is refused. Set it to false and apply before `terraform destroy`. Default: false.",
+        ),
         text_map("addresses").computed().describe(
             "The address of every server's etcd member, the same text everywhere. etcd has stored it, so it stays. None with a `datastore`.",
         ),

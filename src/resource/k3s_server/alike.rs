@@ -56,7 +56,7 @@ fn compare(
     for one in before.map(|before| own.impossible(before)).into_iter().flatten() {
         let detail = format!(
             "On server {server} {one}, with which the cluster was made. Addresses of pods and services, names and tokens follow from it, and no \
-             restart changes those. Write what it was; for another one destroy the cluster and make a new one."
+             restart changes those. Write what it was. Another one needs another cluster, on other servers."
         );
         diagnostics
             .push(Diagnostic::error(format!("{} of a k3s cluster can't be changed", one.option), detail).at(at(&one)));

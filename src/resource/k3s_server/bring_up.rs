@@ -14,9 +14,10 @@ use crate::etcd::api::{Member, TlsMaterial};
 use crate::host::{Host, Secret};
 use crate::membership::k3s::shared::{Entry, Shared, entry};
 use crate::membership::k3s::{Join, Refusal, Restart, Resume, Start, join, restart, resume, start};
+use crate::resource::claim::Claim;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::cluster::servers::on_each;
-use crate::resource::k3s::{API_PORT, observe, talk};
+use crate::resource::k3s::{API_PORT, directory, observe, talk};
 use crate::resource::member::hand_over::hand_over;
 use crate::resource::member::survey::Survey;
 use crate::resource::member::turn::{Turn, TurnError};
@@ -45,6 +46,8 @@ pub struct BringUp<'a> {
     pub token: Option<&'a Secret>,
     /// It must be up by then.
     pub deadline: Instant,
+    /// The object that is to have it.
+    pub claim: &'a Claim,
     /// When it was first kept from what it has to do by something that may pass.
     pub refused: OnceLock<Instant>,
 }
@@ -75,8 +78,21 @@ impl BringUp<'_> {
     pub async fn run(&self) -> Result<Up, BringUpError> {
         self.road.stays(self.server.cluster.id(), &self.server.server)?;
         let host = self.host(&self.server.server).await?;
-        let (binary, version) = install::provide(&host, self.server, self.remaining()).await?;
-        let seen = install::look(&host, self.server, "").await?;
+        let before = install::look(&host, self.server, "").await?;
+        let folder = directory(&self.server.cluster.name);
+        if !before.is_nothing() {
+            self.claim.take(&host, &folder, before.object.as_ref()).await?;
+        }
+        let outcome = self.bring_up(&host).await;
+        if outcome.is_err() {
+            self.claim.give_back(&host, &folder, before.object.as_ref()).await;
+        }
+        outcome
+    }
+
+    async fn bring_up(&self, host: &Host) -> Result<Up, BringUpError> {
+        let (binary, version) = install::provide(host, self.server, self.remaining()).await?;
+        let seen = install::look(host, self.server, "").await?;
         let changes = seen.runs() && (seen.pending || !seen.is(self.server, self.configuration, &binary));
         let mut waiting = match changes {
             true => Some(self.road.restarting(self.server.cluster.id(), &self.server.server)?),
@@ -87,9 +103,7 @@ impl BringUp<'_> {
             let mut turn = Turn::take(self.road, self.etcd, self.deadline)
                 .await
                 .map_err(|source| self.not_its_turn(source))?;
-            let next = self
-                .with_turn(&host, &binary, &mut turn, &mut waiting, &mut moved)
-                .await;
+            let next = self.with_turn(host, &binary, &mut turn, &mut waiting, &mut moved).await;
             turn.end().await;
             match next? {
                 Next::Done => break,
@@ -97,7 +111,7 @@ impl BringUp<'_> {
                 Next::Yield => self.road.pause(AGAIN).await?,
             }
         }
-        let installed = install::look(&host, self.server, "").await?;
+        let installed = install::look(host, self.server, "").await?;
         Ok(Up {
             installed,
             binary,

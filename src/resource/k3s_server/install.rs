@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::errors::BringUpError;
 use super::model::{CONFIGURATION, Install, K3sServerModel, TOKEN, installed_at};
 use crate::host::shell::quote;
-use crate::host::{Host, Output, PRIVILEGE, RunError, Script, Secret, Upload};
+use crate::host::{FileSpec, Host, Output, PRIVILEGE, RunError, Script, Secret, Upload};
+use crate::membership::incarnation::Incarnation;
 use crate::resource::k3s::{directory, unit};
 
 /// What was seen on the server.
@@ -24,6 +25,8 @@ pub struct Installed {
     pub loose: Option<String>,
     /// systemd's word for the service.
     pub active: Option<String>,
+    /// The object of Terraform's that it belongs to.
+    pub object: Option<Incarnation>,
     /// It was to be restarted, and was not.
     pub pending: bool,
     /// Its member was removed from the cluster, by k3s' own word.
@@ -84,6 +87,7 @@ fn installed(output: &Output) -> Installed {
             .filter(|loose| !loose.is_empty())
             .map(str::to_owned),
         active: output.value("ActiveState").map(str::to_owned),
+        object: output.value("object").and_then(Incarnation::parse),
         pending: output.value("pending").is_some(),
         removed: output.value("removed").is_some(),
         kubeconfig: text("kubeconfig").map(Secret::new),
@@ -214,6 +218,7 @@ pub fn start(
     binary: &str,
     token: Option<&Secret>,
     permit: &Permit,
+    object: Option<FileSpec>,
 ) -> Script {
     let cluster = &server.cluster.name;
     let etc = directory(cluster);
@@ -236,6 +241,9 @@ pub fn start(
         .write_file(&unit::file(format!("{etc}/binary"), 0o644, format!("{binary}\n")));
     if let Some(token) = token {
         script = script.write_file(&unit::file(TOKEN, 0o600, format!("{}\n", token.expose())));
+    }
+    if let Some(object) = object {
+        script = script.write_file(&object);
     }
     if !server.has_etcd() {
         script = script.write_file(&unit::file(format!("{etc}/external"), 0o644, ""));

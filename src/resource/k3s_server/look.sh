@@ -6,6 +6,7 @@ tell_file guard "$etc/guard"
 tell_file kubeconfig /etc/rancher/k3s/k3s.yaml
 tell_file join-token /var/lib/rancher/k3s/server/token
 if [ -f "$etc/binary" ]; then tell binary "$(cat "$etc/binary")"; fi
+if [ -f "$etc/object" ]; then tell object "$(head -c 200 "$etc/object")"; fi
 if [ -f "$etc/restart-pending" ]; then tell pending yes; fi
 if [ ! -f "$etc/external" ] && [ -e /var/lib/rancher/k3s/server/db/etcd/tombstone ]; then tell removed yes; fi
 if [ -f "$etc/resting" ]; then tell resting yes; fi

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::host::Secret;
+use crate::membership::incarnation::{Incarnation, is_superseded};
 use crate::membership::leaving::Fate;
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
@@ -24,11 +25,13 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::blind::{self, Unseen};
+use crate::resource::claim::{Claim, OnServer};
 use crate::resource::cluster::model::ClusterModel;
-use crate::resource::k3s::API_PORT;
 use crate::resource::k3s::model as cluster_model;
 use crate::resource::k3s::talk::certificate;
+use crate::resource::k3s::{API_PORT, directory};
 use crate::resource::member::kept::Word;
+use crate::resource::objects::{self, Creating};
 use crate::resource::road::Road;
 use crate::resource::talk::Talk;
 use crate::resource::timeouts;
@@ -59,6 +62,18 @@ struct Whole {
     url: String,
 }
 
+impl Whole {
+    fn on_server<'a>(&'a self, folder: &'a str) -> Option<OnServer<'a>> {
+        let (name, cluster) = (&self.server.server, &self.server.cluster);
+        Some(OnServer {
+            thing: thing(cluster.id(), name),
+            server: cluster.servers.get(name)?,
+            folder,
+            of: ("id", cluster.id()),
+        })
+    }
+}
+
 impl K3sServerResource {
     /// The block, with the provider's road to the servers.
     pub fn new(road: Arc<Road>) -> Self {
@@ -67,13 +82,16 @@ impl K3sServerResource {
 
     async fn carry_out(&self, request: ApplyRequest, within: Duration) -> ApplyResponse {
         let ApplyRequest {
-            prior, planned, config, ..
+            prior,
+            planned,
+            config,
+            private,
         } = request;
-        let keep = |diagnostics: Diagnostics| ApplyResponse {
-            state: prior.clone(),
-            private: Vec::new(),
-            diagnostics,
+        let claim = match Claim::new(prior.is_null(), &private) {
+            Ok(claim) => claim,
+            Err(diagnostic) => return ApplyResponse::refused(prior, private, diagnostic.into()),
         };
+        let keep = |diagnostics| ApplyResponse::refused(prior.clone(), claim.kept(), diagnostics);
         let mut diagnostics = Diagnostics::new();
         let Some(whole) = whole(&planned, &mut diagnostics) else {
             diagnostics.push(Diagnostic::error(
@@ -97,12 +115,21 @@ impl K3sServerResource {
             configuration: &whole.configuration,
             token: token.as_ref(),
             deadline: Instant::now() + within,
+            claim: &claim,
             refused: OnceLock::new(),
         };
-        match bring_up.run().await {
+        let thing = thing(whole.server.cluster.id(), &whole.server.server);
+        let creating = prior
+            .is_null()
+            .then(|| Creating::new(&self.road, thing, claim.object()));
+        let outcome = bring_up.run().await;
+        if let (Some(creating), Ok(_)) = (creating, &outcome) {
+            creating.keep();
+        }
+        match outcome {
             Ok(up) => ApplyResponse {
                 state: state_of(planned, &whole, &up),
-                private: Vec::new(),
+                private: claim.kept(),
                 diagnostics: Diagnostics::new(),
             },
             // A failed create returns no state on purpose, as that of a member: the next one goes on from what it finds.
@@ -110,7 +137,19 @@ impl K3sServerResource {
         }
     }
 
-    async fn refresh(&self, mut state: Value) -> (Value, Diagnostics) {
+    async fn belongs_to_another(&self, whole: &Whole, private: &[u8]) -> bool {
+        match whole.on_server(&directory(&whole.server.cluster.name)) {
+            Some(on_server) => on_server.is_superseded(&self.road, private).await,
+            None => false,
+        }
+    }
+
+    async fn belongs_to(&self, whole: &Whole) -> Option<Incarnation> {
+        let folder = directory(&whole.server.cluster.name);
+        whole.on_server(&folder)?.belongs_to(&self.road).await
+    }
+
+    async fn refresh(&self, mut state: Value, private: &[u8]) -> (Value, Diagnostics) {
         let mut diagnostics = Diagnostics::new();
         let Some(whole) = whole(&state, &mut diagnostics) else {
             return (state, diagnostics);
@@ -164,6 +203,9 @@ impl K3sServerResource {
         if seen.removed {
             state.set("service", "removed");
         }
+        if is_superseded(objects::kept(private).as_ref(), seen.object.as_ref()) {
+            state.set("service", "taken-over");
+        }
         if let (Some(all), Some("running")) = (&whole.translation, state.get("service").as_str())
             && let Some(tls) = certificate(&host).await
         {
@@ -177,6 +219,11 @@ impl K3sServerResource {
         }
         (state, diagnostics)
     }
+}
+
+/// What this process calls a server of k3s, whichever object of Terraform's it belongs to.
+fn thing(id: &str, server: &str) -> String {
+    format!("k3s {id}/{server}")
 }
 
 /// What the look says, on attributes.
@@ -354,9 +401,15 @@ impl Resource for K3sServerResource {
             let before = known(&request.prior).filter(|before| before.server.cluster.id() == now.server.cluster.id());
             diagnostics.append(alike::check(&self.road, before.as_ref(), &now));
         }
+        let (id, server) = (request.prior.at(&["cluster", "id"]), request.prior.get("server"));
         let private = if request.prior.is_null() {
-            Word::Created.alone()
+            // That of the object which it replaces, if there is one, is for its delete.
+            Word::Created.with(objects::keep(objects::kept(&request.private).as_ref()))
         } else {
+            // Only what is to stay is planned so: a deposed object never is.
+            if let (Some(id), Some(server), Some(newest)) = (id.as_str(), server.as_str(), self.road.newest()) {
+                newest.note(&thing(id, server), objects::kept(&request.private));
+            }
             request.private
         };
         PlanResponse {
@@ -381,7 +434,7 @@ impl Resource for K3sServerResource {
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
-        let (state, diagnostics) = self.refresh(request.state).await;
+        let (state, diagnostics) = self.refresh(request.state, &request.private).await;
         ReadResponse {
             state,
             private: request.private,
@@ -408,6 +461,14 @@ impl Resource for K3sServerResource {
             } else {
                 Fate::Gone
             };
+            if fate == Fate::Gone && self.belongs_to_another(&whole, &request.private).await {
+                let server = &whole.server.server;
+                tracing::info!(
+                    server,
+                    "k3s there belongs to a newer object of Terraform's: it stays as it is"
+                );
+                return ApplyResponse::deleted(request.prior, Vec::new(), diagnostics);
+            }
             let leave = Leave {
                 road: &self.road,
                 server: &whole.server,
@@ -420,6 +481,15 @@ impl Resource for K3sServerResource {
             };
             diagnostics.append(leave.run().await);
         }
-        ApplyResponse::deleted(request.prior, Vec::new(), diagnostics)
+        let mut private = objects::keep(objects::kept(&request.private).as_ref());
+        if Word::Created.is_in(&request.private)
+            && private.is_empty()
+            && diagnostics.has_errors()
+            && let Some(whole) = whole(&request.prior, &mut Diagnostics::new())
+        {
+            // The plan for one that is tainted does not get what was kept.
+            private = objects::keep(self.belongs_to(&whole).await.as_ref());
+        }
+        ApplyResponse::deleted(request.prior, private, diagnostics)
     }
 }

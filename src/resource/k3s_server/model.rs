@@ -301,7 +301,7 @@ pub fn schema() -> Schema {
             computed("configuration").describe("Its options, as they are on the server; the token is in a file of its own."),
             computed("member_address").use_state().describe("The address of its etcd member. Null with a `datastore`."),
             computed("url").describe("Where agents, `kubectl` and other servers reach it."),
-            computed("service").describe("What its service does: `running`, `starting`, `stopped` or `failed`; `learner` while its etcd does not vote, `removed` where its member was taken out of the cluster by other means."),
+            computed("service").describe("What its service does: `running`, `starting`, `stopped` or `failed`; `learner` while its etcd does not vote; `removed` if its member was taken out of the cluster by other means; `taken-over` if another object of Terraform's has it."),
             computed("running_version").describe("The version that runs."),
             computed("kubeconfig").use_state().sensitive().describe("What `kubectl` needs to reach the cluster as its administrator, through this server."),
             computed("join_token").use_state().sensitive().describe(

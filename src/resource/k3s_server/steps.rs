@@ -86,7 +86,8 @@ impl<'a> BringUp<'a> {
         token: Option<&Secret>,
         permit: &Permit,
     ) -> Result<(), BringUpError> {
-        let script = install::start(self.server, self.configuration, binary, token, permit);
+        let object = self.claim.file(&directory(&self.server.cluster.name));
+        let script = install::start(self.server, self.configuration, binary, token, permit, object);
         host.run_checked(&script).await?;
         Ok(())
     }

@@ -29,6 +29,7 @@ use crate::membership::member::{
     Adoption, Answer, Cluster, Desired, Observed, Service, Start, Step, goes_on_out_of_turn, next_step,
 };
 use crate::membership::quorum;
+use crate::resource::claim::Claim;
 use crate::resource::restarts::Restarting;
 use crate::resource::road::Road;
 use crate::resource::silence::Waited;
@@ -58,6 +59,8 @@ pub struct BringUp<'a> {
     pub moved: Moved,
     /// All of it must be done by then.
     pub deadline: Instant,
+    /// The object that is to have it.
+    pub claim: &'a Claim,
     /// Who talks to the members, once that is needed.
     pub talk: OnceLock<Talk<'a>>,
     /// Says that the member is about to start with the other founders.
@@ -127,6 +130,11 @@ impl BringUp<'_> {
             scope: None,
             old_entries: None,
         };
+        let before = course.seen.object.clone();
+        let folder = self.layout.etc_dir().as_str();
+        if course.seen.token.as_deref() == Some(self.member.cluster.token()) && !course.seen.is_nothing() {
+            self.claim.take(&host, folder, before.as_ref()).await?;
+        }
         self.borrow_certificate(&host).await?;
         let outcome = {
             // In a box: with all that is awaited in it, it is too large to lie in the caller's.
@@ -141,6 +149,9 @@ impl BringUp<'_> {
         }
         if let Some(turn) = course.turn.take() {
             turn.end().await;
+        }
+        if !matches!(outcome, Ok(_) | Err(BringUpError::Stopped { runs: true })) {
+            self.claim.give_back(&host, folder, before.as_ref()).await;
         }
         outcome
     }

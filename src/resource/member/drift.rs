@@ -19,6 +19,10 @@ const BOOT: &str = "start at boot";
 pub const MEMBER_LIST: &str = "member list";
 /// What is said of it.
 pub const REMOVED: &str = "was removed from the cluster";
+/// The key of a member that belongs to another object of Terraform's.
+const OBJECT: &str = "object";
+/// What is said of it.
+const ANOTHER: &str = "another object has taken it over: a run was killed, or two states have it";
 /// The key of a server that could not be reached when the member was to be changed.
 pub const SERVER: &str = "server";
 /// What is said of it.
@@ -104,6 +108,13 @@ pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
         seen,
     ));
     found
+}
+
+/// Notes that the member belongs to another object; the next apply makes it this one's again.
+pub fn note_other_object(state: &mut Value) {
+    let mut drift = state.get("drift").as_map().cloned().unwrap_or_default();
+    drift.insert(OBJECT.to_owned(), ANOTHER.into());
+    state.set("drift", drift);
 }
 
 /// Whether an apply that ends what `state` says of the drift makes the member another one of the cluster's.

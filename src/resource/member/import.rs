@@ -7,11 +7,13 @@ use crate::etcd::config::extra_options;
 use crate::etcd::layout::binaries_dir;
 use crate::etcd::version::Version;
 use crate::etcd::yaml;
+use crate::membership::incarnation::Incarnation;
 use crate::plugin::block::{ImportRequest, ImportResponse};
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::schema::Attribute;
 use crate::plugin::value::Value;
 use crate::resource::import::{FoundMember, find, given, refused};
+use crate::resource::objects;
 
 /// What identifies a member.
 pub fn identity() -> Vec<Attribute> {
@@ -39,11 +41,17 @@ pub fn identity_of(state: &Value) -> Value {
 
 impl MemberResource {
     pub(super) async fn take_over(&self, request: &ImportRequest) -> ImportResponse {
-        let found = self.found(request).await;
-        found.map(|state| (state, Diagnostics::new())).into()
+        let (found, private) = match self.found(request).await {
+            Ok((state, object)) => (Ok((state, Diagnostics::new())), objects::keep(object.as_ref())),
+            Err(refused) => (Err(refused), Vec::new()),
+        };
+        ImportResponse {
+            private,
+            ..found.into()
+        }
     }
 
-    async fn found(&self, request: &ImportRequest) -> Result<Value, Diagnostics> {
+    async fn found(&self, request: &ImportRequest) -> Result<(Value, Option<Incarnation>), Diagnostics> {
         let given = given::member(request)?;
         let found = find(&self.road, &given).await?;
         let what = format!("The member on server {}", given.server);
@@ -62,7 +70,7 @@ impl MemberResource {
         if let Some(service) = &given.adopted_from {
             as_it_is(&mut state, &member, service);
         }
-        Ok(state)
+        Ok((state, member.object))
     }
 }
 

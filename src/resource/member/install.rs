@@ -267,6 +267,9 @@ impl BringUp<'_> {
             .line(PRIVILEGE)
             .line(include_str!("prepare.sh"))
             .line(include_str!("prepare_data.sh"));
+        if let Some(file) = self.claim.file(self.layout.etc_dir().as_str()) {
+            script = script.write_file(&file);
+        }
         if start == Start::Restart {
             script = script
                 .line(include_str!("../binaries.sh"))

@@ -17,6 +17,7 @@ pub(super) mod leave;
 mod log;
 pub(super) mod membership_changes;
 pub mod model;
+mod object;
 mod observe;
 mod plan;
 mod redial;
@@ -42,6 +43,7 @@ use crate::etcd::certificates::{PrivateKeyPem, parse};
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::host::Host;
+use crate::membership::incarnation::is_superseded;
 use crate::membership::leaving::Fate;
 use crate::membership::member::{Data, Service};
 use crate::plugin::block::{
@@ -53,7 +55,9 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
 use crate::resource::blind::{self, Unseen};
+use crate::resource::claim::Claim;
 use crate::resource::cluster::model as cluster;
+use crate::resource::objects::{self, Creating};
 use crate::resource::road::Road;
 use crate::resource::talk::{self, Talk};
 use crate::resource::timeouts;
@@ -66,6 +70,7 @@ use errors::BringUpError;
 use kept::Word;
 use leave::Leave;
 use model::MemberModel;
+use object::thing;
 use observe::{Look, Seen};
 use state::{as_map, rfc3339, state_of};
 use wanted::Keys;
@@ -99,11 +104,11 @@ impl MemberResource {
         scheduled::refine(&request.config, &mut request.planned);
         let deadline = Instant::now() + within;
         let prior = request.prior.clone();
-        let keep = |diagnostics: Diagnostics| ApplyResponse {
-            state: prior.clone(),
-            private: Vec::new(),
-            diagnostics,
+        let claim = match Claim::new(prior.is_null(), &request.private) {
+            Ok(claim) => claim,
+            Err(diagnostic) => return ApplyResponse::refused(prior, request.private, diagnostic.into()),
         };
+        let keep = |diagnostics| ApplyResponse::refused(prior.clone(), claim.kept(), diagnostics);
         let whole = match whole(&request.planned) {
             Ok(whole) => whole,
             Err(diagnostics) => return keep(diagnostics),
@@ -128,10 +133,19 @@ impl MemberResource {
             program: Known::new(&prior, &request.planned),
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,
+            claim: &claim,
             talk: OnceLock::new(),
             founding: Notify::new(),
         };
-        match bring_up.run().await {
+        let thing = thing(whole.member.cluster.token(), &whole.member.server);
+        let creating = prior
+            .is_null()
+            .then(|| Creating::new(&self.road, thing, claim.object()));
+        let outcome = bring_up.run().await;
+        if let (Some(creating), Ok(_) | Err(BringUpError::Stopped { runs: true })) = (creating, &outcome) {
+            creating.keep();
+        }
+        match outcome {
             Ok(up) => ApplyResponse {
                 diagnostics: [
                     unverified(&whole.member.server, &up.verified.outside),
@@ -142,7 +156,7 @@ impl MemberResource {
                 .flatten()
                 .collect(),
                 state: state_of(request.planned, &up),
-                private: Vec::new(),
+                private: claim.kept(),
             },
             // What runs belongs into the state, and an error would make Terraform replace it.
             Err(error @ BringUpError::Stopped { runs: true }) => {
@@ -153,7 +167,7 @@ impl MemberResource {
                 );
                 ApplyResponse {
                     state,
-                    private: Word::Unverified.alone(),
+                    private: Word::Unverified.with(claim.kept()),
                     diagnostics: warning.into(),
                 }
             }
@@ -162,40 +176,11 @@ impl MemberResource {
                     && !self.road.stopped()
                     && plan::only_views_differ(&prior, &request.planned) =>
             {
-                unreached(&whole.member, &prior, request.planned, &error)
+                unreached(&whole.member, &prior, request.planned, &error, claim.kept())
             }
             // A failed create returns no state on purpose: Terraform would mark the member as tainted and replace it,
             // data and all, where the next create can go on from what it finds.
             Err(error) => keep(explain(&whole.member, !prior.is_null(), &error).into()),
-        }
-    }
-
-    /// A member whose server is gone for good: there is no quorum to take it out of the cluster, and the one that its cluster becomes
-    /// does not have it.
-    async fn forget(&self, member: &MemberModel) -> Diagnostics {
-        let Some(server) = member.server() else {
-            return Diagnostics::new();
-        };
-        let (name, cluster) = (&member.server, &member.cluster.name);
-        match self.road.connect(server, READ, false).await {
-            Ok(_) => {
-                let detail = format!(
-                    "Server {name} answers, and the cluster's `recovery` says that it is lost. If only its data is gone, take it out of \
-                     `lost` and leave it in the configuration. Nothing was changed."
-                );
-                Diagnostic::error(format!("Member {name} is not lost"), detail)
-                    .at(Path::of("server"))
-                    .into()
-            }
-            Err(error) => {
-                let detail = format!(
-                    "Its server is gone for good, as `recovery` says, so it was only forgotten. Should the machine come back, its \
-                     member finds nobody of the cluster {cluster} as it was: run `systemctl disable --now etcd-{cluster}` there. {error}"
-                );
-                Diagnostic::warning(format!("Member {name} was forgotten"), detail)
-                    .at(Path::of("server"))
-                    .into()
-            }
         }
     }
 
@@ -216,7 +201,7 @@ impl MemberResource {
         }
     }
 
-    async fn refresh(&self, mut state: Value, unreached: bool) -> (Value, Diagnostics) {
+    async fn refresh(&self, mut state: Value, private: &[u8]) -> (Value, Diagnostics) {
         let whole = match whole(&state) {
             Ok(whole) => whole,
             Err(diagnostics) => return (state, diagnostics),
@@ -234,7 +219,7 @@ impl MemberResource {
         let host = match self.road.connect(model, READ, false).await {
             Ok(host) => host,
             Err(error) => {
-                if unreached {
+                if Word::Unreached.is_in(private) {
                     // Nothing else would make the next plan show that changes are still to be made there.
                     let missing = (drift::SERVER.to_owned(), drift::UNREACHED.to_owned());
                     state.set("drift", as_map(BTreeMap::from([missing])));
@@ -268,7 +253,12 @@ impl MemberResource {
         if seen.is_nothing() {
             return (Value::Null, Diagnostics::new());
         }
-        self.seen_state(state, &whole, &host, seen).await
+        let other = is_superseded(objects::kept(private).as_ref(), seen.object.as_ref());
+        let (mut state, diagnostics) = self.seen_state(state, &whole, &host, seen).await;
+        if other {
+            drift::note_other_object(&mut state);
+        }
+        (state, diagnostics)
     }
 
     /// What is wrong with the member's peer URL in the member list.
@@ -365,7 +355,13 @@ impl MemberResource {
 }
 
 /// The member as it is to be once its server can be reached again. What it lacks until then is how it sees the others.
-fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &BringUpError) -> ApplyResponse {
+fn unreached(
+    member: &MemberModel,
+    prior: &Value,
+    mut planned: Value,
+    error: &BringUpError,
+    kept: Vec<u8>,
+) -> ApplyResponse {
     for name in ["certificate_expiry", "certificate_serials"] {
         planned.set(name, prior.get(name).clone());
     }
@@ -378,7 +374,7 @@ fn unreached(member: &MemberModel, prior: &Value, mut planned: Value, error: &Br
     );
     ApplyResponse {
         state: planned.unknown_as_null(),
-        private: Word::Unreached.alone(),
+        private: Word::Unreached.with(kept),
         diagnostics: warning.at(Path::of("server")).into(),
     }
 }
@@ -440,9 +436,15 @@ impl Resource for MemberResource {
             // The last apply was stopped before it had seen the member at work: this one shall.
             planned.set("service", Value::Unknown);
         }
+        let (token, server) = (request.prior.at(&["cluster", "token"]), request.prior.get("server"));
         let private = if request.prior.is_null() {
-            Word::Created.alone()
+            // That of the object which it replaces, if there is one, is for its delete.
+            Word::Created.with(objects::keep(objects::kept(&request.private).as_ref()))
         } else {
+            // Only what is to stay is planned so: a deposed object never is.
+            if let (Some(token), Some(server), Some(newest)) = (token.as_str(), server.as_str(), self.road.newest()) {
+                newest.note(&thing(token, server), objects::kept(&request.private));
+            }
             request.private
         };
         PlanResponse {
@@ -470,8 +472,7 @@ impl Resource for MemberResource {
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
-        let unreached = Word::Unreached.is_in(&request.private);
-        let (state, diagnostics) = self.refresh(request.state, unreached).await;
+        let (state, diagnostics) = self.refresh(request.state, &request.private).await;
         ReadResponse {
             state,
             private: request.private,
@@ -497,6 +498,14 @@ impl Resource for MemberResource {
         let diagnostics = match whole(&request.prior) {
             Ok(whole) if drift::is_to_be_adopted(&request.prior) => not_ours(&whole.member).into(),
             Ok(whole) if Word::Lost.is_in(&request.private) => self.forget(&whole.member).await,
+            Ok(whole) if !replaced && self.belongs_to_another(&whole, &private).await => {
+                let server = &whole.member.server;
+                tracing::info!(
+                    server,
+                    "the member belongs to a newer object of Terraform's: it stays as it is"
+                );
+                Diagnostics::new()
+            }
             Ok(whole) => {
                 let leave = Leave {
                     road: &self.road,
@@ -512,7 +521,19 @@ impl Resource for MemberResource {
             Err(diagnostics) => diagnostics,
         };
         // What tells a replacement is the plan's, and not to be kept.
-        let private = if replaced { Vec::new() } else { private };
+        let mut private = if replaced {
+            objects::keep(objects::kept(&private).as_ref())
+        } else {
+            private
+        };
+        if replaced
+            && private.is_empty()
+            && diagnostics.has_errors()
+            && let Ok(whole) = whole(&request.prior)
+        {
+            // The plan for one that is tainted does not get what was kept.
+            private = objects::keep(self.belongs_to(&whole).await.as_ref());
+        }
         ApplyResponse::deleted(request.prior, private, diagnostics)
     }
 }

@@ -10,6 +10,7 @@ use crate::etcd::release::Sha256Sum;
 use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
 use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
+use crate::membership::incarnation::Incarnation;
 use crate::membership::member::{Data, Service};
 use crate::resource::ports;
 use crate::resource::talk::Lent;
@@ -29,6 +30,8 @@ pub struct Seen {
     pub restored: Option<String>,
     /// The token that is written down.
     pub token: Option<String>,
+    /// The object of Terraform's that it belongs to.
+    pub object: Option<Incarnation>,
     /// The data directory.
     pub data: Data,
     /// The service.
@@ -204,6 +207,7 @@ pub fn seen(output: &Output) -> Seen {
         restore: Order::read(|key| output.value(&format!("restore.{key}")).map(str::to_owned)),
         restored: text("restored"),
         token: text("token"),
+        object: output.value("object").and_then(Incarnation::parse),
         data: match output.value("data") {
             Some("member") => Data::Member,
             Some("other") => Data::Other,

@@ -5,6 +5,7 @@
 etc=/etc/etcd/$cluster
 await_start "$unit" "$etc" "$data"
 if [ -f "$etc/token" ]; then read -r line <"$etc/token" || true; tell token "$line"; fi
+if [ -f "$etc/object" ]; then read -r line <"$etc/object" || true; tell object "$line"; fi
 if [ -f "$etc/founding-permit" ]; then read -r line <"$etc/founding-permit" || true; tell permit "$line"; fi
 if [ -f "$etc/restore" ]; then tell_pairs restore. <"$etc/restore"; fi
 if [ -f "$data/member/restored" ]; then tell restored "$(as_user "$user" 20 head -c 200 "$data/member/restored")"; fi

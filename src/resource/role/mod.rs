@@ -17,11 +17,14 @@ use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::Value;
+use crate::resource::access::objects::{Claim, Thing};
 use crate::resource::access::{
-    AccessError, CHANGE, Cluster, READ, changed, cluster_attribute, deleted, import, is_enabled, looked, plan,
-    plan_destroy, settle,
+    AccessError, CHANGE, Cluster, READ, belongs_to_another, changed, cluster_attribute, deleted, import, is_enabled,
+    known, looked, plan, plan_destroy, settle,
 };
 use crate::resource::road::Road;
+
+const KIND: &str = "role";
 
 /// The block.
 pub struct RoleResource {
@@ -34,24 +37,51 @@ impl RoleResource {
         Self { road }
     }
 
-    async fn look(&self, state: &Value) -> Result<Option<Value>, AccessError> {
+    async fn look(&self, request: &ReadRequest) -> Result<Option<(Value, Vec<u8>)>, AccessError> {
+        let state = &request.state;
         let api = Cluster::of(&self.road, state)?.enter(Instant::now() + READ).await?;
         let observed = observe(&api, &name(state)).await?;
+        let private = Thing::of(KIND, state).seen(&api, &request.private).await?;
         Ok(observed.map(|observed| {
             let mut now = state.clone();
             now.set(
                 "permissions",
                 permissions::as_configured(state.get("permissions"), &observed),
             );
-            now
+            (now, private)
         }))
     }
 
-    async fn make(&self, planned: &Value, ours: bool) -> Result<(), AccessError> {
+    async fn make(&self, planned: &Value, ours: bool, claim: Claim<'_>) -> (Vec<u8>, Result<(), AccessError>) {
         let deadline = Instant::now() + CHANGE;
-        let api = Cluster::of(&self.road, planned)?.enter(deadline).await?;
+        let entered = match Cluster::of(&self.road, planned) {
+            Ok(cluster) => cluster.enter(deadline).await,
+            Err(error) => Err(error),
+        };
+        let mut claim = claim;
+        let outcome = match &entered {
+            Ok(api) => self.make_through(api, deadline, planned, ours, &mut claim).await,
+            Err(_) => Ok(()),
+        };
+        let (api, outcome) = match entered {
+            Ok(api) => (Some(api), outcome),
+            Err(error) => (None, Err(error)),
+        };
+        (claim.end(api.as_ref(), &outcome).await, outcome)
+    }
+
+    async fn make_through(
+        &self,
+        api: &Api,
+        deadline: Instant,
+        planned: &Value,
+        ours: bool,
+        claim: &mut Claim<'_>,
+    ) -> Result<(), AccessError> {
+        let there = observe(api, &name(planned)).await?.is_some();
+        claim.take(api, there).await?;
         let wanted = permissions::of(planned.get("permissions"), &mut Diagnostics::new());
-        let (name, api) = (&name(planned), &api);
+        let name = &name(planned);
         // What this run has begun is its own.
         let wanted = &wanted;
         settle(api, deadline, None, || async move {
@@ -63,23 +93,38 @@ impl RoleResource {
 
     async fn apply(&self, request: ApplyRequest) -> ApplyResponse {
         let ours = !request.prior.is_null();
-        let state = request.planned.unknown_as_null();
-        let outcome = self.make(&state, ours).await;
+        let state = known(&request.planned);
+        let thing = Thing::of(KIND, &state);
+        let claim = match Claim::new(&self.road, thing, !ours, &request.private) {
+            Ok(claim) => claim,
+            Err(diagnostic) => return ApplyResponse::refused(request.prior, request.private, diagnostic.into()),
+        };
+        let (private, outcome) = self.make(&state, ours, claim).await;
         let what = format!("The role {}", name(&state));
         // What was not begun is not there. What was is made whole by the next apply.
         let state = if outcome.is_ok() { state } else { request.prior };
-        changed(&what, state, outcome.map_err(|error| (Path::of("permissions"), error)))
+        changed(
+            &what,
+            state,
+            private,
+            outcome.map_err(|error| (Path::of("permissions"), error)),
+        )
     }
 
-    async fn take_away(&self, prior: &Value) -> Result<(), AccessError> {
+    async fn take_away(&self, prior: &Value, private: &[u8]) -> Result<(), AccessError> {
         let deadline = Instant::now() + READ;
         let api = &Cluster::of(&self.road, prior)?.enter(deadline).await?;
         let name = &name(prior);
+        let thing = Thing::of(KIND, prior);
+        if belongs_to_another(&self.road, &thing, api, private).await? {
+            return Ok(());
+        }
         settle(api, deadline, None, || async move {
             let there = observe(api, name).await?.is_some();
             Ok(access::without_role(name, there, is_enabled(api).await?)?)
         })
-        .await
+        .await?;
+        Ok(thing.forget(api).await?)
     }
 }
 
@@ -136,18 +181,17 @@ impl Resource for RoleResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let name = request.planned.get("name").as_str().map(str::to_owned);
-        plan(request, Some(name.as_deref().unwrap_or_default()))
+        plan(&self.road, KIND, request)
     }
 
-    async fn plan_destroy(&self, _context: &Context, prior: &Value, _private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
-        plan_destroy(&self.road, prior)
+    async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        plan_destroy(&self.road, prior, &private)
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
-        let found = self.look(&request.state).await;
+        let found = self.look(&request).await;
         let what = format!("The role {}", name(&request.state));
-        looked(&what, request.state, request.private, found)
+        looked(&what, request, found)
     }
 
     async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
@@ -159,7 +203,7 @@ impl Resource for RoleResource {
     }
 
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
-        let outcome = self.take_away(&request.prior).await;
+        let outcome = self.take_away(&request.prior, &request.private).await;
         let what = format!("The role {}", name(&request.prior));
         deleted(&what, request.prior, &request.private, outcome)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::format_description::well_known::Rfc3339;
 
+use crate::membership::incarnation::{Incarnation, is_superseded};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
 };
@@ -19,6 +20,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model as cluster;
+use crate::resource::objects;
 use crate::resource::road::Road;
 use crate::resource::timeouts;
 use model::{Place, SnapshotModel, TAKEN};
@@ -38,10 +40,37 @@ impl SnapshotResource {
         Self { road }
     }
 
+    /// The private state of a snapshot that was just written.
+    fn written(&self, file: &std::path::Path) -> Vec<u8> {
+        let object = lies_at(file);
+        if let Some(newest) = self.road.newest() {
+            newest.note(&file.display().to_string(), object.clone());
+        }
+        objects::keep(object.as_ref())
+    }
+
+    /// Whether the file at this place is a newer snapshot's. A warning says so, unless this run has taken that one.
+    fn belongs_to_another(&self, file: &str, request: &ApplyRequest) -> Option<Diagnostics> {
+        let (path, own) = (std::path::Path::new(file), objects::kept(&request.private));
+        let newest = self.road.newest();
+        if newest.and_then(|newest| newest.is_superseded(file, own.as_ref())) == Some(true) {
+            tracing::info!("{file} is a newer snapshot: it stays");
+            return Some(Diagnostics::new());
+        }
+        let other = match &own {
+            Some(_) => is_superseded(own.as_ref(), lies_at(path).as_ref()),
+            None => path.exists() && !has_checksum(path, request.prior.get("sha256")),
+        };
+        other.then(|| {
+            let detail = format!("{file} was written by something else since. Delete it if you don't need it.");
+            Diagnostic::warning("The file of a snapshot stays", detail).into()
+        })
+    }
+
     async fn take(&self, context: &Context, request: ApplyRequest, within: Duration) -> ApplyResponse {
         let keep = |diagnostics| ApplyResponse {
             state: request.prior.clone(),
-            private: Vec::new(),
+            private: request.private.clone(),
             diagnostics,
         };
         let mut diagnostics = Diagnostics::new();
@@ -73,8 +102,8 @@ impl SnapshotResource {
         match tokio::time::timeout(within, taking.take()).await {
             Ok(Ok(taken)) => ApplyResponse {
                 diagnostics: maybe_old(&taken).into_iter().collect(),
+                private: self.written(&taken.file),
                 state: state_of(request.planned, &taken),
-                private: Vec::new(),
             },
             Ok(Err(error)) => keep(explain(&error, &model.cluster.name, &place).into()),
             Err(_) => {
@@ -86,6 +115,21 @@ impl SnapshotResource {
             }
         }
     }
+}
+
+/// Which file lies there: two snapshots of one path may have the same contents, and never the same time.
+fn lies_at(file: &std::path::Path) -> Option<Incarnation> {
+    let written = std::fs::metadata(file).ok()?.modified().ok()?;
+    let since = written.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Incarnation::parse(&since.as_nanos().to_string())
+}
+
+/// Whether the file is the one that a state of an older version has, which knows its checksum alone.
+fn has_checksum(file: &std::path::Path, sha256: &Value) -> bool {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = Sha256::new();
+    let read = std::fs::File::open(file).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+    read.is_ok() && sha256.as_str() == Some(format!("{:x}", hash.finalize()).as_str())
 }
 
 /// What became of it, as an error of a block that has the place in `path` or `directory`.
@@ -232,7 +276,11 @@ impl Resource for SnapshotResource {
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let file = request.prior.get("file").as_str().unwrap_or_default();
         let mut diagnostics = Diagnostics::new();
-        if request.prior.get("on_destroy").as_str() == Some("delete")
+        let deletes = request.prior.get("on_destroy").as_str() == Some("delete");
+        if deletes && let Some(said) = self.belongs_to_another(file, &request) {
+            return ApplyResponse::deleted(request.prior, request.private, said);
+        }
+        if deletes
             && let Err(error) = tokio::fs::remove_file(file).await
             && error.kind() != std::io::ErrorKind::NotFound
         {

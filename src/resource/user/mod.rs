@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::access::{self, User};
+use crate::etcd::api::Api;
 use crate::host::Secret;
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
@@ -16,11 +17,14 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Kind, Schema, Type};
 use crate::plugin::value::Value;
+use crate::resource::access::objects::{Claim, Thing};
 use crate::resource::access::{
-    AccessError, CHANGE, Cluster, READ, changed, cluster_attribute, deleted, import, is_enabled, looked, plan,
-    plan_destroy, settle,
+    AccessError, CHANGE, Cluster, READ, belongs_to_another, changed, cluster_attribute, deleted, import, is_enabled,
+    known, looked, plan, plan_destroy, settle,
 };
 use crate::resource::road::Road;
+
+const KIND: &str = "user";
 
 /// The block.
 pub struct UserResource {
@@ -33,21 +37,53 @@ impl UserResource {
         Self { road }
     }
 
-    async fn look(&self, state: &Value) -> Result<Option<Value>, AccessError> {
+    async fn look(&self, request: &ReadRequest) -> Result<Option<(Value, Vec<u8>)>, AccessError> {
+        let state = &request.state;
         let api = Cluster::of(&self.road, state)?.enter(Instant::now() + READ).await?;
         let observed = api.user(&name(state), READ).await?;
+        let private = Thing::of(KIND, state).seen(&api, &request.private).await?;
         Ok(observed.map(|observed| {
             let mut now = state.clone();
             if observed != roles(state) {
                 now.set("roles", observed.into_iter().map(Value::from).collect::<Vec<_>>());
             }
-            now
+            (now, private)
         }))
     }
 
-    async fn make(&self, request: &ApplyRequest, planned: &Value) -> Result<(), AccessError> {
+    async fn make(
+        &self,
+        request: &ApplyRequest,
+        planned: &Value,
+        claim: Claim<'_>,
+    ) -> (Vec<u8>, Result<(), AccessError>) {
         let deadline = Instant::now() + CHANGE;
-        let api = &Cluster::of(&self.road, planned)?.enter(deadline).await?;
+        let entered = match Cluster::of(&self.road, planned) {
+            Ok(cluster) => cluster.enter(deadline).await,
+            Err(error) => Err(error),
+        };
+        let mut claim = claim;
+        let outcome = match &entered {
+            Ok(api) => self.make_through(api, deadline, request, planned, &mut claim).await,
+            Err(_) => Ok(()),
+        };
+        let (api, outcome) = match entered {
+            Ok(api) => (Some(api), outcome),
+            Err(error) => (None, Err(error)),
+        };
+        (claim.end(api.as_ref(), &outcome).await, outcome)
+    }
+
+    async fn make_through(
+        &self,
+        api: &Api,
+        deadline: Instant,
+        request: &ApplyRequest,
+        planned: &Value,
+        claim: &mut Claim<'_>,
+    ) -> Result<(), AccessError> {
+        let there = api.user(&name(planned), READ).await?.is_some();
+        claim.take(api, there).await?;
         let password = request.config.get("password_wo").as_str().map(Secret::from);
         let version = |block: &Value| block.get("password_wo_version").clone();
         let token = |block: &Value| block.at(&["cluster", "token"]).clone();
@@ -67,23 +103,38 @@ impl UserResource {
     }
 
     async fn apply(&self, request: ApplyRequest) -> ApplyResponse {
-        let state = request.planned.unknown_as_null();
-        let outcome = self.make(&request, &state).await;
+        let state = known(&request.planned);
+        let thing = Thing::of(KIND, &state);
+        let claim = match Claim::new(&self.road, thing, request.prior.is_null(), &request.private) {
+            Ok(claim) => claim,
+            Err(diagnostic) => return ApplyResponse::refused(request.prior, request.private, diagnostic.into()),
+        };
+        let (private, outcome) = self.make(&request, &state, claim).await;
         let what = format!("The user {}", name(&state));
         // One that was begun has some of its roles at most: the next apply goes on with it.
         let state = if outcome.is_ok() { state } else { request.prior };
-        changed(&what, state, outcome.map_err(|error| (Path::of("name"), error)))
+        changed(
+            &what,
+            state,
+            private,
+            outcome.map_err(|error| (Path::of("name"), error)),
+        )
     }
 
-    async fn take_away(&self, prior: &Value) -> Result<(), AccessError> {
+    async fn take_away(&self, prior: &Value, private: &[u8]) -> Result<(), AccessError> {
         let deadline = Instant::now() + READ;
         let api = &Cluster::of(&self.road, prior)?.enter(deadline).await?;
         let name = &name(prior);
+        let thing = Thing::of(KIND, prior);
+        if belongs_to_another(&self.road, &thing, api, private).await? {
+            return Ok(());
+        }
         settle(api, deadline, None, || async move {
             let there = api.user(name, READ).await?.is_some();
             Ok(access::without_user(name, there, is_enabled(api).await?)?)
         })
-        .await
+        .await?;
+        Ok(thing.forget(api).await?)
     }
 }
 
@@ -159,25 +210,24 @@ impl Resource for UserResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let name = request.planned.get("name").as_str().map(str::to_owned);
         let with = |block: &Value| !block.get("password_wo_version").is_null();
         // etcd gives no password to a user that was made without one, and takes none away.
         let other = !request.prior.is_null() && with(&request.prior) != with(&request.planned);
-        let mut response = plan(request, Some(name.as_deref().unwrap_or_default()));
+        let mut response = plan(&self.road, KIND, request);
         if other {
             response.requires_replace.push(Path::of("password_wo_version"));
         }
         response
     }
 
-    async fn plan_destroy(&self, _context: &Context, prior: &Value, _private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
-        plan_destroy(&self.road, prior)
+    async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
+        plan_destroy(&self.road, prior, &private)
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
-        let found = self.look(&request.state).await;
+        let found = self.look(&request).await;
         let what = format!("The user {}", name(&request.state));
-        looked(&what, request.state, request.private, found)
+        looked(&what, request, found)
     }
 
     async fn create(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
@@ -189,7 +239,7 @@ impl Resource for UserResource {
     }
 
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
-        let outcome = self.take_away(&request.prior).await;
+        let outcome = self.take_away(&request.prior, &request.private).await;
         let what = format!("The user {}", name(&request.prior));
         deleted(&what, request.prior, &request.private, outcome)
     }
