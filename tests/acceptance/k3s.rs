@@ -15,6 +15,7 @@ use crate::prefix;
 use crate::terraform::Terraform;
 
 mod datastore;
+mod names;
 mod servers;
 mod silence;
 mod translation;

@@ -30,6 +30,7 @@ mod k3s;
 mod lost_quorum;
 mod modules;
 mod moves;
+mod names;
 mod nospace;
 mod outside;
 mod partitions;

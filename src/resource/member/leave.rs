@@ -322,11 +322,13 @@ impl Leave<'_> {
             .set("cluster", &self.member.cluster.name)
             .set("stamp", stamp())
             .set("mode", mode)
+            .set("server", &self.member.server)
             .line(PRIVILEGE)
             .line(include_str!("../binaries.sh"))
             .line(include_str!("../tcp_retries.sh"))
             .line(include_str!("../scheduled_snapshots.sh"))
-            .line(include_str!("../remove_member.sh"));
+            .line(include_str!("../remove_member.sh"))
+            .line("if is_anothers \"$cluster\" \"$server\"; then exit 0; fi");
         if *how != Leaving::Rest {
             let script = script.line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");
             return host.run_checked(&script).await.map(|_| Diagnostics::new());

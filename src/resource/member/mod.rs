@@ -90,9 +90,14 @@ impl MemberResource {
         scheduled::refine(&request.config, &mut request.planned);
         let deadline = Instant::now() + within;
         let prior = request.prior.clone();
+        // What the state says of an update that failed is what it said before, with the words that are kept beside it.
+        let words = match prior.is_null() {
+            true => Vec::new(),
+            false => request.private.clone(),
+        };
         let keep = |diagnostics: Diagnostics| ApplyResponse {
             state: prior.clone(),
-            private: Vec::new(),
+            private: words.clone(),
             diagnostics,
         };
         let whole = match whole(&request.planned) {
