@@ -349,3 +349,59 @@ fn a_member_that_no_state_knows_keeps_its_server_in_the_map() -> Result<()> {
     terraform.nothing_to_do()?;
     ctl(&lab, "a1", "endpoint health").map(drop)
 }
+
+#[test]
+fn a_view_that_could_not_be_written_is_still_to_be_written() -> Result<()> {
+    let lab = Builder::standard(&prefix("names-view")).only(&THREE).up()?;
+    let good = Configuration::new(&lab, &THREE, VERSION)?;
+    let scene = Scene::found_as(&lab, &THREE, &good)?;
+    let terraform = &scene.terraform;
+    // From now on a1 and a2 dial each other by public address, and a1's file can't be written.
+    lab.exec(
+        "a1",
+        "mount --bind /etc/hosts /etc/hosts && mount -o remount,ro,bind /etc/hosts",
+    )?
+    .ok()?;
+    terraform.write("main.tf", &good.server("a2", "network", quoted("D")).render())?;
+    let said = terraform.apply_fails()?;
+    ensure!(said.contains("Server a1 is not ready"), "{said}");
+    let view = |host: &str, of: &str| -> Result<serde_json::Value> {
+        let members = terraform.attributes("etcd_cluster.main")?["members"].take();
+        Ok(members[host]["addresses"][of].clone())
+    };
+    ensure!(
+        view("a1", "a2")? == "10.0.0.12",
+        "the state has {} for a1",
+        view("a1", "a2")?
+    );
+    ensure!(
+        view("a2", "a1")? == "203.0.113.11",
+        "the state has {} for a2",
+        view("a2", "a1")?
+    );
+    // No refresh has to find out.
+    let plan = [
+        "plan",
+        "-refresh=false",
+        "-detailed-exitcode",
+        "-input=false",
+        "-no-color",
+    ];
+    let planned = terraform.run(&plan)?;
+    ensure!(
+        planned.code == 2 && planned.stdout.contains("etcd_cluster.main will be updated"),
+        "{}",
+        planned.stdout
+    );
+    lab.exec("a1", "umount /etc/hosts")?.ok()?;
+    terraform
+        .run(&["apply", "-refresh=false", "-auto-approve", "-input=false", "-no-color"])?
+        .ok()?;
+    ensure!(
+        lab.read_file("a1", "/etc/hosts")?
+            .contains("203.0.113.12 a2.main.etcd.internal"),
+        "a1 has its former view"
+    );
+    ensure!(one_cluster(&lab, &THREE)? == scene.cluster, "it is another cluster");
+    terraform.nothing_to_do()
+}

@@ -14,7 +14,7 @@ use crate::etcd::snapshot::Facts;
 use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
 use crate::membership::preflight::{Findings, judge};
 use crate::membership::vacating::Vacating;
-use crate::membership::whereabouts::misplaced;
+use crate::membership::whereabouts::{Misplaced, misplaced};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::road::Road;
@@ -129,7 +129,13 @@ pub async fn establish(
             |name| moved.contains(name),
             |name| observed.get(name)?.as_ref().ok().map(|seen| seen.machine.clone()),
         );
+        // The founding has its own word for servers of other clusters.
+        let founds = !matches!(wish, Wish::Views);
         let mut wrong = misplaced(&places);
+        for wrong in wrong.values_mut().filter(|_| founds) {
+            wrong.retain(|one| !matches!(one, Misplaced::OtherCluster(_)));
+        }
+        wrong.retain(|_, wrong| !wrong.is_empty());
         if let (Some(before), true) = (before, wrong.is_empty()) {
             wrong = answered_by_others(road, before, cluster, topology, &moved, &observed).await;
         }
