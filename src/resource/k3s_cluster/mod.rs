@@ -240,6 +240,7 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
         ServerName::parse(server),
         ClusterName::parse(&cluster.name),
     ) {
+        script = script.line("former=$(cat \"$etc/address\" 2>/dev/null || true)");
         for file in unit::translation(&of, &name, all, cluster.service()) {
             script = script.write_file(&file);
         }
@@ -249,7 +250,12 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
             .line("systemctl --quiet enable \"$unit.service\" \"$unit-check.timer\"")
             .line("systemctl start \"$unit.service\"\nsh \"$etc/translation\" check\nsystemctl start \"$unit-check.timer\"")
             // The rules that are in force may be the former ones.
-            .line("if [ $changed = 1 ]; then systemctl reload \"$unit.service\"; fi");
+            .line("if [ $changed = 1 ]; then systemctl reload \"$unit.service\"; fi")
+            // The machine may have had another name, with another address: packets for whoever gets that one must not end here.
+            .line(
+                "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; own=$(cat \"$etc/address\")\n\
+                 if [ -n \"$former\" ] && [ \"$former\" != \"$own\" ]; then ip address del \"$former/32\" dev lo 2>/dev/null || true; fi",
+            );
     }
     if permit {
         script = script

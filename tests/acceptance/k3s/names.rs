@@ -103,5 +103,12 @@ fn names_stay_with_their_machines_and_voters_in_the_map() -> Result<()> {
     terraform.apply()?;
     let listed = voters(&lab, "a1")?;
     ensure!(listed.keys().eq(["a1", "a2", "z1"].iter()), "{listed:?}");
+    let own = lab
+        .exec("b1", "ip -4 -o address show dev lo | grep -v 127.0.0.1")?
+        .ok()?;
+    ensure!(
+        own.lines().count() == 1 && own.contains(&listed["z1"]),
+        "b1 has {own} and z1 is {listed:?}"
+    );
     terraform.nothing_to_do()
 }
