@@ -1,5 +1,6 @@
 //! The road to etcd: its configuration, service unit, certificates, releases and snapshots, and its API.
 
+pub mod answering;
 pub mod api;
 pub mod certificates;
 pub mod config;

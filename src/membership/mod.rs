@@ -15,6 +15,8 @@
 //! * [`snapshot`]: which member a snapshot is taken from, and how many are kept.
 //! * [`upkeep`]: defragmentation, who is to lead, how much history is kept.
 //! * [`preflight`]: what stands in the way of a cluster, seen before anything is changed.
+//! * [`whereabouts`]: which machine answers for which server.
+//! * [`vacating`]: whether a server may leave the map of servers.
 
 pub mod founding;
 pub mod health;
@@ -30,6 +32,8 @@ pub mod refounding;
 pub mod snapshot;
 pub mod sockets;
 pub mod upkeep;
+pub mod vacating;
+pub mod whereabouts;
 #[cfg(test)]
 mod world;
 

@@ -50,6 +50,15 @@ impl Claim {
         objects::keep(Some(&self.object).filter(|_| known))
     }
 
+    /// The same with the other words that an update has kept.
+    pub fn kept_with(&self, words: &[u8]) -> Vec<u8> {
+        match (self.creates, objects::kept(words)) {
+            (true, _) => self.kept(),
+            (false, Some(_)) => words.to_vec(),
+            (false, None) => [words, self.kept().as_slice()].join(&b' ').trim_ascii().to_vec(),
+        }
+    }
+
     /// The file in this folder, for a script that brings everything onto the server.
     pub fn file(&self, folder: &str) -> Option<FileSpec> {
         if self.always {

@@ -32,5 +32,7 @@ pub mod silence;
 pub mod snapshot;
 pub mod talk;
 pub mod timeouts;
+pub mod unfinished;
 pub mod unreached;
 pub mod user;
+pub mod whereabouts;

@@ -1,4 +1,12 @@
 # Needs host/privilege.sh, host/mounts.sh, binaries.sh, tcp_retries.sh and scheduled_snapshots.sh.
+# is_anothers CLUSTER NAME: whether the files of the cluster on this server are those of a member with another name. The machine may have become
+# another server's of the same cluster: what lies there is that one's. Answers `anothers`.
+is_anothers() {
+  if ! [ -f "/etc/etcd/$1/etcd.yaml" ]; then return 1; fi
+  named=$(sed -n 's/^name: *//p' "/etc/etcd/$1/etcd.yaml" | head -n 1 | tr -d "\"'")
+  if [ -z "$named" ] || [ "$named" = "$2" ]; then return 1; fi
+  tell anothers "$named"
+}
 # rest_member CLUSTER MODE: stops the member of this cluster on this server, and leaves everything of it where it is; whoever takes the
 # cluster away does to its data as MODE says. Answers `rests` if there is data. A leader that looks for a successor is not waited for
 # long: every member of the cluster is being stopped.

@@ -15,6 +15,7 @@ use crate::prefix;
 use crate::terraform::Terraform;
 
 mod datastore;
+mod names;
 mod objects;
 mod removed;
 mod servers;

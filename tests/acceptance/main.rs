@@ -35,6 +35,7 @@ mod lost_quorum;
 mod modules;
 mod mounts;
 mod moves;
+mod names;
 mod nospace;
 mod outside;
 mod partitions;

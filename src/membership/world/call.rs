@@ -2,7 +2,7 @@
 
 use super::etcd::{Violation, World};
 use super::turn::Process;
-use crate::membership::{founding, leaving, member};
+use crate::membership::{founding, leaving, member, vacating};
 
 /// How a step of a call came out.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub enum Why {
     StillInUse,
     /// Data of a member that did not leave is on a server that is to go.
     HoldsData,
+    /// A server may not leave the map.
+    Vacating(vacating::Refusal),
     /// What the core says.
     Member(member::Refusal),
     Leaving(leaving::Refusal),

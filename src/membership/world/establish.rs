@@ -7,6 +7,7 @@ use super::etcd::{Violation, World};
 use super::machine::{Machine, Server, Servers};
 use super::turn::Process;
 use crate::membership::founding::{Founding, Holding, Seen, found, found_again};
+use crate::membership::vacating::{Leaving, Listed, There, Vacating, decide};
 
 /// What is to be done on the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub struct Establish {
     /// Whether to leave permits, once that is decided.
     permits: Option<bool>,
     to_write: Vec<Server>,
+    /// What becomes of those, where the cluster was founded.
+    vacating: BTreeMap<Server, Vacating>,
+    /// Those that it could not be taken off.
+    pub kept: Servers,
     /// Servers that were not written to.
     pub unwritten: Servers,
     failed: bool,
@@ -73,6 +78,8 @@ impl Establish {
             removed: before.difference(servers).copied().collect(),
             permits: None,
             to_write: servers.iter().copied().collect(),
+            vacating: BTreeMap::new(),
+            kept: Servers::new(),
             unwritten: Servers::new(),
             failed: false,
         }
@@ -121,6 +128,18 @@ impl Establish {
             Wish::Views | Wish::Delete => Founding::Underway,
         };
         world.tell(|| format!("cluster {:?} of {:?}: {decision:?}", self.wish, self.servers));
+        let again = self.wish == Wish::FoundAgain && decision == Founding::Underway && self.founders != self.servers;
+        if matches!(self.wish, Wish::Views | Wish::FoundAgain) && (self.founded || again) {
+            self.vacating = self.vacate(world, &self.removed);
+            let refused = self.vacating.values().find_map(|decision| match decision {
+                Vacating::Refuse(refusal) => Some(refusal.clone()),
+                _ => None,
+            });
+            if let Some(refusal) = refused {
+                world.note("kept in the map");
+                return Ok(Outcome::Failed(Why::Vacating(refusal)));
+            }
+        }
         self.permits = match decision {
             Founding::Permit(_) => {
                 world.may_found()?;
@@ -135,6 +154,31 @@ impl Establish {
             }
         };
         Ok(Outcome::Goes)
+    }
+
+    /// What becomes of the servers that leave, by the member list.
+    fn vacate(&self, world: &World, removed: &Servers) -> BTreeMap<Server, Vacating> {
+        let before: Servers = self.servers.union(removed).copied().collect();
+        let survey = Some(()).filter(|()| !removed.is_empty());
+        let survey = survey.and_then(|()| world.survey(&before, Server::MAX));
+        let decided = removed.iter().map(|server| {
+            let machine = &world.machines[*server];
+            let there = There {
+                runs: machine.runs(),
+                data: machine.log.map(|_| "data".to_owned()),
+                stays_as: None,
+            };
+            let listed = match &survey {
+                None => Listed::Unknown,
+                Some(survey) => match survey.list.iter().find(|(_, one)| one.server == *server) {
+                    Some((id, _)) => Listed::Yes(u64::from(*id)),
+                    None => Listed::No,
+                },
+            };
+            let there = Some(there).filter(|_| machine.up);
+            (*server, decide(&Leaving { there, listed }))
+        });
+        decided.collect()
     }
 
     /// `prepare` on one server. The servers are written to at once, so what happens to one keeps no other from it.
@@ -169,6 +213,10 @@ impl Establish {
             return Ok(None);
         }
         let founded = self.founded || self.was_founded();
+        // Under the lock, after another look at the list: whoever adds a member again has the lock too.
+        let take = self.vacating.get(&server) == Some(&Vacating::Take)
+            && self.vacate(world, &Servers::from([server])).get(&server) == Some(&Vacating::Take);
+        let founded = founded && !take;
         if founded && machine.runs() {
             return Ok(Some(Why::StillInUse));
         }
@@ -197,7 +245,11 @@ impl Call for Establish {
         let mut refused = None;
         if self.wish != Wish::Found {
             for server in std::mem::take(&mut self.removed) {
-                refused = self.clear(server, world, token)?.or(refused);
+                let why = self.clear(server, world, token)?;
+                if why.is_some() {
+                    self.kept.insert(server);
+                }
+                refused = why.or(refused);
             }
         }
         Ok(match (refused, self.failed) {

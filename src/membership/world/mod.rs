@@ -90,6 +90,7 @@ fn the_stories_tell_of_everything() {
         "stopped together",
         "left to rest",
         "started out of turn",
+        "kept in the map",
     ] {
         assert!(seen.get(what).is_some_and(|times| *times > 0), "{what}: {seen:?}");
     }

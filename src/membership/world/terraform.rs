@@ -415,6 +415,7 @@ impl Run {
                     self.state.cluster.clone_from(&self.after);
                     if let Some(cluster) = &mut self.state.cluster {
                         cluster.founders = establish.founders().clone();
+                        cluster.servers.extend(&establish.kept);
                         if establish.was_founded() {
                             cluster.phase = Phase::Founded;
                         }

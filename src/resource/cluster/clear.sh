@@ -1,11 +1,12 @@
 # Takes away what this provider made on the server for the cluster, if it is this cluster's. Given: cluster, token,
-# begin_mark, end_mark, stamp, members (`refuse`: a member that runs or holds data is left as it is; `refuse-running`: one that runs).
+# server (whose name leaves), begin_mark, end_mark, stamp, members (`refuse`: a member that runs or holds data is left as it is; `refuse-running`: one that runs).
 # Data is kept aside, unless the member that rests there was to leave none. What belongs to another cluster of the name is left alone.
 etc=/etc/etcd/$cluster
 if [ -f "$etc/token" ] && [ "$(cat "$etc/token")" != "$token" ]; then
   tell other "$(cat "$etc/token")"
   exit 0
 fi
+if is_anothers "$cluster" "$server"; then exit 0; fi
 if [ "$members" != take ] && [ "$(systemctl is-active "etcd-$cluster.service" 2>/dev/null)" = active ]; then
   tell runs yes
   exit 0

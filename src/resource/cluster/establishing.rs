@@ -4,16 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use super::answering::answered_by_others;
+use super::clearing::{self, Before};
 use super::model::ClusterModel;
 use super::preflight::Preflight;
 use super::restoring::Restoring;
-use super::servers::{Each, Observation, Permit, StepError, observe, on_each, prepare, seen};
+use super::servers::{Each, Observation, Permit, StepError, observe_and_borrow, on_each, prepare, seen};
 use crate::etcd::snapshot::Facts;
 use crate::membership::founding::{Founding, Refusal, Seen, found, found_again};
 use crate::membership::preflight::{Findings, judge};
+use crate::membership::vacating::Vacating;
+use crate::membership::whereabouts::{Misplaced, misplaced};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::resource::road::Road;
+use crate::resource::talk::Lent;
+use crate::resource::whereabouts;
 use crate::topology::Topology;
 
 /// What is to be done on the servers.
@@ -24,6 +30,18 @@ pub enum Wish {
     FoundAgain(Box<ClusterModel>),
     /// Only the views.
     Views,
+}
+
+/// A change of a cluster.
+pub struct Change<'a> {
+    /// What is to be done on the servers.
+    pub wish: &'a Wish,
+    /// The cluster as its state has it; `None` if it is new.
+    pub before: Option<&'a Before>,
+    /// The servers that come, or are at another place now.
+    pub fresh: BTreeSet<String>,
+    /// Those whose members run, and are to listen for peers at another port.
+    pub moved: BTreeSet<String>,
 }
 
 /// What was done.
@@ -37,6 +55,14 @@ pub struct Established {
     pub founded: bool,
     /// Servers that were not reached, and don't have their view yet.
     pub unwritten: BTreeSet<String>,
+    /// Servers on which writing failed.
+    pub failed: BTreeSet<String>,
+    /// What becomes of the servers that leave.
+    pub vacating: BTreeMap<String, Vacating>,
+    /// A certificate to talk to the members with, if servers leave.
+    pub lent: Option<Lent>,
+    /// Why servers that leave were not reached.
+    pub left_behind: BTreeMap<String, String>,
     /// The snapshot that it is founded from, where it was brought to the servers.
     pub restored: Option<Facts>,
     /// What the preflight found.
@@ -52,10 +78,16 @@ pub async fn establish(
     road: &Road,
     cluster: &ClusterModel,
     topology: &Topology,
-    wish: &Wish,
-    (fresh, moved): (BTreeSet<String>, BTreeSet<String>),
+    change: Change<'_>,
     within: Duration,
 ) -> Established {
+    let Change {
+        wish,
+        before,
+        fresh,
+        moved,
+    } = change;
+    let placed = fresh.clone();
     let mut established = Established::default();
     let mut permits = false;
     let mut restoring = None;
@@ -75,26 +107,52 @@ pub async fn establish(
             return established;
         }
     };
-    let looks = !matches!(wish, Wish::Views) || preflight.is_due();
+    let leave = before.map(|before| before.leaving(cluster)).unwrap_or_default();
+    let looks = !matches!(wish, Wish::Views) || preflight.is_due() || !leave.is_empty();
     if looks {
         let started = Instant::now();
+        let borrow = !leave.is_empty();
         let look = async |servers, flight: Option<&Preflight<'_>>| {
             on_each(road, servers, within, false, |name, host| async move {
-                observe(&host, topology, name, flight).await
+                observe_and_borrow(&host, topology, name, flight, borrow).await
             })
             .await
         };
-        let (mut observed, gone) = match wish {
+        let (mut observed, mut leaving) = tokio::join!(look(&cluster.servers, Some(&preflight)), look(&leave, None));
+        let gone = match wish {
             Wish::FoundAgain(before) => {
                 let founders = before.founders();
-                let mut removed = before.servers.clone();
-                removed.retain(|name, _| founders.contains(name) && !cluster.servers.contains_key(name));
-                let looks = tokio::join!(look(&cluster.servers, Some(&preflight)), look(&removed, None));
-                (looks.0, Some((founders, seen(&looks.1))))
+                let mut removed = seen(&leaving);
+                removed.retain(|name, _| founders.contains(name));
+                Some((founders, removed))
             }
-            Wish::Found | Wish::Views => (look(&cluster.servers, Some(&preflight)).await, None),
+            Wish::Found | Wish::Views => None,
         };
         preflight.forget(&mut observed);
+        for observation in observed.values_mut().chain(leaving.values_mut()).flatten() {
+            observation.compare_token(cluster.token());
+        }
+        let places = whereabouts::servers(
+            topology,
+            |name| placed.contains(name),
+            |name| observed.get(name)?.as_ref().ok().map(|seen| seen.machine.clone()),
+        );
+        // The founding has its own word for servers of other clusters.
+        let founds = !matches!(wish, Wish::Views);
+        let mut wrong = misplaced(&places);
+        for wrong in wrong.values_mut().filter(|_| founds) {
+            wrong.retain(|one| !matches!(one, Misplaced::OtherCluster(_)));
+        }
+        wrong.retain(|_, wrong| !wrong.is_empty());
+        if let (Some(before), true) = (before, wrong.is_empty()) {
+            wrong = answered_by_others(road, before, cluster, topology, &placed, &observed).await;
+        }
+        if !wrong.is_empty() {
+            let refusal = whereabouts::refusal(&cluster.name, &wrong, &cluster.servers);
+            established.diagnostics.push(refusal);
+            preflight.end(&observed, within).await;
+            return established;
+        }
         let servers: BTreeMap<String, Seen> = seen(&observed);
         let decision = match (wish, gone) {
             (Wish::Views, _) => Founding::Underway,
@@ -133,6 +191,23 @@ pub async fn establish(
             established
                 .diagnostics
                 .append(set_aside(cluster, &observed).into_iter().collect());
+        }
+        if let Some(before) = before {
+            let founded = before.founded || before.recovers || established.founded;
+            let vacating = before.vacating(road, founded, &places, &observed, &leaving).await;
+            if let Some(refusal) = clearing::refusal(before, topology, &vacating) {
+                established.diagnostics.push(refusal);
+                preflight.end(&observed, within).await;
+                return established;
+            }
+            established.vacating = vacating;
+            established.lent = clearing::lent(observed.values().chain(leaving.values()));
+            let unreached = leaving
+                .iter()
+                .filter_map(|(name, outcome)| Some((name, outcome.as_ref().err()?)));
+            established.left_behind = unreached
+                .map(|(name, error)| (name.clone(), error.to_string()))
+                .collect();
         }
         preflight.keep_clean(&observed);
         if preflight.is_due() {
@@ -194,13 +269,16 @@ impl Established {
                     self.diagnostics.push(Diagnostic::warning(summary, detail).at(at));
                     self.unwritten.insert(name);
                 }
-                Err(error) => self.diagnostics.push(
-                    Diagnostic::error(
-                        format!("Server {name} is not ready"),
-                        format!("Its view could not be written: {error}"),
-                    )
-                    .at(at),
-                ),
+                Err(error) => {
+                    self.diagnostics.push(
+                        Diagnostic::error(
+                            format!("Server {name} is not ready"),
+                            format!("Its view could not be written: {error}"),
+                        )
+                        .at(at),
+                    );
+                    self.failed.insert(name);
+                }
             }
         }
     }

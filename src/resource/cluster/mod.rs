@@ -1,8 +1,10 @@
 //! `etcd_cluster`: what the servers of a cluster share. Writes every server's view into its hosts file and, when
 //! it is new, leaves a founding permit on each.
 
+mod answering;
 mod authorities;
 mod authority_checks;
+mod clearing;
 mod establishing;
 mod failure_domains;
 mod going_on;
@@ -12,6 +14,7 @@ pub mod model;
 pub mod plan;
 pub mod preflight;
 mod recovering;
+pub mod renaming;
 mod restoring;
 mod revoked;
 mod rotation;
@@ -32,14 +35,14 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
-use crate::resource::mounted;
 use crate::resource::random::random_text;
 use crate::resource::refounding;
 use crate::resource::road::{AuthorityKeys, Road};
-use crate::resource::timeouts;
+use crate::resource::{timeouts, unfinished};
 use crate::topology::{ClusterName, Topology};
 use async_trait::async_trait;
-use establishing::{Wish, establish};
+use clearing::Before;
+use establishing::{Change, Wish, establish};
 use model::ClusterModel;
 use servers::{Members, StepError, observe, on_each, seen};
 
@@ -55,100 +58,6 @@ impl ClusterResource {
     /// The block, with the provider's road to the servers.
     pub fn new(road: Arc<Road>) -> Self {
         Self { road }
-    }
-
-    /// Takes the cluster off the servers that left it. Their members have left before.
-    async fn clear_removed(
-        &self,
-        prior: &Value,
-        cluster: &ClusterModel,
-        founded: bool,
-        within: Duration,
-    ) -> Diagnostics {
-        let topology = model::topology(prior, &Path::root(), &mut Diagnostics::new());
-        let (Ok(mut before), Some(topology)) = (to_model(prior), topology) else {
-            return Diagnostics::new();
-        };
-        before.servers.retain(|name, _| !cluster.servers.contains_key(name));
-        if before.servers.is_empty() {
-            return Diagnostics::new();
-        }
-        // A member that still runs there is one that no state knows of, and may have a vote that the others need.
-        let members = if founded { Members::Refuse } else { Members::Take };
-        self.clear(&before, &topology, within, members).await
-    }
-
-    async fn clear(
-        &self,
-        cluster: &ClusterModel,
-        topology: &Topology,
-        within: Duration,
-        members: Members,
-    ) -> Diagnostics {
-        let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
-            servers::clear(&host, topology, cluster, members).await
-        })
-        .await;
-        let mut diagnostics = Diagnostics::new();
-        for (name, outcome) in cleared {
-            match outcome {
-                Ok(cleared) => {
-                    if cleared.runs {
-                        let detail = format!(
-                            "Its member runs, and holds data of a cluster that was founded. It was left as it is. If its etcd_member is in \
-                             the state, leave server {name} in `servers`, take the member out in an apply of its own, and then the server: with \
-                             `create_before_destroy` Terraform deletes members last. If no state knows the member, leave server {name} in \
-                             `servers` and add its etcd_member: `terraform apply` takes it over.",
-                        );
-                        diagnostics.push(
-                            Diagnostic::error(format!("The cluster is still in use on server {name}"), detail)
-                                .at(Path::of("servers").key(&name)),
-                        );
-                    }
-                    if let Some(detail) = mounted::refusal(&name, &cleared.mounted, "Nothing was changed there.") {
-                        diagnostics.push(
-                            Diagnostic::error(format!("Server {name} could not be cleared"), detail)
-                                .at(Path::of("servers").key(&name)),
-                        );
-                    }
-                    if let Some(directory) = cleared.holds {
-                        let detail = format!(
-                            "{directory} there holds the data of a member of this cluster, which did not leave it: the last one that ran, or \
-                             one that no state knows of. Bring server {name} back into `servers` with a member on it, apply, and take it out \
-                             when others have joined. If the data is not needed, move it away."
-                        );
-                        diagnostics.push(
-                            Diagnostic::error(format!("The cluster has data on server {name}"), detail)
-                                .at(Path::of("servers").key(&name)),
-                        );
-                    }
-                    if let Some(token) = cleared.other {
-                        diagnostics.push(Diagnostic::warning(
-                            format!("Server {name} was left as it is"),
-                            format!("It belongs to a cluster of the same name with another token, {token:?}."),
-                        ));
-                    }
-                    if let Some(directory) = cleared.kept {
-                        diagnostics.push(Diagnostic::warning(
-                            format!("Data was kept on server {name}"),
-                            format!("A member that no state knew of was taken away. Its data is in {directory} there."),
-                        ));
-                    }
-                }
-                Err(StepError::Road(error)) => diagnostics.push(Diagnostic::warning(
-                    format!("Server {name} was not cleared"),
-                    format!(
-                        "It could not be reached, so the cluster's block in its /etc/hosts and /etc/etcd/{} stay: {error}",
-                        cluster.name
-                    ),
-                )),
-                Err(StepError::Run(error)) => diagnostics.push(
-                    Diagnostic::error(format!("Server {name} could not be cleared"), error.to_string())
-                        .at(Path::of("servers").key(&name)),
-                ),
-            }
-        }
-        diagnostics
     }
 
     async fn recover(&self, prior: &Value, recovery: &recovering::Planned, within: Duration) -> Diagnostics {
@@ -228,9 +137,15 @@ impl ClusterResource {
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
         let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
-        let moved = preflight::at_another_port(&prior, &state);
-        let established = establish(&self.road, &cluster, &topology, &wish, (fresh, moved), within).await;
-        diagnostics.append(established.diagnostics);
+        let before = Before::of(&prior, recovery.is_some());
+        let change = Change {
+            wish: &wish,
+            before: before.as_ref(),
+            fresh,
+            moved: preflight::at_another_port(&prior, &state),
+        };
+        let mut established = establish(&self.road, &cluster, &topology, change, within).await;
+        diagnostics.append(std::mem::take(&mut established.diagnostics));
         if established.wrote {
             let found = &established.findings;
             diagnostics.append(measured::complete(&mut state, &prior, found, &topology, &config));
@@ -264,10 +179,10 @@ impl ClusterResource {
                 },
             );
         }
-        if !prior.is_null() {
-            let founded =
-                established.founded || recovery.is_some() || prior.get("founding").as_str() == Some(plan::FOUNDED);
-            diagnostics.append(self.clear_removed(&prior, &cluster, founded, within).await);
+        if let Some(before) = &before {
+            let (kept, said) = self.clear_removed(before, &established, within).await;
+            diagnostics.append(said);
+            unfinished::put_back(&mut state, &prior, &["members"], &established.failed, &kept);
         }
         ApplyResponse {
             state,
@@ -437,6 +352,13 @@ impl Resource for ClusterResource {
             &request.prior,
             &planned,
         ));
+        // Before the members of a plan that shifts names are deleted.
+        diagnostics.append(
+            renaming::refuse(&self.road, &request.prior, &planned)
+                .await
+                .into_iter()
+                .collect(),
+        );
         // The plans of its members come after this one, and a member that is to leave is told of it.
         if let (Some(before), Some(after)) = (request.prior.get("token").as_str(), planned.get("token").as_str())
             && before == after
@@ -498,7 +420,7 @@ impl Resource for ClusterResource {
         if let (Ok(cluster), Some(topology)) = (to_model(&request.prior), topology) {
             let founded = request.prior.get("founding").as_str() == Some(plan::FOUNDED);
             let members = if founded { Members::RefuseRunning } else { Members::Take };
-            diagnostics.append(self.clear(&cluster, &topology, within, members).await);
+            diagnostics.append(self.clear(&cluster, &topology, within, members).await.1);
         }
         ApplyResponse::deleted(request.prior, request.private, diagnostics)
     }

@@ -22,3 +22,5 @@ main=$(systemctl show -p MainPID --value "etcd-$cluster.service" 2>/dev/null) ||
 tell pid "${main:-0}"
 report_ports "$ports" "${main:-0}"
 sed -n "/^$begin_mark\$/,/^$end_mark\$/p" /etc/hosts | sed -n '/^[^#]/p' | tell_lines hosts
+member_name=
+if [ -f "$etc/etcd.yaml" ]; then member_name=$(sed -n 's/^name: *//p' "$etc/etcd.yaml" | head -n 1 | tr -d "\"'"); fi

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{authorities, failure_domains, measured, model};
+use super::{authorities, failure_domains, measured, model, renaming};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::Value;
@@ -113,7 +113,7 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
         if let (Some(before), Some(after)) = (&before, &after)
             && !before.iter().any(|name| after.contains(name))
         {
-            diagnostics.push(nobody_stays(before));
+            diagnostics.push(nobody_stays(before, renaming::renames(prior, planned)));
         }
     }
     if !founded && before != after {
@@ -135,10 +135,16 @@ fn founding(prior: &Value, planned: &mut Value, diagnostics: &mut Diagnostics) {
 }
 
 /// Terraform destroys before it creates: the last of the old members would be gone before the first of the new ones comes.
-fn nobody_stays(before: &[String]) -> Diagnostic {
+fn nobody_stays(before: &[String], renames: bool) -> Diagnostic {
+    let way = if renames {
+        "Machines that stay get new names here: rename one server in each apply, while others keep theirs. If the cluster has one server \
+         alone, add another one first."
+    } else {
+        "Add the new servers in one apply, and remove the old ones in the next."
+    };
     let detail = format!(
         "None of its servers stays ({} would go), so nobody would be left to hand the data to those that come, and the cluster would end. \
-         Nothing was changed. Add the new servers in one apply, and remove the old ones in the next.",
+         Nothing was changed. {way}",
         before.join(", ")
     );
     Diagnostic::error("A cluster can't change all its servers at once", detail).at(Path::of("servers"))

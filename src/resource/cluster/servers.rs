@@ -7,16 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 
-use super::model::ClusterModel;
 use super::preflight::Preflight;
 use crate::etcd::names;
 use crate::etcd::restoring::Order;
-use crate::host::{ClockOffset, FileSpec, Host, MOUNTS, Output, PRIVILEGE, RunError, Script};
+use crate::host::{ClockOffset, FileSpec, Host, MOUNTS, Output, PRIVILEGE, RunError, Script, said};
 use crate::membership::founding::{Holding, Seen};
 use crate::membership::preflight::Disk;
+use crate::membership::whereabouts::Machine;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::server::model::ServerModel;
-use crate::resource::{mounted, ports};
+use crate::resource::talk::Lent;
+use crate::resource::{mounted, ports, whereabouts};
 use crate::topology::{ServerName, Topology, hosts_block};
 
 /// Why a step on one server failed.
@@ -80,9 +81,23 @@ pub struct Observation {
     pub listening: Option<Result<String, String>>,
     /// How its disk is, if that was measured.
     pub disk: Option<Disk>,
+    /// The machine that answered.
+    pub machine: Machine,
+    /// A certificate to talk to the members with, if it was asked for one.
+    pub lent: Option<Lent>,
     /// The addresses that the names of the servers have on this one. What else is in its block is under the name that it
     /// has there.
     pub addresses: BTreeMap<String, String>,
+}
+
+impl Observation {
+    /// Files of another cluster of the same name are no member's of this one.
+    pub fn compare_token(&mut self, own: &str) {
+        if let Some(other) = self.holding.token.as_ref().filter(|token| *token != own) {
+            self.machine.other_token = Some(said::one_line(other));
+            self.machine.member = None;
+        }
+    }
 }
 
 /// Observes one server. Changes nothing; with a preflight, it listens for that from now on.
@@ -94,6 +109,20 @@ pub async fn observe(
     topology: &Topology,
     server: &str,
     preflight: Option<&Preflight<'_>>,
+) -> Result<Observation, RunError> {
+    observe_and_borrow(host, topology, server, preflight, false).await
+}
+
+/// The same, and lends the certificate with which the members can be talked to.
+///
+/// # Errors
+/// If the script can't run.
+pub async fn observe_and_borrow(
+    host: &Host,
+    topology: &Topology,
+    server: &str,
+    preflight: Option<&Preflight<'_>>,
+    borrow: bool,
 ) -> Result<Observation, RunError> {
     let cluster = topology.cluster();
     let ports = topology
@@ -112,7 +141,11 @@ pub async fn observe(
         .set("end_mark", hosts_block::end_mark(cluster))
         .line(ports::SCRIPT)
         .line(include_str!("../await_start.sh"))
-        .line(include_str!("observe.sh"));
+        .line(include_str!("observe.sh"))
+        .line(whereabouts::SCRIPT);
+    if borrow {
+        script = script.line(include_str!("../lend.sh")).line("lend \"$etc/pki\"");
+    }
     if let Some(preflight) = preflight {
         script = preflight.begin(script, server);
     }
@@ -149,6 +182,7 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
         founders: output.value("founding").map(names_in),
         ports_taken: ports::read(output),
     };
+    let machine = whereabouts::machine(output, |name| Some(said::name(name)));
     let runs = output.value("pid").is_some_and(|pid| pid != "0");
     let listening = output.value("listening").map(|machine| Ok(machine.to_owned()));
     let silent = output.value("not-listening").map(|why| Err(why.to_owned()));
@@ -159,6 +193,8 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
         clock: ClockOffset::of(output, received),
         listening: listening.or(silent),
         disk: super::preflight::disk(output),
+        machine,
+        lent: Lent::of(output),
         addresses,
     }
 }
@@ -288,6 +324,8 @@ pub struct Cleared {
     pub holds: Option<String>,
     /// The token of another cluster of this name, which was left alone.
     pub other: Option<String>,
+    /// The member of another server that the files there are of, which were left alone.
+    pub anothers: Option<String>,
     /// Where data was kept.
     pub kept: Option<String>,
     /// What is mounted in what was to be deleted; nothing was changed then.
@@ -301,7 +339,8 @@ pub struct Cleared {
 pub async fn clear(
     host: &Host,
     topology: &Topology,
-    cluster: &ClusterModel,
+    server: &str,
+    token: &str,
     members: Members,
 ) -> Result<Cleared, RunError> {
     let name = topology.cluster();
@@ -309,7 +348,8 @@ pub async fn clear(
         .line(PRIVILEGE)
         .line(hosts_block::script())
         .set("cluster", name.as_str())
-        .set("token", cluster.token())
+        .set("token", token)
+        .set("server", server)
         .set("begin_mark", hosts_block::begin_mark(name))
         .set("end_mark", hosts_block::end_mark(name))
         .set("stamp", stamp())
@@ -325,6 +365,7 @@ pub async fn clear(
         runs: output.value("runs").is_some(),
         holds: output.value("holds").map(str::to_owned),
         other: output.value("other").map(str::to_owned),
+        anothers: output.value("anothers").map(said::name),
         kept: output.value("kept").map(str::to_owned),
         mounted: mounted::read(&output),
     })

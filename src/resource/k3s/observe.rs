@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::model::K3sClusterModel;
-use crate::host::{Host, Output, RunError, Script};
+use crate::host::{Host, Output, RunError, Script, said};
 use crate::membership::k3s::{Data, Holding, Seen};
+use crate::membership::whereabouts::Machine;
 use crate::resource::cluster::servers::Each;
+use crate::resource::whereabouts;
 use crate::topology::{ClusterName, translation};
 
 /// What one server has.
@@ -19,6 +21,8 @@ pub struct Observation {
     pub aside: Vec<String>,
     /// Its options, as this provider wrote them.
     pub options: Option<String>,
+    /// The machine that answered.
+    pub machine: Machine,
 }
 
 /// The script that observes.
@@ -28,6 +32,7 @@ pub fn script(cluster: &K3sClusterModel) -> Script {
         .set("cluster", &cluster.name)
         .set("table", table.unwrap_or_default())
         .line(include_str!("observe.sh"))
+        .line(whereabouts::SCRIPT)
 }
 
 /// Observes one server. Changes nothing.
@@ -64,6 +69,7 @@ pub fn observation(output: &Output, cluster: &K3sClusterModel) -> Observation {
         rules: rules.map(str::to_owned),
         aside: output.values("aside").map(str::to_owned).collect(),
         options: output.text("options").map(str::to_owned),
+        machine: whereabouts::machine(output, |name| Some(said::name(name))),
     }
 }
 

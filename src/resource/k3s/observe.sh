@@ -33,3 +33,10 @@ if [ -f "$etc/rules.nft" ]; then
   tell_file rules "$etc/rules.nft"
   if sh "$etc/translation" in-force >/dev/null 2>&1; then tell in-force yes; fi
 fi
+# Whose k3s this is; servers that an earlier version made have the member's address alone.
+member_name=
+if [ -f "$etc/server" ]; then
+  member_name=$(cat "$etc/server")
+elif [ -s "$etc/address" ]; then
+  member_name=@$(cat "$etc/address")
+fi

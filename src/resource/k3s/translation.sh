@@ -10,7 +10,8 @@ address=$(cat "$here/address")
 has_address() { [ -z "$address" ] || [ -n "$(ip -4 -o address show to "$address/32")" ]; }
 in_force() { has_address && nft -s list table ip "$table" 2>/dev/null | cmp -s - "$live"; }
 up() {
-  has_address || ip address add "$address/32" dev lo
+  # The check may put it there at the same moment.
+  has_address || ip address add "$address/32" dev lo || has_address
   nft -f "$here/rules.nft"
   mkdir -p /run/etcd-k3s
   nft -s list table ip "$table" >"$live.new"

@@ -1,12 +1,13 @@
 # Takes the cluster's translation off the server, and a k3s that rests there or that no state knows of. Needs host/mounts.sh, remove.sh. Given: cluster, id, table,
-# stamp, data (`refuse`: a server that holds data of etcd's is left as it is, `aside`: it is kept aside). One that runs is left in any case.
+# stamp, data (`refuse`: a server that holds data of etcd's is left as it is, `aside`: it is kept aside). One that runs is left as it is, unless
+# data is `take`: the cluster no longer lists its member, so it is stopped and its data kept aside.
 etc=/etc/etcd-k3s/$cluster
 if [ -f "$etc/id" ] && [ "$(cat "$etc/id")" != "$id" ]; then
   tell other "$(cat "$etc/id")"
   exit 0
 fi
 [ -d "$etc" ] || exit 0
-if [ -f "$etc/binary" ] && systemctl is-active --quiet k3s.service 2>/dev/null; then
+if [ "$data" != take ] && [ -f "$etc/binary" ] && systemctl is-active --quiet k3s.service 2>/dev/null; then
   tell runs yes
   exit 0
 fi

@@ -1,16 +1,18 @@
 //! `etcd_k3s_cluster`: what the servers of a k3s cluster share: its token, the addresses of its members, and on every server the translation
 //! that makes them reach each other. When it is new it leaves the permit to found it on one server.
 
+mod clearing;
 mod schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
+use crate::host::{Host, PRIVILEGE, RunError, Script};
 use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, misfit};
+use crate::membership::whereabouts::misplaced;
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
 };
@@ -19,15 +21,15 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
-use crate::resource::cluster::servers::{Each, StepError, on_each, root_file, stamp};
+use crate::resource::cluster::servers::{Each, StepError, on_each, root_file};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
-use crate::resource::mounted;
 use crate::resource::random::random_text;
 use crate::resource::refounding;
 use crate::resource::road::{Road, RoadError};
-use crate::resource::timeouts;
-use crate::topology::{ClusterName, ServerName, Topology, Translation, translation};
+use crate::resource::{timeouts, unfinished, whereabouts};
+use crate::topology::{ClusterName, ServerName, Topology, Translation};
+use clearing::Before;
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
@@ -84,12 +86,25 @@ impl K3sClusterResource {
         };
         fill(&mut planned, &whole);
         let found_now = prior.is_null() || prior.get("founding").as_str() == Some(STRANDED);
-        let observed = on_each(&self.road, &whole.cluster.servers, within, false, |_, host| {
-            let cluster = &whole.cluster;
-            async move { observe::observe(&host, cluster).await }
-        })
-        .await;
+        let before = Before::of(&prior);
+        let leave = { before.iter() }
+            .flat_map(|before| before.leaving(&whole.cluster))
+            .collect();
+        let look = async |servers| {
+            on_each(&self.road, servers, within, false, |_, host| {
+                let cluster = &whole.cluster;
+                async move { observe::observe(&host, cluster).await }
+            })
+            .await
+        };
+        let (observed, leaving) = tokio::join!(look(&whole.cluster.servers), look(&leave));
         let servers = observe::seen(&observed);
+        let places = clearing::places(&whole, &prior, before.as_ref(), &observed);
+        let wrong = misplaced(&places);
+        if !wrong.is_empty() {
+            let cluster = &whole.cluster;
+            return refused(whereabouts::refusal(&cluster.name, &wrong, &cluster.servers).into());
+        }
         let embedded = whole.translation.is_some();
         let mut permit = None;
         if found_now && embedded {
@@ -111,6 +126,13 @@ impl K3sClusterResource {
                 return refused(refusals_of(&whole.cluster.name, &misfits));
             }
         }
+        let vacating = match &before {
+            Some(before) => before.vacating(&self.road, &places, &leaving).await,
+            None => BTreeMap::new(),
+        };
+        if let Some(refusal) = clearing::refusal(&whole.cluster, &vacating) {
+            return refused(refusal.into());
+        }
         let whole = &whole;
         let permit = permit.as_deref();
         let written = on_each(
@@ -121,7 +143,7 @@ impl K3sClusterResource {
             |name, host| async move { prepare(&host, whole, name, permit == Some(name)).await },
         )
         .await;
-        let mut unwritten = Vec::new();
+        let (mut unwritten, mut failed) = (Vec::new(), BTreeSet::new());
         for (name, outcome) in written {
             let at = Path::of("servers").key(&name);
             match outcome {
@@ -134,21 +156,27 @@ impl K3sClusterResource {
                     diagnostics.push(Diagnostic::warning(format!("Server {name} was not reached"), detail).at(at));
                     unwritten.push(name);
                 }
-                Err(error) => diagnostics.push(
-                    Diagnostic::error(
-                        format!("Server {name} is not ready"),
-                        format!("Its addresses could not be put into place: {error}"),
-                    )
-                    .at(at),
-                ),
+                Err(error) => {
+                    diagnostics.push(
+                        Diagnostic::error(
+                            format!("Server {name} is not ready"),
+                            format!("Its addresses could not be put into place: {error}"),
+                        )
+                        .at(at),
+                    );
+                    failed.insert(name);
+                }
             }
         }
         if planned.get("founding").is_unknown() {
             let founded = !embedded || is_founded(&servers);
             planned.set("founding", if founded { FOUNDED } else { PREPARED });
         }
+        let (kept, said) = self.clear_removed(before.as_ref(), &vacating, &leaving, within).await;
+        diagnostics.append(said);
         if !prior.is_null() {
-            diagnostics.append(self.clear_removed(&prior, &whole.cluster, within).await);
+            unfinished::put_back(&mut planned, &prior, &["rules"], &failed, &kept);
+            unfinished::put_back(&mut planned, &prior, &["addresses", "urls"], &BTreeSet::new(), &kept);
         }
         ApplyResponse {
             state: planned,
@@ -216,76 +244,6 @@ impl K3sClusterResource {
         }
         (state, diagnostics)
     }
-
-    async fn clear_removed(&self, prior: &Value, now: &K3sClusterModel, within: Duration) -> Diagnostics {
-        let Ok(mut before) = to_model(prior) else {
-            return Diagnostics::new();
-        };
-        before.servers.retain(|name, _| !now.servers.contains_key(name));
-        self.clear(&before, within, "refuse").await
-    }
-
-    async fn clear(&self, cluster: &K3sClusterModel, within: Duration, data: &str) -> Diagnostics {
-        let cleared = on_each(&self.road, &cluster.servers, within, false, |_, host| async move {
-            let table = ClusterName::parse(&cluster.name).map(|name| translation::table_name(&name));
-            let script = Script::new("taking the cluster off the server")
-                .set("cluster", &cluster.name)
-                .set("id", cluster.id())
-                .set("table", table.unwrap_or_default())
-                .set("stamp", stamp())
-                .set("data", data)
-                .line(MOUNTS)
-                .line(include_str!("../k3s/remove.sh"))
-                .line(include_str!("clear.sh"));
-            host.run_checked(&script).await
-        })
-        .await;
-        let mut diagnostics = Diagnostics::new();
-        for (name, outcome) in cleared {
-            let at = Path::of("servers").key(&name);
-            match outcome {
-                Ok(output) => {
-                    if output.value("runs").is_some() {
-                        let detail = "k3s runs there, and would not reach the others any more. It was left as it is. If its etcd_k3s_server is in the \
-                                      state, take it out in an apply of its own, and then the server. If no state knows it, leave the server in \
-                                      `servers` and add its etcd_k3s_server: `terraform apply` takes it over.";
-                        let summary = format!("The cluster is still in use on server {name}");
-                        diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
-                    }
-                    let state = "k3s is stopped there.";
-                    if let Some(detail) = mounted::refusal(&name, &mounted::read(&output), state) {
-                        let summary = format!("Server {name} could not be cleared");
-                        diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
-                    }
-                    if output.value("holds").is_some() {
-                        let detail = "It did not leave the cluster, and may be the last that has its data. Bring its etcd_k3s_server back, \
-                                      apply, and take it out when others have joined. If the data is not needed, move \
-                                      /var/lib/rancher/k3s away there.";
-                        let summary = format!("The cluster has data on server {name}");
-                        diagnostics.push(Diagnostic::error(summary, detail).at(at.clone()));
-                    }
-                    if let Some(path) = output.value("kept") {
-                        let detail = format!("It is in {path} there.");
-                        diagnostics.push(Diagnostic::warning(format!("Data was kept on server {name}"), detail));
-                    }
-                    if let Some(other) = output.value("other") {
-                        let detail = format!("It belongs to a cluster of the same name with another ID, {other}.");
-                        diagnostics.push(Diagnostic::warning(format!("Server {name} was left as it is"), detail));
-                    }
-                }
-                Err(StepError::Road(error)) => diagnostics.push(Diagnostic::warning(
-                    format!("Server {name} was not cleared"),
-                    format!(
-                        "It could not be reached, so {} and its units there stay: {error}",
-                        directory(&cluster.name)
-                    ),
-                )),
-                Err(StepError::Run(error)) => diagnostics
-                    .push(Diagnostic::error(format!("Server {name} could not be cleared"), error.to_string()).at(at)),
-            }
-        }
-        diagnostics
-    }
 }
 
 /// Writes a server's translation and puts it into place; with the permit, where it is to found.
@@ -296,12 +254,15 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
         .set("etc", &etc)
         .line(PRIVILEGE)
         .line("umask 022; mkdir -p \"$etc\"; only_roots \"$etc\"")
-        .write_file(&root_file(format!("{etc}/id"), cluster.id()));
+        .write_file(&root_file(format!("{etc}/id"), cluster.id()))
+        // Whose k3s the machine holds.
+        .write_file(&root_file(format!("{etc}/server"), server));
     if let (Some(all), Ok(name), Ok(of)) = (
         &whole.translation,
         ServerName::parse(server),
         ClusterName::parse(&cluster.name),
     ) {
+        script = script.line("former=$(cat \"$etc/address\" 2>/dev/null || true)");
         for file in unit::translation(&of, &name, all, cluster.service()) {
             script = script.write_file(&file);
         }
@@ -311,7 +272,12 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
             .line("systemctl --quiet enable \"$unit.service\" \"$unit-check.timer\"")
             .line("systemctl start \"$unit.service\"\nsh \"$etc/translation\" check\nsystemctl start \"$unit-check.timer\"")
             // The rules that are in force may be the former ones.
-            .line("if [ $changed = 1 ]; then systemctl reload \"$unit.service\"; fi");
+            .line("if [ $changed = 1 ]; then systemctl reload \"$unit.service\"; fi")
+            // The machine may have had another name, with another address: packets for whoever gets that one must not end here.
+            .line(
+                "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; own=$(cat \"$etc/address\")\n\
+                 if [ -n \"$former\" ] && [ \"$former\" != \"$own\" ]; then ip address del \"$former/32\" dev lo 2>/dev/null || true; fi",
+            );
     }
     if permit {
         script = script
@@ -474,6 +440,12 @@ impl Resource for K3sClusterResource {
             &prior,
             &planned,
         ));
+        diagnostics.append(
+            clearing::refuse_shifted(&self.road, &prior, &planned)
+                .await
+                .into_iter()
+                .collect(),
+        );
         if let Some(id) = prior.get("id").as_str() {
             self.road.keeps_cluster(id);
         }
@@ -512,7 +484,7 @@ impl Resource for K3sClusterResource {
     async fn delete(&self, _context: &Context, request: ApplyRequest) -> ApplyResponse {
         let within = timeouts::get(&request.prior, "delete", READ);
         let diagnostics = match to_model(&request.prior) {
-            Ok(cluster) => self.clear(&cluster, within, "aside").await,
+            Ok(cluster) => self.clear(&cluster, within, "aside").await.1,
             Err(error) => Diagnostic::error("The state of the cluster can't be read", error.to_string()).into(),
         };
         ApplyResponse::deleted(request.prior, request.private, diagnostics)

@@ -24,7 +24,7 @@ use crate::etcd::api::Status;
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::host::Host;
-use crate::membership::identity::{ClusterId, MemberId, founding_cluster_id, founding_member_id};
+use crate::membership::identity::{ClusterId, MemberId};
 use crate::membership::member::{
     Adoption, Answer, Cluster, Desired, Observed, Service, Start, Step, goes_on_out_of_turn, next_step,
 };
@@ -478,29 +478,5 @@ impl BringUp<'_> {
             verified,
             left: left.unwrap_or_default(),
         }
-    }
-
-    fn founding_ids(&self) -> (Option<MemberId>, Option<ClusterId>) {
-        let founders = self.member.founders();
-        if founders.is_empty() {
-            // Nobody can compute the IDs of a cluster that was made by other means.
-            return (None, None);
-        }
-        let servers = self
-            .topology
-            .servers()
-            .keys()
-            .filter(|server| founders.iter().any(|name| name == server.as_str()));
-        let ids: BTreeMap<&str, MemberId> = servers
-            .filter_map(|server| {
-                let url = self.topology.peer_url(server).ok()?;
-                Some((server.as_str(), founding_member_id(&url, self.member.cluster.token())))
-            })
-            .collect();
-        let all: Vec<MemberId> = ids.values().copied().collect();
-        (
-            ids.get(self.member.server.as_str()).copied(),
-            Some(founding_cluster_id(&all)),
-        )
     }
 }

@@ -345,6 +345,7 @@ impl Leave<'_> {
             .set("cluster", &self.member.cluster.name)
             .set("stamp", stamp())
             .set("mode", self.member.on_destroy.as_deref().unwrap_or("keep_data"))
+            .set("server", &self.member.server)
             .line(PRIVILEGE)
             .line(MOUNTS)
             .line(include_str!("../binaries.sh"))
@@ -355,7 +356,9 @@ impl Leave<'_> {
 
     /// What becomes of the member on its server.
     async fn off_the_server(&self, host: &Host, how: &Leaving) -> Result<Diagnostics, RunError> {
-        let script = self.removing();
+        let script = self
+            .removing()
+            .line("if is_anothers \"$cluster\" \"$server\"; then exit 0; fi");
         if *how != Leaving::Rest {
             let script = script.line("remove_member \"$cluster\" \"$stamp\" \"$mode\"");
             let mounted = mounted::read(&host.run_checked(&script).await?);

@@ -21,6 +21,7 @@ mod object;
 mod observe;
 mod plan;
 mod redial;
+mod refresh;
 mod revoked;
 pub(super) mod scheduled;
 mod state;
@@ -30,7 +31,6 @@ mod verify;
 mod waiting;
 pub mod wanted;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,14 +38,10 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::etcd::api::Api;
-use crate::etcd::certificates::{PrivateKeyPem, parse};
+use crate::etcd::certificates::PrivateKeyPem;
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
-use crate::host::Host;
-use crate::membership::incarnation::is_superseded;
 use crate::membership::leaving::Fate;
-use crate::membership::member::{Data, Service};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
     ReadResponse, Resource,
@@ -54,25 +50,22 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{Value, from_value};
-use crate::resource::blind::{self, Unseen};
 use crate::resource::claim::Claim;
 use crate::resource::cluster::model as cluster;
 use crate::resource::objects::{self, Creating};
 use crate::resource::road::Road;
-use crate::resource::talk::{self, Talk};
+use crate::resource::talk;
 use crate::resource::timeouts;
 use crate::topology::Topology;
 use binary::Known;
 use bring_up::BringUp;
-use complaints::Complaints;
 use diagnostics::{explain, not_dialled, not_ours, remarkable, unverified};
 use errors::BringUpError;
 use kept::Word;
 use leave::Leave;
 use model::MemberModel;
 use object::thing;
-use observe::{Look, Seen};
-use state::{as_map, rfc3339, state_of};
+use state::state_of;
 use wanted::Keys;
 
 const CREATE: Duration = Duration::from_secs(300);
@@ -108,7 +101,9 @@ impl MemberResource {
             Ok(claim) => claim,
             Err(diagnostic) => return ApplyResponse::refused(prior, request.private, diagnostic.into()),
         };
-        let keep = |diagnostics| ApplyResponse::refused(prior.clone(), claim.kept(), diagnostics);
+        // What the state says of an update that failed is what it said before, with the words that are kept beside it.
+        let words = request.private.clone();
+        let keep = |diagnostics| ApplyResponse::refused(prior.clone(), claim.kept_with(&words), diagnostics);
         let whole = match whole(&request.planned) {
             Ok(whole) => whole,
             Err(diagnostics) => return keep(diagnostics),
@@ -199,158 +194,6 @@ impl MemberResource {
             peer: key("peer_ca_private_key_wo", "peer", given.peer_private_key),
             client: key("client_ca_private_key_wo", "client", given.client_private_key),
         }
-    }
-
-    async fn refresh(&self, mut state: Value, private: &[u8]) -> (Value, Diagnostics) {
-        let whole = match whole(&state) {
-            Ok(whole) => whole,
-            Err(diagnostics) => return (state, diagnostics),
-        };
-        let server = &whole.member.server;
-        let unknown = |error: &dyn std::fmt::Display| {
-            Diagnostic::warning(
-                format!("Member {server} could not be observed"),
-                format!("Its state is taken to be as it was. {error}"),
-            )
-        };
-        let Some(model) = whole.member.server() else {
-            return (state, Diagnostics::new());
-        };
-        let host = match self.road.connect(model, READ, false).await {
-            Ok(host) => host,
-            Err(error) => {
-                if Word::Unreached.is_in(private) {
-                    // Nothing else would make the next plan show that changes are still to be made there.
-                    let missing = (drift::SERVER.to_owned(), drift::UNREACHED.to_owned());
-                    state.set("drift", as_map(BTreeMap::from([missing])));
-                }
-                let cluster = &whole.member.cluster;
-                if let Some(blind) = blind::refuse_alone(&self.road, &cluster.name, &cluster.servers, READ).await {
-                    return (state, blind.into());
-                }
-                let unseen = Unseen {
-                    road: &self.road,
-                    name: server,
-                    server: Some(model),
-                    what: "The state of its member is taken to be as it was.".to_owned(),
-                };
-                return (state, unseen.explain(&error));
-            }
-        };
-        let binary = binary::path(&whole.member, &whole.version);
-        let files = wanted::compared_files(&whole.layout);
-        let look = Look {
-            binary: &binary,
-            files: &files,
-            key: true,
-            ..Look::default()
-        };
-        let seen = observe::observe(&host, &whole.member, &whole.layout, look).await;
-        let seen = match seen {
-            Ok(seen) => seen,
-            Err(error) => return (state, unknown(&error).into()),
-        };
-        if seen.is_nothing() {
-            return (Value::Null, Diagnostics::new());
-        }
-        let other = is_superseded(objects::kept(private).as_ref(), seen.object.as_ref());
-        let (mut state, diagnostics) = self.seen_state(state, &whole, &host, seen).await;
-        if other {
-            drift::note_other_object(&mut state);
-        }
-        (state, diagnostics)
-    }
-
-    /// What is wrong with the member's peer URL in the member list.
-    async fn listed_elsewhere(&self, whole: &Whole, state: &Value, api: &Api, id: u64) -> Option<(String, String)> {
-        if drift::is_to_be_adopted(state) {
-            return None;
-        }
-        let (name, _) = whole.topology.find(&whole.member.server).ok()?;
-        let wanted = whole.topology.peer_url(name).ok()?;
-        let members = api.members(ANSWER).await.ok()?;
-        let own = members.iter().find(|one| one.id == id)?;
-        drift::of_peer_url(&own.peer_urls, &wanted)
-    }
-
-    async fn seen_state(&self, mut state: Value, whole: &Whole, host: &Host, mut seen: Seen) -> (Value, Diagnostics) {
-        state.set("configuration", seen.configuration.clone());
-        state.set("tcp_retries2", seen.tcp_retries2);
-        state.set(
-            "service",
-            match seen.service {
-                _ if seen.token.is_none() && seen.former_runs() => "running",
-                Service::Running => "running",
-                Service::Stopped => "stopped",
-                Service::Failed => "failed",
-            },
-        );
-        if whole.member.cluster.tls_enabled() {
-            let end = |file: &str| {
-                seen.certificates
-                    .get(file)
-                    .and_then(|pem| parse(pem).ok())
-                    .map(|info| rfc3339(info.not_after))
-            };
-            let expiry = [("peer", "peer"), ("peer_client", "peer-client"), ("client", "server")]
-                .map(|(kind, file)| (kind, Value::from(end(file))));
-            state.set("certificate_expiry", Value::object(expiry));
-            state.set("certificate_serials", revoked::serials(&seen.certificates));
-        }
-        // What is there is compared with at the next refresh; a state of an older provider has nothing to compare with.
-        if state.get("binary_sha256").is_null() {
-            state.set("binary_sha256", seen.binary_sum.clone());
-        }
-        // What a stopped member goes on from.
-        if let Some(last) = &seen.last {
-            state.set("running_version", last.as_str());
-        }
-        let drift = drift::drift(whole, &seen);
-        state.set("drift", as_map(drift.clone()));
-        let talk = Talk::borrow(&self.road, &whole.member.cluster, &whole.topology, seen.lent.take());
-        let Some(talk) = talk else {
-            return (state, Diagnostics::new());
-        };
-        let looked = Complaints {
-            road: &self.road,
-            whole,
-            talk: &talk,
-        };
-        let mut diagnostics: Diagnostics = looked.of_loop(host, &seen).await.into_iter().collect();
-        if !diagnostics.is_empty() {
-            state.set("service", "restarting");
-            return (state, diagnostics);
-        }
-        if seen.service != Service::Running {
-            // A member that was taken out of the cluster ends by itself, and can't come back with its data.
-            if seen.data == Data::Member
-                && let Some(survey) = survey::survey(&talk, &whole.member, &whole.topology).await
-                && survey.own.is_none()
-            {
-                let left = (drift::MEMBER_LIST.to_owned(), drift::REMOVED.to_owned());
-                state.set("drift", as_map(drift.into_iter().chain([left]).collect()));
-            }
-            return (state, looked.of_stopped().await);
-        }
-        // Without a quorum it does not answer; that it runs is said above.
-        if let Ok(api) = talk.to(&whole.member.server, ANSWER).await
-            && let Ok(status) = api.status(ANSWER).await
-        {
-            diagnostics.append(looked.of_status(&api, &status).await);
-            state.set("running_version", status.version);
-            if status.is_learner {
-                // An apply that was cut off left it so; the next one makes a voter of it.
-                state.set("service", "learner");
-            }
-            state.set("member_id", format!("{:x}", status.member_id));
-            state.set("cluster_id", format!("{:x}", status.cluster_id));
-            if let Some((part, what)) = self.listed_elsewhere(whole, &state, &api, status.member_id).await {
-                let mut drift = state.get("drift").as_map().cloned().unwrap_or_default();
-                drift.insert(part, what.into());
-                state.set("drift", drift);
-            }
-        }
-        (state, diagnostics)
     }
 }
 

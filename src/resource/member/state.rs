@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::bring_up::Up;
+use super::bring_up::{BringUp, Up};
 use super::revoked;
+use crate::membership::identity::{ClusterId, MemberId, founding_cluster_id, founding_member_id};
 use crate::plugin::value::Value;
 
 pub(super) fn as_map(texts: BTreeMap<String, String>) -> BTreeMap<String, Value> {
@@ -58,4 +59,31 @@ fn expiry(ends: &BTreeMap<&'static str, OffsetDateTime>) -> Value {
 
 pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
+}
+
+impl BringUp<'_> {
+    /// The IDs that the founding gives it and its cluster.
+    pub(super) fn founding_ids(&self) -> (Option<MemberId>, Option<ClusterId>) {
+        let founders = self.member.founders();
+        if founders.is_empty() {
+            // Nobody can compute the IDs of a cluster that was made by other means.
+            return (None, None);
+        }
+        let servers = self
+            .topology
+            .servers()
+            .keys()
+            .filter(|server| founders.iter().any(|name| name == server.as_str()));
+        let ids: BTreeMap<&str, MemberId> = servers
+            .filter_map(|server| {
+                let url = self.topology.peer_url(server).ok()?;
+                Some((server.as_str(), founding_member_id(&url, self.member.cluster.token())))
+            })
+            .collect();
+        let all: Vec<MemberId> = ids.values().copied().collect();
+        (
+            ids.get(self.member.server.as_str()).copied(),
+            Some(founding_cluster_id(&all)),
+        )
+    }
 }

@@ -109,6 +109,44 @@ pub fn is_elsewhere(prior: &Value, planned: &Value) -> bool {
     !prior.is_null() && places.iter().any(|place| prior.at(place) != planned.at(place))
 }
 
+/// Whether two servers, as far as both are known, are at the same place: the same way in, or the same private address of one network.
+pub fn is_at(one: &Value, other: &Value) -> bool {
+    let known = |value: &Value| value.as_str().map(str::to_owned);
+    let way = |server: &Value| {
+        let (host, public) = (server.at(&["ssh", "host"]), server.get("public_address"));
+        let parts = [
+            host,
+            public,
+            server.at(&["ssh", "port"]),
+            server.at(&["ssh", "bastion", "host"]),
+        ];
+        if parts.iter().any(|part| part.is_unknown()) {
+            return None;
+        }
+        let host = known(host).or_else(|| known(public));
+        Some((
+            host.or_else(|| known(server.get("private_address")))?,
+            server.at(&["ssh", "port"]).as_i64(),
+            known(server.at(&["ssh", "bastion", "host"])),
+        ))
+    };
+    let private = |server: &Value| Some((known(server.get("network"))?, known(server.get("private_address"))?));
+    let same_way = way(one).is_some_and(|one| way(other) == Some(one));
+    same_way || private(one).is_some_and(|one| private(other) == Some(one))
+}
+
+/// Where a server is, as a person reads it.
+pub fn place_of(server: &ServerModel) -> String {
+    let mut text = format!("private_address = \"{}\"", server.private_address);
+    if let Some(public) = &server.public_address {
+        text.push_str(&format!(", public_address = \"{public}\""));
+    }
+    if let Some(host) = server.ssh.as_ref().and_then(|ssh| ssh.host.as_ref()) {
+        text.push_str(&format!(", ssh.host = \"{host}\""));
+    }
+    text
+}
+
 /// The pinned key of the bastion in the plan of a server that stays where it is. It stays too, also where there is none, so that nothing
 /// becomes unknown for other changes.
 pub fn planned_bastion_key(prior: &Value, planned: &Value) -> Value {

@@ -157,7 +157,7 @@ fn is_for_the_user(end: &End) -> bool {
 
 fn needs_another_wish(why: &Why) -> bool {
     match why {
-        Why::StillInUse | Why::HoldsData => true,
+        Why::StillInUse | Why::HoldsData | Why::Vacating(_) => true,
         Why::Member(refusal) => matches!(refusal, member::Refusal::Skew { .. } | member::Refusal::Version { .. }),
         Why::Leaving(refusal) => matches!(refusal, leaving::Refusal::LastOne),
         Why::Founding(refusals) => refusals.contains(&founding::Refusal::PermitLost),
