@@ -90,7 +90,7 @@ impl Lock {
                 taken => return taken,
             }
             match Self::on_servers(apis, servers, key, holder).await {
-                Err(last) if Instant::now() < deadline => tracing::debug!(%last, "waiting for the cluster's lock"),
+                Err(last) if Instant::now() < deadline => tracing::info!(%last, "waiting for the cluster's lock"),
                 taken => return taken,
             }
             sleep(RETRY).await;

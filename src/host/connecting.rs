@@ -60,7 +60,11 @@ where
         if !retry || !error.may_pass() {
             return Err(error);
         }
-        tracing::debug!(server, attempts, %error, "not connected yet");
+        if attempts == 1 {
+            tracing::info!(server, %error, "waiting for the server");
+        } else {
+            tracing::debug!(server, attempts, %error, "not connected yet");
+        }
         if Instant::now() + pause >= deadline {
             // An attempt that the end of all patience cut off says less than the one before it.
             let cut_off = until == deadline && matches!(error, ConnectError::TimedOut { .. });

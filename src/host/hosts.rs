@@ -189,7 +189,7 @@ impl Hosts {
             shell: RootShell::new(Arc::clone(&link), target.sudo.clone(), self.cancelled.clone()),
             link,
         };
-        tracing::debug!(server = %target, millis = u64::try_from(waiting.elapsed().as_millis()).unwrap_or(u64::MAX), "connected");
+        tracing::info!(server = %target, millis = u64::try_from(waiting.elapsed().as_millis()).unwrap_or(u64::MAX), "connected");
         *kept = Some(connection.clone());
         Ok(connection)
     }
@@ -283,6 +283,8 @@ impl Host {
             return Err(self.explain(script.title(), ShellError::Cancelled));
         }
         let connection = self.connection().await?;
+        // One line a step: what a user waits for, and where.
+        tracing::info!(server = %self.target, "{}", script.title());
         let ran = connection
             .shell
             .run(script.title(), script.render(), script.allowed_time());

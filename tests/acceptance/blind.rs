@@ -87,6 +87,12 @@ fn what_reaches_no_server_fails_and_claims_nothing() -> Result<()> {
     );
     ensure!(text.contains("Server c1 can't be reached"), "{text}");
 
+    // Each step is a line of the log, if it is asked for.
+    terraform.set_environment("TF_LOG_PROVIDER", "info");
+    let (text, _) = plan(&terraform)?;
+    ensure!(text.contains("observing the member"), "no steps in the log: {text}");
+    terraform.set_environment("TF_LOG_PROVIDER", "off");
+
     // All are gone for good.
     off(&lab)?;
     fails_once(&terraform, "Error: No server of the cluster main could be reached")?;

@@ -310,7 +310,7 @@ pub async fn until_listed<F: Future<Output = Result<(), ApiError>>, M: Future<Ou
         if Instant::now() >= deadline {
             return Err(Unlisted::Late(last));
         }
-        tracing::debug!(?last, "not listed yet");
+        tracing::info!(?last, "waiting for the member list to change");
         waited.mend(mend()).await;
         if road.pause(Duration::from_millis(500)).await.is_err() {
             return Err(Unlisted::Stopped);
