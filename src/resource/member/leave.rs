@@ -127,10 +127,11 @@ impl Leave<'_> {
         };
         let detail = format!(
             "{outcome}{revoke} If the machine ever comes back, run there: `systemctl disable --now {unit}{timer} {names}`, and remove {etc}, {unit_file}, \
-             the user {user} and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
+             {names_files}, the user {user} and the lines of the cluster {cluster} in /etc/hosts. Its data is in {data}. The server could not be reached: {error}",
             unit = self.layout.unit_name(),
             timer = timer.collect::<String>(),
             names = names::path_name(self.layout.cluster()),
+            names_files = names::paths(self.layout).join(", "),
             unit_file = self.layout.unit_file(),
             user = self.layout.user(),
             etc = self.layout.etc_dir(),

@@ -26,7 +26,9 @@ fn nothing_is_left(lab: &Lab, hosts: &[&str]) -> Result<()> {
 }
 
 /// What a destroy says that is to be done by hand on a server that it does not reach.
-const BY_HAND: &str = "systemctl disable --now etcd-main.service; rm -r /etc/etcd/main /etc/systemd/system/etcd-main.service; \
+const BY_HAND: &str = "systemctl disable --now etcd-main.service etcd-hosts@main.path; \
+    rm -r /etc/etcd/main /etc/systemd/system/etcd-main.service /etc/systemd/system/etcd-hosts@main.service \
+    /etc/systemd/system/etcd-hosts@main.path; systemctl daemon-reload; systemctl reset-failed; \
     userdel etcd-main; sed '/^# BEGIN etcd cluster main/,/^# END etcd cluster main/d' /etc/hosts >/root/hosts && cat /root/hosts >/etc/hosts";
 
 /// What the servers of site B were told to do they do; nobody hears of it.
