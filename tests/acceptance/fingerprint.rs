@@ -21,7 +21,8 @@ find_own -type d -printf 'folder %p %m %U %G\n'
 find_own -type l -printf 'link %p %l\n'
 find_own -type f -printf 'file %p %m %U %G %s\n'
 find_own -type f -size -100k -print0 | xargs -0 sha256sum
-systemctl list-unit-files --no-legend --no-pager 2>/dev/null | sed 's/^/unit /'
+# A session of SSH's may be about to end.
+systemctl list-unit-files --no-legend --no-pager 2>/dev/null | grep -v '^session-[^ ]*\.scope ' | sed 's/^/unit /'
 systemctl list-units --all --no-legend --plain --no-pager '*etcd*' 2>/dev/null | sed 's/^/loaded /'
 ss -Hltun | awk '{print "port", $1, $5}'
 pgrep -a etcd | sed 's/^/process /'

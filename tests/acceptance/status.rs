@@ -185,13 +185,15 @@ fn what_breaks_after_founding_is_named() -> Result<()> {
     lab.power_off("b1")?;
     eventually("the lost quorum shows", || {
         let (seen, _) = look(&terraform)?;
-        Ok(seen["has_quorum"] == false && seen["members"]["a1"]["version"] == "3.5.30")
+        // Those that were not reached might be one without a1.
+        Ok(seen["has_quorum"].is_null() && seen["members"]["a1"]["version"] == "3.5.30")
     })?;
     let (seen, took) = look(&terraform)?;
     eprintln!("{}\n({took:?})", problems(&seen));
     ensure!(took < longest, "it took {took:?} of {longest:?}");
     ensure!(
-        problems(&seen).starts_with("no quorum: 0 of 3 voting members healthy, 2 needed"),
+        problems(&seen)
+            .starts_with("nothing says whether there is a quorum: 0 of 3 voting members are known to be healthy"),
         "{seen:#}"
     );
     Ok(())

@@ -152,6 +152,11 @@ impl Leave<'_> {
                 Ok(how) => return Ok((how, Some(turn))),
                 Err(detail) => {
                     turn.end().await;
+                    // The others may have been told to leave meanwhile, and what needs a quorum gets none any more.
+                    let leaving = self.road.leaving(self.server.cluster.id());
+                    if self.fate == Fate::Gone && !self.stays && leaving.is_superset(&servers) {
+                        return Ok((Leaving::Rest, None));
+                    }
                     return Err(detail);
                 }
             }

@@ -202,10 +202,20 @@ impl Leave<'_> {
                 Ok(how) => return Ok((how, Some(turn))),
                 Err(detail) => {
                     turn.end().await;
+                    // The others may have been told to leave meanwhile, and what needs a quorum gets none any more.
+                    if self.all_leave() {
+                        return Ok((Leaving::Rest, None));
+                    }
                     return Err(detail);
                 }
             }
         }
+    }
+
+    fn all_leave(&self) -> bool {
+        let leaving = self.road.leaving(self.member.cluster.token());
+        let all = self.member.cluster.servers.keys().all(|name| leaving.contains(name));
+        self.fate == Fate::Gone && !self.stays && all
     }
 
     async fn alone(&self, host: Option<&Host>, turn: &mut Turn) -> Result<Leaving, String> {

@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -52,7 +55,11 @@ pub(crate) fn run(command: &mut Command, input: &[u8]) -> Result<Output> {
         // read its input at all is no error.
         std::thread::spawn(move || stdin.write_all(&input).ok());
     }
-    let ended = child.wait_with_output().context(context)?;
+    let done = Arc::new(AtomicBool::new(false));
+    go_on_if_stopped(child.id(), Arc::clone(&done));
+    let ended = child.wait_with_output().context(context);
+    done.store(true, Ordering::Relaxed);
+    let ended = ended?;
     Ok(Output {
         code: ended
             .status
@@ -61,6 +68,24 @@ pub(crate) fn run(command: &mut Command, input: &[u8]) -> Result<Output> {
         stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
     })
+}
+
+/// A host that shuts down stops all its processes for a moment. nsenter stops itself then (util-linux, `continue_as_child`), outside of the host,
+/// where nobody has it go on: its child could never be reaped, and the host would never be down.
+fn go_on_if_stopped(program: u32, done: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        while !done.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(200));
+            let stat = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
+            let stopped = stat
+                .rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'));
+            let pid = i32::try_from(program).ok().and_then(rustix::process::Pid::from_raw);
+            if let (true, false, Some(pid)) = (stopped, done.load(Ordering::Relaxed), pid) {
+                rustix::process::kill_process(pid, rustix::process::Signal::CONT).ok();
+            }
+        }
+    });
 }
 
 /// Runs `command` and wants exit code 0.
