@@ -58,7 +58,7 @@ impl fmt::Display for Down {
     }
 }
 
-/// All as lines of a message; nothing if nobody is down.
+/// All as lines of a message; nothing if none is down.
 pub fn lines(all: &[Down]) -> String {
     all.iter().map(|one| format!("\n  {one}")).collect()
 }
