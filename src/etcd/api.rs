@@ -214,7 +214,7 @@ impl Api {
     /// [`ApiError`].
     pub async fn confirm_quorum(&self, timeout: Duration) -> Result<(), ApiError> {
         let mut client = self.client();
-        // Whatever somebody keeps under this key is not sent along.
+        // The value of that key, if there is one, stays on the server.
         let asked = client.get("health", Some(GetOptions::new().with_count_only()));
         self.call("get", timeout, asked).await.map(drop)
     }

@@ -15,5 +15,6 @@ pub mod restoring;
 pub mod scheduled;
 pub mod snapshot;
 pub mod unit;
+mod verifier;
 pub mod version;
 pub mod yaml;

@@ -57,7 +57,7 @@ pub fn report(mut state: Value, topology: &Topology, looks: &BTreeMap<ServerName
         .map(|status| status.cluster_id);
     let problems: Vec<Value> = health.problems.iter().map(|one| one.to_string().into()).collect();
     state.set("id", topology.cluster().as_str());
-    // What was not asked is not known.
+    // If no server was reached, nothing is known.
     let asked = looks.values().any(|look| look.unreached.is_none());
     let known = |value: Value| if asked { value } else { Value::Null };
     let healthy = health.has_quorum() == Some(true) && problems.is_empty();

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerified;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{ApiError, Elsewhere};
+use crate::etcd::verifier::{IsFor, Names, Verifier};
 use crate::host::{Host, Secret, Tunnel, TunnelError};
 
 /// Where a member listens for clients, as seen from its own server.
@@ -235,52 +235,15 @@ impl ApiTarget {
 }
 
 /// Takes a certificate for any of several names of one server.
-#[derive(Debug)]
-struct AnyName {
-    usual: Arc<WebPkiServerVerifier>,
-    others: Vec<ServerName<'static>>,
-}
+struct AnyName(Vec<ServerName<'static>>);
 
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verify = |name: &ServerName<'_>| {
-            self.usual
-                .verify_server_cert(certificate, intermediates, name, ocsp, now)
-        };
-        let usual = verify(name);
-        if usual.is_err() && self.others.iter().any(|other| verify(other).is_ok()) {
+impl Names for AnyName {
+    fn decide(&self, name: &ServerName<'_>, is_for: &IsFor<'_>) -> Result<ServerCertVerified, rustls::Error> {
+        let usual = is_for(name);
+        if usual.is_err() && self.0.iter().any(|other| is_for(other).is_ok()) {
             return Ok(ServerCertVerified::assertion());
         }
         usual
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
     }
 }
 
@@ -301,10 +264,8 @@ fn configuration(
     let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| error.to_string())?;
-    let verifier = AnyName {
-        usual,
-        others: other_names.to_vec(),
-    };
+    let names = AnyName(other_names.to_vec());
+    let verifier = Verifier { usual, names };
     let mut configuration = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?

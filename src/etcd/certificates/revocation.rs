@@ -1,6 +1,6 @@
-//! Certificates that members accept no more. etcd reads the list at every handshake, and compares serial numbers in it; it looks neither at
-//! who signed the list nor at when it ends (`checkCRL` in `client/pkg/transport`, 3.4 to 3.7). So the list is signed by a key that is made
-//! from the cluster's token, and the same serial numbers always make the same file.
+//! The list of certificates that members refuse. etcd reads it at every handshake and compares serial numbers. etcd does not check the list's
+//! signature or its end (`checkCRL` in `client/pkg/transport`, 3.4 to 3.7). So a key made from the cluster's token signs it, and the same
+//! serial numbers always make the same file.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +15,7 @@ use time::macros::datetime;
 
 use super::{CertificateError, generate_error, params, parse};
 
-/// What stands before the 32 bytes of a key for Ed25519 in PKCS #8 (RFC 8410).
+/// The first bytes of an Ed25519 key in PKCS #8; the 32 bytes of the key follow (RFC 8410).
 const ED25519: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
@@ -35,7 +35,7 @@ impl Serial {
     /// Takes a certificate in PEM, or a number as `openssl x509 -serial` or a browser shows it.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason, if the text is neither.
     pub fn read(text: &str) -> Result<Self, String> {
         if text.contains("-----BEGIN") {
             return parse(text).map(|info| info.serial).map_err(|error| error.to_string());

@@ -1,7 +1,9 @@
 //! To which object of Terraform's a user, a role or access control belongs. They have no server to note it on, so a key in etcd says it. It is
 //! written if a create finds the thing there already, and removed with the thing.
 
-use super::AccessError;
+use tokio::time::Instant;
+
+use super::{AccessError, Cluster};
 use crate::etcd::api::{Api, ApiError};
 use crate::membership::incarnation::{Incarnation, is_superseded};
 use crate::plugin::diagnostics::Diagnostic;
@@ -130,6 +132,28 @@ impl<'a> Claim<'a> {
         })
     }
 
+    /// Enters the cluster, has `work` done there, and says what private state to keep. `work` takes the thing first.
+    pub async fn around(
+        mut self,
+        cluster: Result<Cluster<'a>, AccessError>,
+        deadline: Instant,
+        work: impl AsyncFnOnce(&Cluster<'a>, &Api, &mut Self) -> Result<(), AccessError>,
+    ) -> (Vec<u8>, Result<(), AccessError>) {
+        let entered = async {
+            let cluster = cluster?;
+            let api = cluster.enter(deadline).await?;
+            Ok((cluster, api))
+        };
+        let (api, outcome) = match entered.await {
+            Ok((cluster, api)) => {
+                let outcome = work(&cluster, &api, &mut self).await;
+                (Some(api), outcome)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        (self.end(api.as_ref(), &outcome).await, outcome)
+    }
+
     /// Takes the thing, before anything else is changed. `there`: it is there already.
     ///
     /// # Errors
@@ -150,7 +174,7 @@ impl<'a> Claim<'a> {
     }
 
     /// The private state to keep. Where a create failed Terraform keeps the object before it, and the thing is that one's again.
-    pub async fn end(self, api: Option<&Api>, outcome: &Result<(), AccessError>) -> Vec<u8> {
+    async fn end(self, api: Option<&Api>, outcome: &Result<(), AccessError>) -> Vec<u8> {
         let Some(creating) = self.creating else {
             return objects::keep(Some(&self.object).filter(|_| self.known));
         };

@@ -88,30 +88,19 @@ impl AuthResource {
         Ok(thing.forget(&api).await?)
     }
 
-    async fn make(&self, state: &Value, claim: &mut Claim<'_>) -> (Option<Api>, Result<(), AccessError>) {
-        let deadline = Instant::now() + CHANGE;
-        let cluster = match Cluster::of(&self.road, state) {
-            Ok(cluster) => cluster,
-            Err(error) => return (None, Err(error)),
-        };
-        match cluster.enter(deadline).await {
-            Ok(api) => {
-                let outcome = self.switch_on(&cluster, &api, deadline, claim).await;
-                (Some(api), outcome)
-            }
-            Err(error) => (None, Err(error)),
-        }
-    }
-
     async fn apply(&self, request: ApplyRequest) -> ApplyResponse {
         let state = known(&request.planned);
         let thing = Thing::of(KIND, &state);
-        let mut claim = match Claim::new(&self.road, thing, request.prior.is_null(), &request.private) {
+        let claim = match Claim::new(&self.road, thing, request.prior.is_null(), &request.private) {
             Ok(claim) => claim,
             Err(diagnostic) => return ApplyResponse::refused(request.prior, request.private, diagnostic.into()),
         };
-        let (api, outcome) = self.make(&state, &mut claim).await;
-        let private = claim.end(api.as_ref(), &outcome).await;
+        let deadline = Instant::now() + CHANGE;
+        let work = async |cluster: &Cluster<'_>, api: &Api, claim: &mut Claim<'_>| {
+            self.switch_on(cluster, api, deadline, claim).await
+        };
+        let cluster = Cluster::of(&self.road, &state);
+        let (private, outcome) = claim.around(cluster, deadline, work).await;
         let state = if outcome.is_ok() { state } else { request.prior };
         changed(
             "Access control",

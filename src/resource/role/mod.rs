@@ -52,25 +52,7 @@ impl RoleResource {
         }))
     }
 
-    async fn make(&self, planned: &Value, ours: bool, claim: Claim<'_>) -> (Vec<u8>, Result<(), AccessError>) {
-        let deadline = Instant::now() + CHANGE;
-        let entered = match Cluster::of(&self.road, planned) {
-            Ok(cluster) => cluster.enter(deadline).await,
-            Err(error) => Err(error),
-        };
-        let mut claim = claim;
-        let outcome = match &entered {
-            Ok(api) => self.make_through(api, deadline, planned, ours, &mut claim).await,
-            Err(_) => Ok(()),
-        };
-        let (api, outcome) = match entered {
-            Ok(api) => (Some(api), outcome),
-            Err(error) => (None, Err(error)),
-        };
-        (claim.end(api.as_ref(), &outcome).await, outcome)
-    }
-
-    async fn make_through(
+    async fn make(
         &self,
         api: &Api,
         deadline: Instant,
@@ -99,7 +81,12 @@ impl RoleResource {
             Ok(claim) => claim,
             Err(diagnostic) => return ApplyResponse::refused(request.prior, request.private, diagnostic.into()),
         };
-        let (private, outcome) = self.make(&state, ours, claim).await;
+        let deadline = Instant::now() + CHANGE;
+        let cluster = Cluster::of(&self.road, &state);
+        let work = async |_: &Cluster<'_>, api: &Api, claim: &mut Claim<'_>| {
+            self.make(api, deadline, &state, ours, claim).await
+        };
+        let (private, outcome) = claim.around(cluster, deadline, work).await;
         let what = format!("The role {}", name(&state));
         // What was not begun is not there. What was is made whole by the next apply.
         let state = if outcome.is_ok() { state } else { request.prior };

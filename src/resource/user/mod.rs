@@ -53,29 +53,6 @@ impl UserResource {
 
     async fn make(
         &self,
-        request: &ApplyRequest,
-        planned: &Value,
-        claim: Claim<'_>,
-    ) -> (Vec<u8>, Result<(), AccessError>) {
-        let deadline = Instant::now() + CHANGE;
-        let entered = match Cluster::of(&self.road, planned) {
-            Ok(cluster) => cluster.enter(deadline).await,
-            Err(error) => Err(error),
-        };
-        let mut claim = claim;
-        let outcome = match &entered {
-            Ok(api) => self.make_through(api, deadline, request, planned, &mut claim).await,
-            Err(_) => Ok(()),
-        };
-        let (api, outcome) = match entered {
-            Ok(api) => (Some(api), outcome),
-            Err(error) => (None, Err(error)),
-        };
-        (claim.end(api.as_ref(), &outcome).await, outcome)
-    }
-
-    async fn make_through(
-        &self,
         api: &Api,
         deadline: Instant,
         request: &ApplyRequest,
@@ -109,7 +86,12 @@ impl UserResource {
             Ok(claim) => claim,
             Err(diagnostic) => return ApplyResponse::refused(request.prior, request.private, diagnostic.into()),
         };
-        let (private, outcome) = self.make(&request, &state, claim).await;
+        let deadline = Instant::now() + CHANGE;
+        let cluster = Cluster::of(&self.road, &state);
+        let work = async |_: &Cluster<'_>, api: &Api, claim: &mut Claim<'_>| {
+            self.make(api, deadline, &request, &state, claim).await
+        };
+        let (private, outcome) = claim.around(cluster, deadline, work).await;
         let what = format!("The user {}", name(&state));
         // One that was begun has some of its roles at most: the next apply goes on with it.
         let state = if outcome.is_ok() { state } else { request.prior };
