@@ -22,5 +22,6 @@ pub mod list;
 pub mod membership;
 pub mod plugin;
 pub mod provider;
+pub mod reconcile;
 pub mod resource;
 pub mod topology;

@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use super::site::{self, Site, name_of};
 use crate::etcd::metrics::active_peers;
-use crate::etcd::version::Version;
 use crate::host::Script;
 use crate::membership::links;
-use crate::membership::member::{Cluster, Desired, Listed, Lives, Observed, PeerUrl, Start, Step, next_step};
+use crate::membership::member::{Cluster, Desired, Observed, PeerUrl, Start, Step, next_step};
 use crate::plugin::block::{Action, Context, Progress};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::schema::Schema;
@@ -111,15 +110,9 @@ async fn restart(
 
 /// What [`next_step`] says of a member whose files are as they are to be, and which is to be restarted all the same.
 fn step(site: &Site<'_>, seen: &Survey, others_wait: bool, leader_moves: u8) -> Step {
-    let minor = seen
-        .own
-        .and_then(|id| seen.healthy.get(&id))
-        .and_then(|status| Version::parse(&status.version).ok())
-        // One that does not answer is as its others are.
-        .map_or_else(
-            || seen.minors().map_or(0, |(_, newest)| newest),
-            |version| version.number().1,
-        );
+    let own = seen.list.own().and_then(|own| own.minor);
+    // One that does not answer is as its others are.
+    let minor = own.unwrap_or_else(|| seen.list.minors().map_or(0, |(_, newest)| newest));
     let desired = Desired {
         token: site.model.token().to_owned(),
         founders: site.model.founders().len(),
@@ -129,7 +122,7 @@ fn step(site: &Site<'_>, seen: &Survey, others_wait: bool, leader_moves: u8) -> 
         minor,
         peer_url_differs: false,
     };
-    let cluster = Some(Cluster::Lives(lives(site, seen)));
+    let cluster = Some(Cluster::Lives(seen.list.lives(PeerUrl::Wanted)));
     let observed = Observed {
         others_wait,
         leader_moves,
@@ -137,27 +130,6 @@ fn step(site: &Site<'_>, seen: &Survey, others_wait: bool, leader_moves: u8) -> 
         ..Observed::to_be_restarted(&desired.token)
     };
     next_step(&observed, &desired)
-}
-
-fn lives(site: &Site<'_>, seen: &Survey) -> Lives {
-    let own = match seen.members.iter().find(|one| Some(one.id) == seen.own) {
-        None => Listed::Not,
-        Some(one) if !one.has_started() => Listed::Unstarted,
-        Some(one) if one.is_learner => Listed::Learner,
-        Some(_) => Listed::Voter,
-    };
-    let others = || { seen.members.iter() }.filter(|one| !one.is_learner && Some(one.id) != seen.own);
-    Lives {
-        own,
-        others: others().count(),
-        healthy: others().filter(|one| seen.healthy.contains_key(&one.id)).count(),
-        leads: seen.leads(),
-        minors: seen.minors(),
-        learner: None,
-        given_up: seen.given_up(&site.topology).is_some(),
-        // Its files stay as they are.
-        peer_url: PeerUrl::Wanted,
-    }
 }
 
 /// Restarts the member, and waits until it takes part again and everybody is connected with it.
@@ -185,7 +157,12 @@ async fn anew(
         .await
         .map_err(|error| failed(error.to_string()))?;
     let committed = seen.healthy.values().map(|status| status.raft_index).max();
-    let expected: Vec<String> = seen.answering().into_iter().filter(|other| other != name).collect();
+    let expected: Vec<String> = seen
+        .list
+        .answering()
+        .into_iter()
+        .filter(|other| other != name)
+        .collect();
     loop {
         let last = match is_back(talk, name, committed.unwrap_or_default(), &expected).await {
             Ok(()) => break,

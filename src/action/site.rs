@@ -16,7 +16,7 @@ use crate::resource::borrowing::borrow;
 use crate::resource::cluster::model::{self, ClusterModel};
 use crate::resource::durations::WAIT;
 use crate::resource::member::survey::{QUESTION, Survey, survey_as};
-use crate::resource::member::turn::Turn;
+use crate::resource::member::turn::{Turn, take_lock};
 use crate::resource::road::Road;
 use crate::resource::talk::Talk;
 use crate::topology::Topology;
@@ -146,7 +146,7 @@ impl<'a> Site<'a> {
     async fn take_turn(&self, talk: &Talk<'_>, own: &str) -> Result<(Turn, Survey), Diagnostic> {
         let late =
             |error: &dyn std::fmt::Display| self.trouble("is being changed", format!("Nothing was done: {error}."));
-        let mut turn = Turn::take(self.road, &self.model, self.deadline)
+        let mut turn = Turn::take(&self.road.session(self.model.token()), self.deadline)
             .await
             .map_err(|error| late(&error))?;
         let seen = match self.survey(talk, own).await {
@@ -156,7 +156,7 @@ impl<'a> Site<'a> {
                 return Err(error);
             }
         };
-        let locked = turn.lock(&seen, self.deadline).await;
+        let locked = turn.lock(take_lock(&seen, self.deadline)).await;
         // What was seen before the lock is old.
         let seen = match locked {
             Ok(true) => self.survey(talk, own).await,

@@ -26,6 +26,7 @@ pub mod k3s;
 pub mod leaving;
 pub mod links;
 pub mod member;
+pub mod member_list;
 pub mod preflight;
 pub mod recovery;
 pub mod refounding;
@@ -34,8 +35,6 @@ pub mod sockets;
 pub mod upkeep;
 pub mod vacating;
 pub mod whereabouts;
-#[cfg(test)]
-mod world;
 
 /// How many voters a cluster of `voters` needs to commit: more than half.
 pub fn quorum(voters: usize) -> usize {

@@ -1,28 +1,30 @@
 //! The road from a block to the servers: the provider's SSH configuration and the connections of this process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alike::Alike;
 use super::connection::{ConfigError, Pins, SshConfig};
-use super::departures::Departures;
 use super::objects::Newest;
-use super::restarts::{Restarting, Restarts};
 use super::server::model::ServerModel;
 use super::unreached::Unreached;
 use crate::host::{ConnectError, ConnectOptions, Host, HostKey, Hosts, Target};
 use crate::membership::k3s::shared::Shared;
 use crate::membership::refounding::Clusters;
 use crate::plugin::block::Deferral;
+use crate::reconcile::limits::{Limits, Stopped};
+use crate::reconcile::session::{Session, Sessions};
 
 /// What the provider was configured with, shared by its blocks. Empty until then.
 #[derive(Default)]
 pub struct Road {
     configured: RwLock<Option<Arc<Configured>>>,
+    sessions: Sessions,
 }
 
 /// What is said once in a run, by the first block to see it.
@@ -30,8 +32,6 @@ pub struct Road {
 enum Saying {
     Configuration,
     Unreached(Target),
-    /// Of the cluster with this token.
-    Cluster(String, String),
 }
 
 struct Configured {
@@ -42,21 +42,13 @@ struct Configured {
     /// Hosts that were reached in this process, by their target without a pinned key: a server that `etcd_server`
     /// has just reached without a pin and one that `etcd_cluster` asks for with it share a connection.
     reached: Mutex<HashMap<Target, Host>>,
-    /// One line for each cluster: changes that touch its membership go one after the other.
-    lines: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     unreached: Unreached,
-    departures: Departures,
-    restarts: Arc<Restarts>,
     alike: Alike,
     /// The clusters of the plan that is being made, by their kind.
     clusters: Mutex<HashMap<&'static str, Clusters>>,
     newest: Arc<Newest>,
-    /// The longest round trip between servers of a cluster, where this process saw it measured.
-    round_trips: Mutex<HashMap<String, Duration>>,
     /// What this run has said already.
     said: Mutex<HashSet<Saying>>,
-    /// The first member of each cluster that was not changed for want of others.
-    refused: Mutex<HashMap<String, String>>,
     allow_unreachable: bool,
 }
 
@@ -89,7 +81,7 @@ pub enum RoadError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// Terraform asked to stop.
-    #[error("stopped on request")]
+    #[error("{Stopped}")]
     Stopped,
 }
 
@@ -108,27 +100,22 @@ impl Road {
             hosts: Hosts::new(stop.clone()),
             stop,
             reached: Mutex::default(),
-            lines: Mutex::default(),
             unreached: Unreached::default(),
-            departures: Departures::default(),
-            restarts: Arc::default(),
             alike: Alike::default(),
             clusters: Mutex::default(),
             newest: Arc::default(),
-            round_trips: Mutex::default(),
             said: Mutex::default(),
-            refused: Mutex::default(),
             allow_unreachable,
         };
+        self.sessions.clear();
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
     }
 
     /// Another run begins in this process: what the last one has said of members, and what its plans did, is no longer true. What was measured
     /// and created is.
     pub fn new_run(&self) {
+        self.sessions.new_run();
         if let Ok(configured) = self.configured() {
-            configured.departures.forget();
-            configured.restarts.forget_failures();
             configured.alike.forget();
             let mut clusters = configured.clusters.lock().unwrap_or_else(PoisonError::into_inner);
             clusters.values_mut().for_each(Clusters::forget);
@@ -208,21 +195,6 @@ impl Road {
         said.insert(saying)
     }
 
-    /// Whether this was not said yet in this run of the cluster with this token. The caller says it.
-    pub fn says_first_of(&self, token: &str, what: &str) -> bool {
-        let Ok(configured) = self.configured() else { return true };
-        let mut said = configured.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.insert(Saying::Cluster(token.to_owned(), what.to_owned()))
-    }
-
-    /// Notes that a member was not changed for want of others, and says which one of its cluster was the first.
-    pub fn refused_before(&self, token: &str, member: &str) -> Option<String> {
-        let configured = self.configured().ok()?;
-        let mut refused = configured.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = refused.entry(token.to_owned()).or_insert_with(|| member.to_owned());
-        (first != member).then(|| first.clone())
-    }
-
     /// Whether a refresh may go on where no server of a cluster is reached.
     pub fn tolerates_silence(&self) -> bool {
         self.configured().is_ok_and(|configured| configured.allow_unreachable)
@@ -239,6 +211,20 @@ impl Road {
             configured.unreached.recently(&target.without_pins())
         });
         target.is_some()
+    }
+
+    /// What this process knows of the cluster with this token.
+    pub fn session(&self, token: &str) -> Arc<Session> {
+        self.sessions.of(token)
+    }
+
+    /// The limits of a call that must be done by then.
+    ///
+    /// # Errors
+    /// If the provider is not configured.
+    pub fn limits(&self, deadline: Instant) -> Result<Limits, RoadError> {
+        let stop = self.configured()?.stop.clone();
+        Ok(Limits { deadline, stop })
     }
 
     /// Waits, unless Terraform asks to stop.
@@ -266,127 +252,11 @@ impl Road {
             .unwrap_or_default()
     }
 
-    /// The place in the line of a cluster: who holds it may change the membership.
-    ///
-    /// # Errors
-    /// If the provider is not configured.
-    pub async fn line(&self, token: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, RoadError> {
-        let line = {
-            let configured = self.configured()?;
-            let mut lines = configured.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(lines.entry(token.to_owned()).or_default())
-        };
-        Ok(line.lock_owned().await)
-    }
-
-    /// Notes the longest round trip between servers of a cluster.
-    pub fn measured(&self, token: &str, round_trip: Duration) {
-        if let Ok(configured) = self.configured() {
-            let mut all = configured.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
-            all.insert(token.to_owned(), round_trip);
-        }
-    }
-
-    /// The longest round trip between servers of a cluster, where this process saw it measured.
-    pub fn round_trip(&self, token: &str) -> Option<Duration> {
-        let configured = self.configured().ok()?;
-        let all = configured.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(token).copied()
-    }
-
-    /// Notes that a member waits to be restarted.
-    ///
-    /// # Errors
-    /// If the provider is not configured.
-    pub fn restarting(&self, token: &str, member: &str) -> Result<Restarting, RoadError> {
-        Ok(Restarting::new(&self.configured()?.restarts, token, member))
-    }
-
-    /// Whether any member of a cluster waits to be restarted.
-    pub fn restarts_wait(&self, token: &str) -> bool {
-        self.configured()
-            .is_ok_and(|configured| configured.restarts.wait(token))
-    }
-
-    /// Whether members of a cluster wait to be restarted, and this one is none of them.
-    pub fn only_others_restart(&self, token: &str, member: &str) -> bool {
-        self.configured()
-            .is_ok_and(|configured| configured.restarts.only_others_wait(token, member))
-    }
-
     /// Notes what a plan gives to a server that all of its cluster must have alike, and says what plans of this process give to the others.
     pub fn alike(&self, cluster: &str, server: &str, own: &Shared) -> BTreeMap<String, Shared> {
         self.configured()
             .map(|configured| configured.alike.note(cluster, server, own))
             .unwrap_or_default()
-    }
-
-    /// Notes that a member is to leave its cluster for good.
-    ///
-    /// # Errors
-    /// If the provider is not configured.
-    pub fn leaves(&self, token: &str, member: &str) -> Result<(), RoadError> {
-        self.configured()?.departures.announce(token, member);
-        Ok(())
-    }
-
-    /// Notes that a member is to be in its cluster.
-    ///
-    /// # Errors
-    /// If the provider is not configured.
-    pub fn stays(&self, token: &str, member: &str) -> Result<(), RoadError> {
-        self.configured()?.departures.withdraw(token, member);
-        Ok(())
-    }
-
-    /// The members that are to leave a cluster for good, as far as this process was asked.
-    pub fn leaving(&self, token: &str) -> BTreeSet<String> {
-        self.configured()
-            .map(|configured| configured.departures.of(token))
-            .unwrap_or_default()
-    }
-
-    /// Notes that a plan of this process has a cluster stay.
-    pub fn keeps_cluster(&self, token: &str) {
-        if let Ok(configured) = self.configured() {
-            configured.departures.keep(token);
-        }
-    }
-
-    /// Notes that a plan of this process recovers a cluster without these servers.
-    pub fn loses(&self, token: &str, servers: &BTreeSet<String>) {
-        if let Ok(configured) = self.configured() {
-            configured.departures.lose(token, servers);
-        }
-    }
-
-    /// Whether a plan of this process recovers a cluster without this server.
-    pub fn is_lost(&self, token: &str, server: &str) -> bool {
-        self.configured()
-            .is_ok_and(|configured| configured.departures.is_lost(token, server))
-    }
-
-    /// Whether a plan of this process has a cluster stay. That of a destroy has none, and neither has that of another alias.
-    pub fn cluster_stays(&self, token: &str) -> bool {
-        self.configured()
-            .is_ok_and(|configured| configured.departures.stays(token))
-    }
-
-    /// The members that are to be in a cluster, as far as this process was asked.
-    pub fn coming(&self, token: &str) -> BTreeSet<String> {
-        self.configured()
-            .map(|configured| configured.departures.coming(token))
-            .unwrap_or_default()
-    }
-
-    /// Waits until all of `members` are to leave the cluster for good.
-    ///
-    /// # Errors
-    /// If the provider is not configured.
-    pub async fn all_leave(&self, token: &str, members: &BTreeSet<String>) -> Result<(), RoadError> {
-        let configured = self.configured()?;
-        configured.departures.all(token, members).await;
-        Ok(())
     }
 }
 

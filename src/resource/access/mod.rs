@@ -235,7 +235,7 @@ pub fn plan(road: &Road, kind: &str, request: PlanRequest) -> PlanResponse {
 /// What the plan of a delete keeps for it.
 pub fn plan_destroy(road: &Road, prior: &Value, private: &[u8]) -> (Vec<u8>, Diagnostics) {
     let token = prior.at(&["cluster", "token"]).as_str();
-    let stays = token.is_some_and(|token| road.cluster_stays(token));
+    let stays = token.is_some_and(|token| road.session(token).cluster_stays());
     let kept = keep(kept(private).as_ref());
     let kept = if stays { Word::ClusterStays.with(kept) } else { kept };
     (kept, Diagnostics::new())

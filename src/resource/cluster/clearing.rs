@@ -17,7 +17,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::member::survey::{Survey, survey_as};
-use crate::resource::member::turn::Turn;
+use crate::resource::member::turn::{Turn, take_lock};
 use crate::resource::mounted;
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
@@ -118,9 +118,8 @@ impl Before {
     }
 
     fn members(&self, survey: &Survey) -> BTreeMap<String, u64> {
-        let members = survey.members.iter();
-        let named = members.filter_map(|one| Some((survey.name_of(&self.topology, one)?, one.id)));
-        named.collect()
+        let members = survey.list.entries.iter();
+        members.filter_map(|one| Some((one.server.clone()?, one.id))).collect()
     }
 
     /// Waits for the cluster's lock, and looks at the member list again. Returns those of the servers whose members it still does not have.
@@ -133,12 +132,14 @@ impl Before {
     ) -> Result<(Turn, BTreeSet<String>), String> {
         let no_quorum = || "no quorum of the cluster answers any more".to_owned();
         let talk = Talk::borrow(road, &self.cluster, &self.topology, lent).ok_or_else(no_quorum)?;
-        let mut turn = Turn::take(road, &self.cluster, deadline)
+        let mut turn = Turn::take(&road.session(self.cluster.token()), deadline)
             .await
             .map_err(|error| error.to_string())?;
         let look = async || survey_as(&talk, "", None, &self.topology).await.ok_or_else(no_quorum);
         let survey = look().await?;
-        turn.lock(&survey, deadline).await.map_err(|error| error.to_string())?;
+        turn.lock(take_lock(&survey, deadline))
+            .await
+            .map_err(|error| error.to_string())?;
         let listed = match look().await {
             Ok(survey) => self.members(&survey),
             Err(why) => {

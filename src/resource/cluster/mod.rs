@@ -150,7 +150,7 @@ impl ClusterResource {
             let found = &established.findings;
             diagnostics.append(measured::complete(&mut state, &prior, found, &topology, &config));
             if let Some(longest) = measured::longest_round_trip(&state) {
-                self.road.measured(cluster.token(), longest);
+                self.road.session(cluster.token()).measured(longest);
             }
         } else {
             return ApplyResponse {
@@ -343,8 +343,8 @@ impl Resource for ClusterResource {
         let (recovery, refused) = recovering::refine(&request.prior, &mut planned, &request.config);
         diagnostics.append(refused);
         if let Some(recovery) = &recovery {
-            self.road.keeps_cluster(recovery.before());
-            self.road.loses(recovery.before(), recovery.lost());
+            self.road.session(recovery.before()).keep_cluster();
+            self.road.session(recovery.before()).lose(recovery.lost());
         }
         diagnostics.append(refounding::comes_or_stays(
             &self.road,
@@ -363,7 +363,7 @@ impl Resource for ClusterResource {
         if let (Some(before), Some(after)) = (request.prior.get("token").as_str(), planned.get("token").as_str())
             && before == after
         {
-            self.road.keeps_cluster(after);
+            self.road.session(after).keep_cluster();
         }
         PlanResponse {
             requires_replace: another_cluster(&request.prior, &planned, &request.config, recovery.is_some()),

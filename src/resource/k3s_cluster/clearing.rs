@@ -21,7 +21,7 @@ use crate::resource::k3s::model::K3sClusterModel;
 use crate::resource::k3s::observe::{Observation, observe};
 use crate::resource::k3s::{DATA, directory, talk};
 use crate::resource::member::survey::{Survey, survey_as};
-use crate::resource::member::turn::Turn;
+use crate::resource::member::turn::{Turn, take_lock};
 use crate::resource::mounted;
 use crate::resource::road::Road;
 use crate::resource::server::model::ServerModel;
@@ -129,11 +129,13 @@ impl Before {
     ) -> Result<(Turn, BTreeSet<String>), String> {
         let etcd = self.whole.cluster.as_etcd();
         let no_quorum = || "no quorum of the cluster answers any more".to_owned();
-        let mut turn = Turn::take(road, &etcd, deadline)
+        let mut turn = Turn::take(&road.session(self.whole.cluster.id()), deadline)
             .await
             .map_err(|error| error.to_string())?;
         let survey = self.survey(road, &etcd).await.ok_or_else(no_quorum)?;
-        turn.lock(&survey, deadline).await.map_err(|error| error.to_string())?;
+        turn.lock(take_lock(&survey, deadline))
+            .await
+            .map_err(|error| error.to_string())?;
         let Some(survey) = self.survey(road, &etcd).await else {
             turn.end().await;
             return Err(no_quorum());

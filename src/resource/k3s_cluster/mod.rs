@@ -447,7 +447,7 @@ impl Resource for K3sClusterResource {
                 .collect(),
         );
         if let Some(id) = prior.get("id").as_str() {
-            self.road.keeps_cluster(id);
+            self.road.session(id).keep_cluster();
         }
         PlanResponse {
             planned,

@@ -1,7 +1,7 @@
 //! A k3s server is brought up: it founds, joins or goes on, one server of the cluster at a time.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,14 +14,14 @@ use crate::etcd::api::{Member, TlsMaterial};
 use crate::host::{Host, Secret};
 use crate::membership::k3s::shared::{Entry, Shared, entry};
 use crate::membership::k3s::{Join, Refusal, Restart, Resume, Start, join, restart, resume, start};
+use crate::reconcile::session::{Restarting, Session};
 use crate::resource::claim::Claim;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::cluster::servers::on_each;
 use crate::resource::k3s::{API_PORT, directory, observe, talk};
 use crate::resource::member::hand_over::hand_over;
 use crate::resource::member::survey::Survey;
-use crate::resource::member::turn::{Turn, TurnError};
-use crate::resource::restarts::Restarting;
+use crate::resource::member::turn::{Turn, TurnError, take_lock};
 use crate::resource::road::Road;
 use crate::topology::{Topology, Translation};
 
@@ -76,7 +76,7 @@ impl BringUp<'_> {
     /// # Errors
     /// If that did not succeed, or is not allowed.
     pub async fn run(&self) -> Result<Up, BringUpError> {
-        self.road.stays(self.server.cluster.id(), &self.server.server)?;
+        self.session().announce_coming(&self.server.server);
         let host = self.host(&self.server.server).await?;
         let before = install::look(&host, self.server, "").await?;
         let folder = directory(&self.server.cluster.name);
@@ -90,19 +90,23 @@ impl BringUp<'_> {
         outcome
     }
 
+    pub(super) fn session(&self) -> Arc<Session> {
+        self.road.session(self.server.cluster.id())
+    }
+
     async fn bring_up(&self, host: &Host) -> Result<Up, BringUpError> {
         let (binary, version) = install::provide(host, self.server, self.remaining()).await?;
         let seen = install::look(host, self.server, "").await?;
         let changes = seen.runs() && (seen.pending || !seen.is(self.server, self.configuration, &binary));
         let mut waiting = match changes {
-            true => Some(self.road.restarting(self.server.cluster.id(), &self.server.server)?),
+            true => Some(self.session().restarting(&self.server.server)),
             false => None,
         };
         let mut moved = false;
         loop {
-            let mut turn = Turn::take(self.road, self.etcd, self.deadline)
+            let mut turn = Turn::take(&self.session(), self.deadline)
                 .await
-                .map_err(|source| self.not_its_turn(source))?;
+                .map_err(|late| self.not_its_turn(late.into()))?;
             let next = self.with_turn(host, &binary, &mut turn, &mut waiting, &mut moved).await;
             turn.end().await;
             match next? {
@@ -216,7 +220,7 @@ impl BringUp<'_> {
             Resume::GoOn => Ok(None),
             Resume::Refuse(why) => self.yield_or(&why).map(Some),
             Resume::SetAside => {
-                let locked = turn.lock(survey, self.deadline).await;
+                let locked = turn.lock(take_lock(survey, self.deadline)).await;
                 if locked.map_err(|source| self.not_its_turn(source))? {
                     // Another run was at work: it may have been added again.
                     let now = self.survey(tls).await;
@@ -256,7 +260,7 @@ impl BringUp<'_> {
             return self.yield_or("no server of the cluster answers as one whose etcd has a leader, so there is nothing to join. Bring the others back first");
         };
         if turn
-            .lock(&survey, self.deadline)
+            .lock(take_lock(&survey, self.deadline))
             .await
             .map_err(|source| self.not_its_turn(source))?
         {
@@ -269,7 +273,9 @@ impl BringUp<'_> {
         match join(listed, others) {
             Join::Start => {}
             Join::RemoveOld => {
-                let Some(id) = survey.own else { return Ok(Next::Again) };
+                let Some(id) = survey.list.own else {
+                    return Ok(Next::Again);
+                };
                 let gone = |members: &[Member]| members.iter().all(|one| one.id != id);
                 self.listed("taking its old member out of the cluster", &survey, gone, || {
                     survey.api.member_remove(id, QUESTION)
@@ -282,7 +288,7 @@ impl BringUp<'_> {
                 let learner = survey
                     .members
                     .iter()
-                    .find(|one| one.is_learner && Some(one.id) != survey.own);
+                    .find(|one| one.is_learner && Some(one.id) != survey.list.own);
                 let Some(id) = learner.map(|one| one.id) else {
                     return Ok(Next::Again);
                 };
@@ -305,9 +311,9 @@ impl BringUp<'_> {
     /// Whether the servers that run have the options that it is to have, or have it wait.
     fn fits_in(&self, survey: &Survey, through: &BTreeMap<String, Shared>) -> Result<bool, BringUpError> {
         let mut running = through.clone();
-        let answering = survey.answering();
+        let answering = survey.list.answering();
         running.retain(|name, _| answering.contains(name));
-        let restarts_wait = self.road.restarts_wait(self.server.cluster.id());
+        let restarts_wait = self.session().restarts_wait();
         let (patience, (other, differences)) = match entry(&shared(self.configuration), &running, restarts_wait) {
             Entry::Open => return Ok(true),
             Entry::Await(other, differences) => (self.remaining().saturating_sub(AGAIN * 2), (other, differences)),
@@ -336,7 +342,7 @@ impl BringUp<'_> {
             let other = self.topology.find(name).ok();
             other.map(|(_, other)| &other.network) != own.map(|(_, own)| &own.network)
         };
-        let mut ways: Vec<String> = { survey.answering().into_iter() }
+        let mut ways: Vec<String> = { survey.list.answering().into_iter() }
             .filter(|name| through.contains_key(name))
             .collect();
         ways.sort_by_key(near);
@@ -375,7 +381,7 @@ impl BringUp<'_> {
                 return self.yield_or("no server of the cluster answers as one whose etcd has a leader");
             };
             if turn
-                .lock(&survey, self.deadline)
+                .lock(take_lock(&survey, self.deadline))
                 .await
                 .map_err(|source| self.not_its_turn(source))?
             {
@@ -389,7 +395,7 @@ impl BringUp<'_> {
             }
             let (_, others) = self.standing(&survey);
             let others_wait = waiting.is_some_and(Restarting::others_wait);
-            match restart(others, survey.leads(), others_wait, *moved) {
+            match restart(others, survey.list.leads(), others_wait, *moved) {
                 Restart::Now => {}
                 Restart::LetOthersFirst => return Ok(Next::Yield),
                 Restart::MoveLeader => {

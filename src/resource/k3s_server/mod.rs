@@ -422,7 +422,7 @@ impl Resource for K3sServerResource {
 
     async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
         let id = prior.at(&["cluster", "id"]).as_str();
-        let stays = id.is_some_and(|id| self.road.cluster_stays(id));
+        let stays = id.is_some_and(|id| self.road.session(id).cluster_stays());
         (
             if stays {
                 Word::ClusterStays.with(private)
@@ -469,17 +469,17 @@ impl Resource for K3sServerResource {
                 );
                 return ApplyResponse::deleted(request.prior, Vec::new(), diagnostics);
             }
-            let leave = Leave {
-                road: &self.road,
-                server: &whole.server,
-                topology: &whole.topology,
-                translation: whole.translation.as_ref(),
-                etcd: &whole.etcd,
-                fate,
-                stays: Word::ClusterStays.is_in(&request.private),
-                deadline: Instant::now() + within,
-            };
-            diagnostics.append(leave.run().await);
+            let limits = self.road.limits(Instant::now() + within);
+            let stays = Word::ClusterStays.is_in(&request.private);
+            let translation = whole.translation.as_ref();
+            match limits {
+                Ok(limits) => {
+                    let object = (&whole.server, &whole.topology);
+                    let leave = Leave::new((&self.road, limits), object, translation, &whole.etcd);
+                    diagnostics.append(leave.run(fate, stays).await);
+                }
+                Err(error) => diagnostics.push(Diagnostic::error(error.to_string(), "Nothing was changed.")),
+            }
         }
         let mut private = objects::keep(objects::kept(&request.private).as_ref());
         if Word::Created.is_in(&request.private)

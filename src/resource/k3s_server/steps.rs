@@ -38,13 +38,13 @@ impl<'a> BringUp<'a> {
 
     /// How this server stands in the cluster, and how the others do.
     pub(super) fn standing(&self, survey: &Survey) -> (Listed, Others) {
-        let own = survey.members.iter().find(|one| Some(one.id) == survey.own);
+        let own = survey.members.iter().find(|one| Some(one.id) == survey.list.own);
         let listed = match own {
             None => Listed::Not,
             Some(one) if !one.has_started() => Listed::Unstarted,
             Some(one) => Listed::Started { voter: !one.is_learner },
         };
-        let others = survey.members.iter().filter(|one| Some(one.id) != survey.own);
+        let others = survey.members.iter().filter(|one| Some(one.id) != survey.list.own);
         let (learners, voters): (Vec<_>, Vec<_>) = others.partition(|one| one.is_learner);
         let answers = |one: &Member| survey.healthy.contains_key(&one.id);
         let others = Others {
@@ -58,14 +58,14 @@ impl<'a> BringUp<'a> {
     /// Whether this server's etcd answers, and is not in the member list that a quorum of the cluster confirmed.
     pub(super) fn is_apart(&self, survey: &Survey) -> bool {
         let strangers = { survey.healthy.keys() }.filter(|id| survey.members.iter().all(|one| one.id != **id));
-        survey.own.is_none() && strangers.count() > 0
+        survey.list.own.is_none() && strangers.count() > 0
     }
 
     /// Whether a member has this server's name, of whatever address. k3s appends eight characters of its own.
     pub(super) fn is_named(&self, survey: &Survey) -> bool {
         let node = self.server.node();
         let named = |one: &Member| one.name.rsplit_once('-').is_some_and(|(name, _)| name == node);
-        survey.own.is_none() && survey.members.iter().any(named)
+        survey.list.own.is_none() && survey.members.iter().any(named)
     }
 
     /// Takes the right to found from another server. Whether it was there still.
@@ -134,7 +134,7 @@ impl<'a> BringUp<'a> {
             let survey = self.survey(tls).await;
             let own = survey
                 .as_ref()
-                .and_then(|survey| survey.members.iter().find(|one| Some(one.id) == survey.own));
+                .and_then(|survey| survey.members.iter().find(|one| Some(one.id) == survey.list.own));
             match (&survey, own) {
                 (Some(survey), Some(own)) if !own.is_learner && survey.healthy.contains_key(&own.id) => {
                     return self.verify(survey).await;
@@ -202,7 +202,7 @@ impl<'a> BringUp<'a> {
     async fn verify(&self, survey: &Survey) -> Result<Next, BringUpError> {
         let until = self.deadline.min(Instant::now() + LINKS);
         let mut waited = Waited::from_now();
-        let servers = survey.answering();
+        let servers: Vec<String> = survey.list.answering().into_iter().collect();
         loop {
             let connected = active_peers(&talk::metrics_of(self.road, &self.server.cluster, &servers).await);
             let mut missing = Vec::new();
@@ -220,10 +220,7 @@ impl<'a> BringUp<'a> {
                 return Ok(Next::Done);
             }
             // What is missing may take that restart: a server whose address has moved holds connections that are none any more.
-            if self
-                .road
-                .only_others_restart(self.server.cluster.id(), &self.server.server)
-            {
+            if self.session().only_others_restart(&self.server.server) {
                 return Ok(Next::Yield);
             }
             if Instant::now() >= until {

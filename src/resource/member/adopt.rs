@@ -102,11 +102,11 @@ impl BringUp<'_> {
             service: service.to_owned(),
             why,
         };
-        if survey.own != self.member.id() {
+        if survey.list.own != self.member.id() {
             let id = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| format!("{id:x}"));
             return Err(refuse(format!(
                 "the member that runs has the ID {}, and the one that was imported {}. Import it anew",
-                id(survey.own),
+                id(survey.list.own),
                 id(self.member.id())
             )));
         }
@@ -135,7 +135,7 @@ impl BringUp<'_> {
         let Some(survey) = course.survey.take() else {
             return Err(self.refused(Refusal::NoQuorum));
         };
-        let own = survey.members.iter().find(|one| Some(one.id) == survey.own);
+        let own = survey.members.iter().find(|one| Some(one.id) == survey.list.own);
         let Some(own) = own.cloned() else {
             return Err(self.refused(Refusal::Unlisted));
         };
@@ -144,7 +144,7 @@ impl BringUp<'_> {
             self.dialled_by_name(&survey, &own).await?;
             self.update_urls(RENAMING, &survey, own.id, &[url]).await?;
             self.dialled_anew(&survey, &own).await;
-            if let Err(error) = self.verify(host, course.scope.as_deref()).await {
+            if let Err(error) = self.verify(host, course.scope.as_ref()).await {
                 // As it was: what does not reach it by its name reaches it by its address.
                 self.update_urls(RENAMING, &survey, own.id, &own.peer_urls).await.ok();
                 return Err(error);
@@ -254,7 +254,7 @@ impl BringUp<'_> {
 
 /// The hosts at which the members dial this one.
 fn former_hosts(survey: &Survey) -> Vec<String> {
-    let own = survey.members.iter().find(|one| Some(one.id) == survey.own);
+    let own = survey.members.iter().find(|one| Some(one.id) == survey.list.own);
     let urls = own.into_iter().flat_map(|own| &own.peer_urls);
     urls.filter_map(|url| Some(Endpoint::parse(url)?.host)).collect()
 }

@@ -1,7 +1,7 @@
 //! Brings a member up, step by step: observe, let [`crate::membership`] decide, perform, and observe again.
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -17,7 +17,7 @@ use super::observe::{self, Look, Seen};
 use super::redial::Moved;
 use super::survey::Survey;
 use super::talk::Talk;
-use super::turn::Turn;
+use super::turn::{Turn, take_lock};
 use super::verify::Verified;
 use super::wanted::Keys;
 use crate::etcd::api::Status;
@@ -29,8 +29,8 @@ use crate::membership::member::{
     Adoption, Answer, Cluster, Desired, Observed, Service, Start, Step, goes_on_out_of_turn, next_step,
 };
 use crate::membership::quorum;
+use crate::reconcile::session::{Restarting, Session};
 use crate::resource::claim::Claim;
-use crate::resource::restarts::Restarting;
 use crate::resource::road::Road;
 use crate::resource::silence::Waited;
 use crate::topology::Topology;
@@ -98,7 +98,7 @@ pub(super) struct Course {
     pub(super) patience: Option<(Instant, Waited)>,
     pub(super) survey: Option<Survey>,
     /// The servers whose members answered before: those are to be connected after.
-    pub(super) scope: Option<Vec<String>>,
+    pub(super) scope: Option<BTreeSet<String>>,
     /// Whether the log holds entries that the wanted version can't read, once that was looked at.
     old_entries: Option<bool>,
 }
@@ -306,7 +306,7 @@ impl BringUp<'_> {
                     status = Some(seen);
                 }
                 Step::Verify => {
-                    let verified = self.verify(host, course.scope.as_deref()).await?;
+                    let verified = self.verify(host, course.scope.as_ref()).await?;
                     return Ok(self.up(plan, &course.seen, status.as_ref(), verified, left));
                 }
                 Step::Leave | Step::Done => {
@@ -329,8 +329,7 @@ impl BringUp<'_> {
     /// What a restart needs and takes time is brought there before anybody's turn.
     async fn ready_for_restart(&self, host: &Host, course: &mut Course) -> Result<(), BringUpError> {
         if course.restarting.is_none() {
-            let token = self.member.cluster.token();
-            course.restarting = Some(self.road.restarting(token, &self.member.server)?);
+            course.restarting = Some(self.session().restarting(&self.member.server));
         }
         if self.program.is_to_be_brought(self.version, &course.seen) {
             let (seen, within) = (&course.seen, self.remaining());
@@ -375,8 +374,8 @@ impl BringUp<'_> {
             source,
         };
         if course.turn.is_none() {
-            let turn = Turn::take(self.road, &self.member.cluster, self.deadline).await;
-            course.turn = Some(turn.map_err(late)?);
+            let turn = Turn::take(&self.session(), self.deadline).await;
+            course.turn = Some(turn.map_err(|source| late(source.into()))?);
         }
         if self.road.stopped() {
             return Err(self.stopped(course));
@@ -385,13 +384,13 @@ impl BringUp<'_> {
         let (mut cluster, mut survey) = self.look_at_cluster(talk).await;
         // What has no quorum has no lock either, and nothing is done then that would need one.
         if let (Some(found), Some(turn)) = (&survey, &mut course.turn)
-            && turn.lock(found, self.deadline).await.map_err(late)?
+            && turn.lock(take_lock(found, self.deadline)).await.map_err(late)?
         {
             let (looked, seen) = tokio::join!(self.look_at_cluster(talk), self.observe(host));
             (cluster, survey) = looked;
             course.seen = seen?;
         }
-        course.scope = survey.as_ref().map(Survey::answering);
+        course.scope = survey.as_ref().map(|survey| survey.list.answering());
         course.survey = survey;
         Ok(Some(cluster))
     }
@@ -410,8 +409,12 @@ impl BringUp<'_> {
         if !goes_on_out_of_turn(observed, desired, cluster) {
             return Ok(None);
         }
-        course.scope = survey.as_ref().map(Survey::answering);
+        course.scope = survey.as_ref().map(|survey| survey.list.answering());
         Ok(Some(cluster))
+    }
+
+    pub(super) fn session(&self) -> Arc<Session> {
+        self.road.session(self.member.cluster.token())
     }
 
     pub(super) fn own_peer_url(&self) -> Result<String, BringUpError> {

@@ -51,7 +51,7 @@ impl Complaints<'_> {
         let down = who_is_down(Some(self.talk), self.road, cluster, &unit).await;
         let (servers, needed) = (cluster.servers.len(), quorum(cluster.servers.len()));
         let well = servers.saturating_sub(down.len());
-        if well >= needed || !self.road.says_first_of(cluster.token(), "quorum") {
+        if well >= needed || !self.road.session(cluster.token()).says_first("quorum") {
             return None;
         }
         let detail = format!(
@@ -68,7 +68,7 @@ impl Complaints<'_> {
         let cluster = &self.whole.member.cluster;
         let (alarms, members) = tokio::join!(api.alarms(QUESTION), api.members(QUESTION));
         let alarms = alarms.ok().filter(|alarms| !alarms.is_empty())?;
-        if !self.road.says_first_of(cluster.token(), "alarms") {
+        if !self.road.session(cluster.token()).says_first("alarms") {
             return None;
         }
         let names: BTreeMap<u64, String> = self.talk.names_of(&members.unwrap_or_default());

@@ -12,13 +12,13 @@ const QUESTION: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the leader does not answer, or refuses.
 pub async fn hand_over(talk: &Talk<'_>, survey: &Survey) -> Result<(), TalkError> {
-    if !survey.leads() {
+    if !survey.list.leads() {
         return Ok(());
     }
     let others = survey
         .members
         .iter()
-        .filter(|one| !one.is_learner && Some(one.id) != survey.own);
+        .filter(|one| !one.is_learner && Some(one.id) != survey.list.own);
     let fit = others.filter_map(|one| Some((survey.healthy.get(&one.id)?.raft_applied_index, one.id)));
     let Some((_, successor)) = fit.max() else {
         return Ok(());

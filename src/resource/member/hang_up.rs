@@ -15,15 +15,15 @@ use crate::topology::Topology;
 
 /// Closes connections that are dead on the servers of all members that answer, if the one that is to be removed does not.
 pub async fn hang_up(road: &Road, member: &MemberModel, topology: &Topology, layout: &Layout, survey: &Survey) {
-    if survey.own.is_none_or(|own| survey.healthy.contains_key(&own)) {
+    if survey.list.own.is_none_or(|own| survey.healthy.contains_key(&own)) {
         return;
     }
-    let answering = survey.answering();
+    let answering = survey.list.answering();
     let servers = member
         .cluster
         .servers
         .iter()
-        .filter(|(name, _)| answering.contains(name) && **name != member.server);
+        .filter(|(name, _)| answering.contains(*name) && **name != member.server);
     let (unit, ports) = (&layout.unit_name(), &topology.peer_ports());
     let each = servers.map(|(name, server)| async move {
         let dead = topology.dials(name, &member.server).ok();

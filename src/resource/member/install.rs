@@ -385,7 +385,7 @@ impl BringUp<'_> {
         let cluster = &self.member.cluster;
         // A heartbeat is about a round trip.
         let heartbeat = cluster.heartbeat_interval.unwrap_or(timing::DEFAULT.heartbeat_ms);
-        let measured = self.road.round_trip(cluster.token());
+        let measured = self.road.session(cluster.token()).round_trip();
         let round_trip = measured.unwrap_or(Duration::from_millis(heartbeat.into()));
         (round_trip.saturating_mul(others) + LEEWAY).min(LONGEST_HEAD_START)
     }

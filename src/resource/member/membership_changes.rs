@@ -13,7 +13,8 @@ use super::survey::{Survey, survey};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{Api, ApiError, Member};
 use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
-use crate::membership::member::{Cluster, Listed, Lives, OtherLearner, PeerUrl};
+use crate::membership::member::{Cluster, PeerUrl};
+use crate::reconcile::limits::Stopped;
 use crate::resource::cluster::servers::{on_each, stamp};
 use crate::resource::road::{Road, RoadError};
 use crate::resource::silence::Waited;
@@ -37,41 +38,9 @@ impl BringUp<'_> {
         let Some(survey) = survey(talk, self.member, self.topology).await else {
             return (Cluster::NoQuorum, None);
         };
-        let listed = survey.members.iter().find(|member| Some(member.id) == survey.own);
-        let own = match listed {
-            None => Listed::Not,
-            Some(member) if !member.has_started() => Listed::Unstarted,
-            Some(member) if member.is_learner => Listed::Learner,
-            Some(_) => Listed::Voter,
-        };
-        let others = survey
-            .members
-            .iter()
-            .filter(|member| !member.is_learner && Some(member.id) != survey.own);
-        let others: Vec<&Member> = others.collect();
-        let healthy = others
-            .iter()
-            .filter(|member| survey.healthy.contains_key(&member.id))
-            .count();
-        (
-            Cluster::Lives(Lives {
-                own,
-                others: others.len(),
-                healthy,
-                leads: survey.leads(),
-                minors: survey.minors(),
-                learner: self.other_learner(&survey).map(|one| {
-                    if survey.healthy.contains_key(&one.id) {
-                        OtherLearner::Healthy
-                    } else {
-                        OtherLearner::Down
-                    }
-                }),
-                given_up: survey.given_up(self.topology).is_some(),
-                peer_url: self.listed_url(listed),
-            }),
-            Some(survey),
-        )
+        let listed = survey.members.iter().find(|member| Some(member.id) == survey.list.own);
+        let lives = survey.list.lives(self.listed_url(listed));
+        (Cluster::Lives(lives), Some(survey))
     }
 
     fn listed_url(&self, listed: Option<&Member>) -> PeerUrl {
@@ -100,7 +69,7 @@ impl BringUp<'_> {
         let Some((survey, own)) = own_entry(course.survey.take()) else {
             return Ok(());
         };
-        self.verify(host, course.scope.as_deref()).await?;
+        self.verify(host, course.scope.as_ref()).await?;
         let urls = [self.own_peer_url()?];
         self.update_urls("taking out its former peer URL", &survey, own.id, &urls)
             .await
@@ -138,7 +107,7 @@ impl BringUp<'_> {
 
     /// Takes the member that lost its data out of the member list.
     pub(super) async fn remove_old(&self, survey: &Survey) -> Result<(), BringUpError> {
-        let Some(id) = survey.own else { return Ok(()) };
+        let Some(id) = survey.list.own else { return Ok(()) };
         hang_up(self.road, self.member, self.topology, self.layout, survey).await;
         self.until_listed(
             "taking its old member out of the cluster",
@@ -180,19 +149,9 @@ impl BringUp<'_> {
         self.road.pause(wait).await
     }
 
-    /// A learner of another server, or one that was added for a server which is none of the cluster's any more and never started. It
-    /// keeps others from being added, and an earlier run that was cut off has left it: who changes members now has the lock.
-    fn other_learner<'s>(&self, survey: &'s Survey) -> Option<&'s Member> {
-        let mut others = survey.members.iter().filter(|one| Some(one.id) != survey.own);
-        others.find(|one| {
-            one.is_learner && (survey.names.contains_key(&one.id) || survey.is_left_over(self.topology, one))
-        })
-    }
-
     /// Takes another one out of the member list that never voted.
     pub(super) async fn remove_other(&self, survey: &Survey) -> Result<(), BringUpError> {
-        let other = survey.given_up(self.topology).or_else(|| self.other_learner(survey));
-        let Some(id) = other.map(|one| one.id) else {
+        let Some(id) = survey.list.never_voted().map(|one| one.id) else {
             return Ok(());
         };
         tracing::debug!(id, "removing a member that never voted");
@@ -204,7 +163,7 @@ impl BringUp<'_> {
 
     /// Makes a voter of another server's learner.
     pub(super) async fn promote_other(&self, survey: &Survey) -> Result<(), BringUpError> {
-        match self.other_learner(survey) {
+        match survey.list.other_learner() {
             Some(one) => {
                 self.vote("making a voter of a learner that was left", survey, one.id)
                     .await
@@ -215,7 +174,7 @@ impl BringUp<'_> {
 
     /// Makes a voter of the learner.
     pub(super) async fn promote(&self, survey: &Survey) -> Result<(), BringUpError> {
-        match survey.own {
+        match survey.list.own {
             Some(id) => self.vote("making a voter of it", survey, id).await,
             None => Ok(()),
         }
@@ -258,11 +217,16 @@ impl BringUp<'_> {
 /// The survey with what its member list has of the member itself.
 fn own_entry(survey: Option<Survey>) -> Option<(Survey, Member)> {
     let survey = survey?;
-    let own = survey.members.iter().find(|one| Some(one.id) == survey.own).cloned()?;
+    let own = survey
+        .members
+        .iter()
+        .find(|one| Some(one.id) == survey.list.own)
+        .cloned()?;
     Some((survey, own))
 }
 
 /// Why the member list does not show a change.
+#[derive(Debug)]
 pub enum Unlisted {
     /// Terraform asked to stop.
     Stopped,
@@ -274,7 +238,7 @@ impl Unlisted {
     /// Why a member that was to leave is in the list still, and what to do.
     pub fn of_removal(&self) -> String {
         let seen = match self {
-            Self::Stopped => return RoadError::Stopped.to_string(),
+            Self::Stopped => return Stopped.to_string(),
             Self::Late(Some(error)) => format!("The cluster did not let it go: {error}."),
             Self::Late(None) => "It is still in the member list.".to_owned(),
         };

@@ -108,9 +108,8 @@ impl MemberResource {
             Ok(whole) => whole,
             Err(diagnostics) => return keep(diagnostics),
         };
-        if let Err(error) = self.road.stays(whole.member.cluster.token(), &whole.member.server) {
-            return keep(explain(&whole.member, !prior.is_null(), &error.into()).into());
-        }
+        let session = self.road.session(whole.member.cluster.token());
+        session.announce_coming(&whole.member.server);
         let keys = self.keys(&request.config, &whole.member);
         // A change of a member that runs and was verified before is none of its links'.
         let verified = prior.get("service").as_str() == Some("running") && !Word::Unverified.is_in(&request.private);
@@ -300,7 +299,7 @@ impl Resource for MemberResource {
 
     async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
         let token = prior.at(&["cluster", "token"]).as_str();
-        let stays = token.is_some_and(|token| self.road.cluster_stays(token));
+        let stays = token.is_some_and(|token| self.road.session(token).cluster_stays());
         let private = if stays {
             Word::ClusterStays.with(private)
         } else {
@@ -309,7 +308,7 @@ impl Resource for MemberResource {
         let server = prior.get("server").as_str();
         let lost = token
             .zip(server)
-            .is_some_and(|(token, server)| self.road.is_lost(token, server));
+            .is_some_and(|(token, server)| self.road.session(token).is_lost(server));
         let private = if lost { Word::Lost.with(private) } else { private };
         (private, Diagnostics::new())
     }
@@ -350,16 +349,14 @@ impl Resource for MemberResource {
                 Diagnostics::new()
             }
             Ok(whole) => {
-                let leave = Leave {
-                    road: &self.road,
-                    member: &whole.member,
-                    topology: &whole.topology,
-                    layout: &whole.layout,
-                    fate: if replaced { Fate::Replaced } else { Fate::Gone },
-                    stays,
-                    deadline: Instant::now() + within,
-                };
-                leave.run().await
+                let fate = if replaced { Fate::Replaced } else { Fate::Gone };
+                match self.road.limits(Instant::now() + within) {
+                    Ok(limits) => {
+                        let object = (&whole.member, &whole.topology, &whole.layout);
+                        Leave::new((&self.road, limits), object, fate, stays).run().await
+                    }
+                    Err(error) => Diagnostic::error(error.to_string(), "Nothing was changed.").into(),
+                }
             }
             Err(diagnostics) => diagnostics,
         };

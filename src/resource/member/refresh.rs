@@ -143,7 +143,7 @@ impl MemberResource {
             // A member that was taken out of the cluster ends by itself, and can't come back with its data.
             if seen.data == Data::Member
                 && let Some(survey) = survey::survey(&talk, &whole.member, &whole.topology).await
-                && survey.own.is_none()
+                && survey.list.own.is_none()
             {
                 let left = (drift::MEMBER_LIST.to_owned(), drift::REMOVED.to_owned());
                 state.set("drift", as_map(drift.into_iter().chain([left]).collect()));

@@ -10,6 +10,7 @@ use super::talk::Talk;
 use crate::etcd::api::{Api, Member, Status};
 use crate::etcd::lock::Servers;
 use crate::etcd::version::Version;
+use crate::membership::member_list::{Entry, MemberList};
 use crate::topology::Topology;
 
 /// How long a member or its server may take to answer.
@@ -23,8 +24,8 @@ pub struct Survey {
     pub members: Vec<Member>,
     /// The names of the servers by the IDs of their members.
     pub names: BTreeMap<u64, String>,
-    /// The ID of this member, if it is listed.
-    pub own: Option<u64>,
+    /// The same for the decisions.
+    pub list: MemberList,
     /// The ID of the leader.
     pub leader: u64,
     /// The leader, if it answers.
@@ -37,51 +38,34 @@ pub struct Survey {
     pub servers: Servers,
 }
 
-impl Survey {
-    /// Whether this member leads.
-    pub fn leads(&self) -> bool {
-        self.own == Some(self.leader)
-    }
-
-    /// The oldest and the newest minor version among the other members that answer.
-    pub fn minors(&self) -> Option<(u64, u64)> {
-        let others = self.healthy.iter().filter(|(id, _)| Some(**id) != self.own);
-        let minors = others.filter_map(|(_, status)| Some(Version::parse(&status.version).ok()?.number().1));
-        let minors: Vec<u64> = minors.collect();
-        Some((*minors.iter().min()?, *minors.iter().max()?))
-    }
-
-    /// A founder that never started, of a server that is none of the cluster's any more.
-    pub fn given_up(&self, topology: &Topology) -> Option<&Member> {
-        { self.members.iter() }.find(|one| !one.is_learner && self.is_left_over(topology, one))
-    }
-
-    /// Whether a member never started, and is of a server that is none of the cluster's any more.
-    pub fn is_left_over(&self, topology: &Topology, one: &Member) -> bool {
-        let ours = server_of(one, topology.domain().as_ref()).is_some();
-        ours && !one.has_started() && !self.names.contains_key(&one.id)
-    }
-
-    /// The name of a member's server, also of one that the state does not know: it came with an apply that failed for this member.
-    pub fn name_of(&self, topology: &Topology, one: &Member) -> Option<String> {
-        let named = || server_of(one, topology.domain().as_ref()).map(str::to_owned);
-        self.names.get(&one.id).cloned().or_else(named)
-    }
-
-    /// The servers whose members answer.
-    pub fn answering(&self) -> Vec<String> {
-        self.healthy
-            .keys()
-            .filter_map(|id| self.names.get(id).cloned())
-            .collect()
-    }
-}
-
 /// The server that a member's peer URL has by its name in the cluster's domain.
 fn server_of<'m>(one: &'m Member, domain: &str) -> Option<&'m str> {
     let rest = format!(".{domain}:");
     let stable = one.peer_urls.iter().find_map(|url| Some(url.split_once(&rest)?.0));
     stable.map(|url| url.split_once("://").map_or(url, |(_, name)| name))
+}
+
+fn entries(
+    members: &[Member],
+    names: &BTreeMap<u64, String>,
+    healthy: &BTreeMap<u64, Status>,
+    topology: &Topology,
+) -> Vec<Entry> {
+    let minor = |status: &Status| Some(Version::parse(&status.version).ok()?.number().1);
+    let entry = |one: &Member| {
+        let name = names.get(&one.id).cloned();
+        Entry {
+            id: one.id,
+            known: name.is_some(),
+            // Of a server that the state does not know too: it came with an apply that failed for this member.
+            server: name.or_else(|| server_of(one, topology.domain().as_ref()).map(str::to_owned)),
+            voter: !one.is_learner,
+            started: one.has_started(),
+            healthy: healthy.contains_key(&one.id),
+            minor: healthy.get(&one.id).and_then(minor),
+        }
+    };
+    members.iter().map(entry).collect()
 }
 
 /// Asks all members of the cluster; `None` if none of them answers as one that has a leader.
@@ -107,8 +91,7 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
     let leader = answers.first().map(|(_, _, status)| status.leader)?;
     let leading = answers.iter().find(|(_, _, status)| status.is_leader());
     let leading = leading.map(|(_, api, _)| api.clone());
-    let healthy = answers
-        .iter()
+    let healthy = { answers.iter() }
         .map(|(_, _, status)| (status.member_id, status.clone()))
         .collect();
     // A member's own list may be old; one that a quorum confirms is not. Learners can't confirm.
@@ -143,12 +126,17 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
             voters: listed.count(),
             cluster: topology.cluster().to_string(),
         };
+        let list = MemberList {
+            entries: entries(&members, &names, &healthy, topology),
+            own,
+            leader: Some(leader),
+        };
         return Some(Survey {
             api,
             servers,
             members,
             names,
-            own,
+            list,
             leader,
             leading,
             healthy,

@@ -1,23 +1,23 @@
-//! A member's turn: changes of one cluster go one after the other, in this process and in all others.
+//! The cluster's lock, which a member's turn has, and why it may not be had.
 
 use std::sync::LazyLock;
 
-use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, timeout_at};
+use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::survey::{QUESTION, Survey};
 use crate::etcd::api::Alarm;
 use crate::etcd::lock::{Lock, LockError};
 use crate::membership::upkeep::{NOBODY_KNOWS_WHOSE, differing};
-use crate::resource::cluster::model::ClusterModel;
-use crate::resource::road::{Road, RoadError};
+use crate::reconcile::turn::{self, Late};
+use crate::resource::road::RoadError;
 
 /// Why it is not this member's turn.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
     /// Other members of this run took all the time.
-    #[error("its turn did not come before its time was up: changes of a cluster's members go one after the other")]
-    Late,
+    #[error(transparent)]
+    Late(#[from] Late),
     /// Another process has the cluster's lock, or it can't be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -39,12 +39,8 @@ pub enum TurnError {
     Road(#[from] RoadError),
 }
 
-/// The turn. Give it back with [`Turn::end`]; dropped, the lock in the cluster ends by itself a little later.
-pub struct Turn {
-    _place: OwnedMutexGuard<()>,
-    cluster: String,
-    lock: Option<Lock>,
-}
+/// The turn of a member of etcd.
+pub type Turn = turn::Turn<Lock>;
 
 /// Who this process is, for whoever waits for it.
 static HOLDER: LazyLock<String> = LazyLock::new(|| {
@@ -56,50 +52,31 @@ static HOLDER: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-impl Turn {
-    /// Waits for the turn among the members of this process.
-    ///
-    /// # Errors
-    /// [`TurnError::Late`], if it does not come before the deadline.
-    pub async fn take(road: &Road, cluster: &ClusterModel, deadline: Instant) -> Result<Self, TurnError> {
-        let place = timeout_at(deadline, road.line(cluster.token()))
-            .await
-            .map_err(|_| TurnError::Late)??;
-        Ok(Self {
-            _place: place,
-            cluster: cluster.name.clone(),
-            lock: None,
-        })
+#[async_trait]
+impl turn::Lock for Lock {
+    fn is_lost(&self) -> bool {
+        Lock::is_lost(self)
     }
 
-    /// Takes the lock in the cluster, which keeps other processes away; what has it goes on with it. Returns whether it was
-    /// taken now: what was known before of the cluster and of the member's server is old then, as another process may just have
-    /// been at work.
-    ///
-    /// # Errors
-    /// [`TurnError::Lock`], if another process has it until the deadline.
-    pub async fn lock(&mut self, survey: &Survey, deadline: Instant) -> Result<bool, TurnError> {
-        if self.lock.as_ref().is_some_and(|lock| !lock.is_lost()) {
-            return Ok(false);
-        }
-        let key = format!("terraform-provider-etcd/{}/lock", self.cluster);
-        let lock = Lock::take(&survey.voters, &survey.servers, &key, &HOLDER, deadline).await?;
-        if lock.is_under_alarm()
-            && let Err(error) = may_disturb(survey).await
-        {
-            lock.release().await;
-            return Err(error);
-        }
-        self.lock = Some(lock);
-        Ok(true)
+    async fn release(self) {
+        Lock::release(self).await;
     }
+}
 
-    /// Gives the turn to the next one.
-    pub async fn end(self) {
-        if let Some(lock) = self.lock {
-            lock.release().await;
-        }
+/// Takes the lock in the cluster, which keeps other processes away. If another process has it, this waits until the deadline.
+///
+/// # Errors
+/// [`TurnError`], if the lock can't be taken, or members' data differ.
+pub async fn take_lock(survey: &Survey, deadline: Instant) -> Result<Lock, TurnError> {
+    let key = format!("terraform-provider-etcd/{}/lock", survey.servers.cluster);
+    let lock = Lock::take(&survey.voters, &survey.servers, &key, &HOLDER, deadline).await?;
+    if lock.is_under_alarm()
+        && let Err(error) = may_disturb(survey).await
+    {
+        lock.release().await;
+        return Err(error);
     }
+    Ok(lock)
 }
 
 /// Which data are right nobody can say: those of the members that raised no alarm are not touched.
@@ -108,7 +85,7 @@ async fn may_disturb(survey: &Survey) -> Result<(), TurnError> {
     let corrupt = alarms.iter().filter(|(_, alarm)| *alarm == Alarm::Corrupt);
     let corrupt: Vec<u64> = corrupt.map(|(id, _)| *id).collect();
     let listed: Vec<u64> = survey.members.iter().map(|one| one.id).collect();
-    let differing = differing(&corrupt, &listed, survey.own);
+    let differing = differing(&corrupt, &listed, survey.list.own);
     if differing.is_empty() {
         return Ok(());
     }

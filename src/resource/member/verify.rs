@@ -1,5 +1,6 @@
 //! Whether a member came up: how many founders run, whether it answers, and whether every directed pair is connected.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
@@ -145,7 +146,7 @@ impl BringUp<'_> {
     }
 
     /// Waits until every member reaches every other one, as far as they are in `scope`, this one included.
-    pub(super) async fn verify(&self, host: &Host, scope: Option<&[String]>) -> Result<Verified, BringUpError> {
+    pub(super) async fn verify(&self, host: &Host, scope: Option<&BTreeSet<String>>) -> Result<Verified, BringUpError> {
         let began = Instant::now();
         let until = self.deadline.min(began + VERIFY);
         let talk = self.talk()?;

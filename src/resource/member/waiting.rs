@@ -9,7 +9,8 @@ use super::down::{Down, lines, who_is_down};
 use super::errors::BringUpError;
 use super::turn::TurnError;
 use crate::membership::member::Refusal;
-use crate::resource::restarts::Restarting;
+use crate::reconcile::session::Restarting;
+use crate::reconcile::turn::Late;
 use crate::resource::silence::{self, Waited};
 
 /// How long to wait for members that are not healthy, where a restart needs them to be.
@@ -31,7 +32,7 @@ impl BringUp<'_> {
             let down = Vec::new();
             return BringUpError::Refused { server, refusal, down };
         }
-        if let Some(first) = self.road.refused_before(self.member.cluster.token(), &server) {
+        if let Some(first) = self.session().refused_before(&server) {
             return BringUpError::AsAnother { server, first };
         }
         let down = self.who_is_down().await;
@@ -58,7 +59,7 @@ impl BringUp<'_> {
             }
             if Instant::now() >= self.deadline {
                 let server = self.member.server.clone();
-                let source = TurnError::Late;
+                let source = TurnError::Late(Late);
                 return Err(BringUpError::Turn { server, source });
             }
         }
@@ -78,7 +79,7 @@ impl BringUp<'_> {
         if course.patience.is_none() {
             let down = self.who_is_down().await;
             tracing::info!(server = self.member.server, %refusal, down = lines(&down), "waiting for other members");
-            let coming = self.road.coming(self.member.cluster.token());
+            let coming = self.session().coming();
             if !down.is_empty() && down.iter().all(|one| one.stays_down(&coming)) {
                 course.patience = Some((now + SHORT_PATIENCE, waited));
             }

@@ -3,22 +3,28 @@
 
 mod changes;
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::call::{Call, Outcome, Why};
 use super::etcd::{Survey, Violation, World};
-use super::history::{List, voters};
+use super::history::List;
 use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
-use super::turn::{Got, Process, Turn};
+use super::turn::{Got, Process, Turn, name, servers};
 use crate::membership::member::{
-    Answer, Cluster, Data, Desired, Listed, Lives, Observed, OtherLearner, PeerUrl, Service, Start, Step,
-    goes_on_out_of_turn, next_step,
+    Answer, Cluster, Data, Desired, Observed, PeerUrl, Service, Start, Step, goes_on_out_of_turn, next_step,
 };
 use crate::membership::quorum;
+use crate::reconcile::session::Restarting;
 
-/// How many looks a call has time for.
-const DEADLINE: usize = 600;
-/// How many of them for a refusal that may pass (`PATIENCE`), and for the directed pairs (`VERIFY`).
-const PATIENCE: usize = 40;
-const VERIFY: usize = 40;
+/// How long a call may take.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// How long it waits where a refusal may pass (`PATIENCE`), and for the directed pairs (`VERIFY`).
+const PATIENCE: Duration = Duration::from_secs(60);
+const VERIFY: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_millis(300);
 
 /// What was seen of the server (`resource/member/observe.rs`).
 #[derive(Clone, Debug)]
@@ -57,9 +63,9 @@ pub struct BringUp {
     desired: Option<Desired>,
     seen: Option<Seen>,
     turn: Turn,
-    restarting: bool,
+    restarting: Option<Restarting>,
     restarted: bool,
-    patience: Option<usize>,
+    patience: Option<Instant>,
     survey: Option<Survey>,
     scope: Option<Servers>,
     old_entries: Option<bool>,
@@ -68,8 +74,8 @@ pub struct BringUp {
     cluster: Option<Cluster>,
     leader_moves: u8,
     asking: Option<Asking>,
-    verifying: usize,
-    polls: usize,
+    verifying: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl BringUp {
@@ -83,7 +89,7 @@ impl BringUp {
             desired: None,
             seen: None,
             turn: Turn::default(),
-            restarting: false,
+            restarting: None,
             restarted: false,
             patience: None,
             survey: None,
@@ -94,8 +100,8 @@ impl BringUp {
             cluster: None,
             leader_moves: 0,
             asking: None,
-            verifying: 0,
-            polls: 0,
+            verifying: None,
+            deadline: None,
         }
     }
 
@@ -134,14 +140,14 @@ impl BringUp {
         }
     }
 
-    fn give_turn_away(&mut self, process: &mut Process, world: &mut World) {
+    fn give_turn_away(&mut self, process: &Process, world: &mut World) {
         self.survey = None;
         self.turn.end(process, world);
     }
 
     /// `look` and `look_at_cluster`.
-    fn look(&mut self, process: &mut Process, call: usize, world: &mut World) -> bool {
-        if !self.turn.take(process, call) {
+    fn look(&mut self, process: &Process, world: &mut World) -> bool {
+        if !self.turn.take(process) {
             return false;
         }
         let mut survey = world.survey(&self.servers, self.server);
@@ -155,18 +161,18 @@ impl BringUp {
                 }
             }
         }
-        self.scope = survey.as_ref().map(Self::answering);
+        self.scope = survey.as_ref().map(|survey| self.answering(survey));
         self.cluster = Some(survey.as_ref().map_or(Cluster::NoQuorum, |survey| self.lives(survey)));
         self.survey = survey;
         true
     }
 
     /// `glance`: a look out of turn, where that is enough for what comes next.
-    fn glance(&mut self, process: &Process, world: &mut World) -> bool {
+    fn glance(&mut self, world: &mut World) -> bool {
         let (Some(seen), Some(desired)) = (&self.seen, &self.desired) else {
             return false;
         };
-        let observed = self.observed(seen, process);
+        let observed = self.observed(seen);
         if self.turn.is_taken() || !goes_on_out_of_turn(&observed, desired, Cluster::NoQuorum) {
             return false;
         }
@@ -176,62 +182,31 @@ impl BringUp {
             return false;
         }
         world.note("started out of turn");
-        self.scope = survey.as_ref().map(Self::answering);
+        self.scope = survey.as_ref().map(|survey| self.answering(survey));
         self.cluster = Some(cluster);
         true
     }
 
-    fn answering(survey: &Survey) -> Servers {
-        let healthy = survey.healthy.keys().filter_map(|id| survey.list.get(id));
-        healthy.map(|one| one.server).collect()
+    fn answering(&self, survey: &Survey) -> Servers {
+        servers(&survey.seen_from(&self.servers).answering())
     }
 
     fn lives(&self, survey: &Survey) -> Cluster {
-        let own = survey.own.and_then(|id| survey.list.get(&id));
-        let others = voters(&survey.list)
-            .map(|(id, _)| id)
-            .filter(|id| Some(*id) != survey.own);
-        let others: Vec<u32> = others.collect();
-        let minors = survey.healthy.iter().filter(|(id, _)| Some(**id) != survey.own);
-        let minors: Vec<u64> = minors.map(|(_, minor)| *minor).collect();
-        Cluster::Lives(Lives {
-            own: match own {
-                None => Listed::Not,
-                Some(own) if !own.started => Listed::Unstarted,
-                Some(own) if !own.voter => Listed::Learner,
-                Some(_) => Listed::Voter,
-            },
-            others: others.len(),
-            healthy: others.iter().filter(|id| survey.healthy.contains_key(id)).count(),
-            leads: survey.own.is_some() && survey.own == survey.leader,
-            minors: minors.iter().min().copied().zip(minors.iter().max().copied()),
-            learner: self.other_learner(survey).map(|id| {
-                if survey.healthy.contains_key(&id) {
-                    OtherLearner::Healthy
-                } else {
-                    OtherLearner::Down
-                }
-            }),
-            given_up: self.given_up(survey).is_some(),
-            peer_url: PeerUrl::Wanted,
-        })
+        Cluster::Lives(survey.seen_from(&self.servers).lives(PeerUrl::Wanted))
     }
 
     fn other_learner(&self, survey: &Survey) -> Option<u32> {
-        let mut others = survey.list.iter().filter(|(id, _)| Some(**id) != survey.own);
-        let found = others.find(|(_, one)| !one.voter && (self.servers.contains(&one.server) || !one.started));
-        found.map(|(id, _)| *id)
+        let other = survey.seen_from(&self.servers).other_learner().map(|one| one.id);
+        other.and_then(|id| u32::try_from(id).ok())
     }
 
     fn given_up(&self, survey: &Survey) -> Option<u32> {
-        let left_over = |one: &super::history::Listed| one.voter && !one.started && !self.servers.contains(&one.server);
-        { survey.list.iter() }
-            .find(|(_, one)| left_over(one))
-            .map(|(id, _)| *id)
+        let other = survey.seen_from(&self.servers).given_up().map(|one| one.id);
+        other.and_then(|id| u32::try_from(id).ok())
     }
 
-    fn observed(&self, seen: &Seen, process: &Process) -> Observed {
-        let others_wait = self.restarting && process.waiting.iter().any(|other| *other != self.server);
+    fn observed(&self, seen: &Seen) -> Observed {
+        let others_wait = self.restarting.as_ref().is_some_and(Restarting::others_wait);
         Observed {
             permit: seen.permit.map(|token| token.to_string()),
             token: seen.token.map(|token| token.to_string()),
@@ -274,65 +249,54 @@ impl BringUp {
         Some(if own.voter { Answer::Voter } else { Answer::Learner })
     }
 
-    fn go_on(
-        &mut self,
-        process: &mut Process,
-        call: usize,
-        world: &mut World,
-        token: u32,
-    ) -> Result<Outcome, Violation> {
+    fn go_on(&mut self, process: &Process, world: &mut World, token: u32) -> Result<Outcome, Violation> {
         let machine = &world.machines[self.server];
         if !machine.up {
             return Ok(Outcome::Failed(Why::Unreached));
         }
-        self.polls += 1;
-        if self.polls > DEADLINE {
+        if Instant::now() > *self.deadline.get_or_insert(Instant::now() + DEADLINE) {
             return Ok(Outcome::Failed(Why::Late));
         }
         if let Some(asking) = self.asking {
             return self.ask(asking, process, world);
         }
         let seen = self.seen.get_or_insert(self.observe(machine)).clone();
-        if process.stopped {
+        if process.stop.is_cancelled() {
             return Ok(Outcome::Stopped {
                 runs: seen.service == Service::Running,
             });
         }
         if (seen.other_files || seen.restart_pending) && seen.service == Service::Running {
-            self.restarting = true;
-            process.waiting.insert(self.server);
+            if self.restarting.is_none() {
+                self.restarting = Some(process.session.restarting(&name(self.server)));
+            }
             self.look_for_old_entries(seen.running.map(|running| running.minor), world);
         } else if seen.service != Service::Running {
             self.look_for_old_entries(seen.last_minor, world);
         }
         let desired = self.desired.clone().unwrap_or_else(|| self.desired(token));
-        let step = next_step(&self.observed(&seen, process), &desired);
+        let step = next_step(&self.observed(&seen), &desired);
         self.desired = Some(desired);
         if step != Step::LookAtCluster {
             world.tell(|| format!("s{}: {step:?}", self.server));
         }
-        self.perform(step, process, call, world)
+        self.perform(step, process, world)
     }
 
-    fn perform(
-        &mut self,
-        step: Step,
-        process: &mut Process,
-        call: usize,
-        world: &mut World,
-    ) -> Result<Outcome, Violation> {
+    fn perform(&mut self, step: Step, process: &Process, world: &mut World) -> Result<Outcome, Violation> {
         match step {
             Step::Install(start) => return self.install(start, process, world),
             Step::LookAtCluster => {
-                if !self.glance(process, world) {
-                    self.look(process, call, world);
+                if !self.glance(world) && !self.look(process, world) {
+                    return Ok(Outcome::Waits(SOON));
                 }
             }
             Step::LetOthersFirst => {
                 self.give_turn_away(process, world);
-                if !process.waiting.iter().any(|other| *other != self.server) {
-                    self.cluster = None;
+                if self.restarting.as_ref().is_some_and(Restarting::others_wait) {
+                    return Ok(Outcome::Waits(SOON));
                 }
+                self.cluster = None;
             }
             Step::MoveLeader => {
                 if let Some(survey) = self.survey.take()
@@ -358,7 +322,7 @@ impl BringUp {
             Step::AddLearner => self.asking = Some(Asking::AddLearner),
             Step::Promote => {
                 // Without a survey there is nothing to promote by, and it is asked again.
-                if self.look(process, call, world) && self.survey.is_some() {
+                if self.look(process, world) && self.survey.is_some() {
                     self.asking = Some(Asking::Promote);
                 }
                 self.answers = None;
@@ -381,12 +345,13 @@ impl BringUp {
             Step::Verify => return Ok(self.verify(world)),
             Step::Leave | Step::Done => return Ok(Outcome::Done),
             Step::Refuse(refusal) => {
-                let until = *self.patience.get_or_insert(self.polls + PATIENCE);
-                if !refusal.may_pass() || self.polls >= until {
+                let until = *self.patience.get_or_insert(Instant::now() + PATIENCE);
+                if !refusal.may_pass() || Instant::now() >= until {
                     return Ok(Outcome::Failed(Why::Member(refusal)));
                 }
                 self.give_turn_away(process, world);
                 self.cluster = None;
+                return Ok(Outcome::Waits(AGAIN));
             }
         }
         Ok(Outcome::Goes)
@@ -419,7 +384,7 @@ impl BringUp {
             None => {}
         }
         if machine.runs() {
-            Outcome::Goes
+            Outcome::Waits(SOON)
         } else {
             Outcome::Failed(Why::EndedWhileStarting)
         }
@@ -427,7 +392,7 @@ impl BringUp {
 
     /// Every pair of the listed members that answered before, and this one, has to be connected.
     fn verify(&mut self, world: &World) -> Outcome {
-        self.verifying += 1;
+        let until = *self.verifying.get_or_insert(Instant::now() + VERIFY);
         let machine = &world.machines[self.server];
         let all_connected = machine.running_log().is_some_and(|log| {
             let in_scope = |server: &Server| {
@@ -446,28 +411,21 @@ impl BringUp {
         });
         match all_connected {
             true => Outcome::Done,
-            false if self.verifying > VERIFY => Outcome::Failed(Why::Links),
-            false => Outcome::Goes,
+            false if Instant::now() > until => Outcome::Failed(Why::Links),
+            false => Outcome::Waits(SOON),
         }
     }
 }
 
 impl Call for BringUp {
-    fn step(
-        &mut self,
-        process: &mut Process,
-        call: usize,
-        world: &mut World,
-        token: u32,
-    ) -> Result<Outcome, Violation> {
-        process.leaving.remove(&self.server);
-        process.coming.insert(self.server);
-        let outcome = self.go_on(process, call, world, token)?;
-        if !matches!(outcome, Outcome::Goes) {
-            if self.restarted && !matches!(outcome, Outcome::Done) {
-                process.failed = Some(self.server);
+    fn step(&mut self, process: &Process, world: &mut World, token: u32) -> Result<Outcome, Violation> {
+        process.session.announce_coming(&name(self.server));
+        let outcome = self.go_on(process, world, token)?;
+        if !matches!(outcome, Outcome::Goes | Outcome::Waits(_)) {
+            let failed = self.restarted && !matches!(outcome, Outcome::Done);
+            if let Some(restarting) = self.restarting.take().filter(|_| failed) {
+                restarting.fail();
             }
-            process.waiting.remove(&self.server);
             self.turn.end(process, world);
         }
         Ok(outcome)

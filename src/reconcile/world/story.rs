@@ -2,12 +2,18 @@
 
 mod ending;
 
+use std::cell::RefCell;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::call::Why;
 use super::etcd::{Violation, World};
 use super::history::voters;
-use super::machine::{Process as Runs, Server, Servers, Wanted};
+use super::machine::{Machine, Process as Runs, Server, Servers, Wanted};
+use super::shared::{Shared, at};
 use super::terraform::{Config, PlanRefused, Run, State};
 use crate::membership::quorum;
 
@@ -59,8 +65,8 @@ pub struct Story {
 
 /// Servers that a story may have.
 const SERVERS: usize = 9;
-/// Steps after which a run has to be over.
-const STEPS: usize = 60_000;
+/// When a run has to be over.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
 fn any_fault() -> impl Strategy<Value = Fault> {
     let server = 0..SERVERS;
@@ -153,7 +159,7 @@ pub enum End {
 
 /// A story that is told.
 pub struct Stage {
-    pub world: World,
+    pub world: Shared,
     state: State,
     config: Config,
     token: u32,
@@ -165,7 +171,7 @@ impl Stage {
     pub fn new(story: &Story) -> Self {
         let servers: Servers = (0..story.founders).collect();
         Self {
-            world: World::new(SERVERS, story.seed),
+            world: Shared::new(World::new(SERVERS, story.seed)),
             state: State::default(),
             config: Config {
                 members: servers.clone(),
@@ -180,23 +186,36 @@ impl Stage {
 
     /// Plays it from beginning to end.
     pub fn play(&mut self, story: &Story) -> Result<End, Violation> {
-        for (number, act) in story.acts.iter().enumerate() {
-            self.wish(act, number == 0);
-            self.act(act)?;
-        }
-        self.world.tell(|| "all faults are gone".to_owned());
-        let end = self.bring_to_its_end()?;
-        self.world.tell(|| format!("{end:?}; all of it is to go"));
-        self.take_down()?;
-        Ok(end)
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            for (number, act) in story.acts.iter().enumerate() {
+                self.wish(act, number == 0);
+                self.act(act).await?;
+            }
+            self.tell(|| "all faults are gone".to_owned());
+            let end = self.bring_to_its_end().await?;
+            self.tell(|| format!("{end:?}; all of it is to go"));
+            self.take_down().await?;
+            Ok(end)
+        })
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock()
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        self.world().tell(what);
     }
 
     /// What happened in a story, in words.
     pub fn told(story: &Story) -> String {
         let mut stage = Self::new(story);
-        stage.world.told = Some(Vec::new());
+        stage.world().told = Some(Vec::new());
         let _ = stage.play(story);
-        let told = stage.world.told.unwrap_or_default();
+        let told = stage.world().told.take().unwrap_or_default();
         let last = told.len().saturating_sub(120);
         told[last..].join("\n")
     }
@@ -222,7 +241,8 @@ impl Stage {
         // Versions are changed where the plan knows what all members run. Those that no state knows of, or that could not be reached since
         // an upgrade, the user has to look after.
         let known = self.state.members();
-        let installed = self.world.machines.iter().enumerate();
+        let world = self.world.lock();
+        let installed = world.machines.iter().enumerate();
         let mut installed = installed.filter_map(|(server, machine)| Some((server, machine.files?)));
         let all_fit = installed.all(|(server, files)| known.contains(&server) && files.minor == config.wanted.minor);
         if act.upgrade && all_fit {
@@ -234,79 +254,116 @@ impl Stage {
         self.token += 1;
         let config = Some(&self.config).filter(|_| !destroy);
         let how = (self.processes, parallelism);
-        Run::plan(&mut self.world, &self.state, config, replace, self.token, how)
+        Run::plan(&mut self.world(), &self.state, config, replace, self.token, how)
     }
 
-    fn act(&mut self, act: &Act) -> Result<(), Violation> {
+    async fn act(&mut self, act: &Act) -> Result<(), Violation> {
         let before = self.config.clone();
-        let config = self.config.clone();
-        self.world.tell(|| format!("{config:?}"));
+        self.tell(|| format!("{before:?}"));
         let Ok(run) = self.plan(&bits(act.replace), act.parallelism, false) else {
             // The user takes it back.
             self.config = before;
             return Ok(());
         };
-        let mut runs = vec![run];
-        if act.twice && self.state.has_cluster() {
-            runs.extend(self.plan(&Servers::new(), act.parallelism, false).ok());
-        }
-        let mut first_killed = false;
-        for step in 0..STEPS {
-            for (_, fault) in act.faults.iter().filter(|(when, _)| *when == step) {
-                self.happen(*fault);
-            }
-            if act.stopped == Some(step) && !first_killed {
-                runs[0].stop();
-            }
-            if act.killed == Some(step) && !first_killed {
-                self.state = runs.remove(0).kill(&mut self.world);
-                first_killed = true;
-                if runs.is_empty() {
-                    return Ok(());
+        let run = RefCell::new(run);
+        let second = match act.twice && self.state.has_cluster() {
+            true => self
+                .plan(&Servers::new(), act.parallelism, false)
+                .ok()
+                .map(RefCell::new),
+            false => None,
+        };
+        let killed = {
+            let first = async {
+                let killed = async {
+                    match act.killed {
+                        Some(step) => tokio::time::sleep(at(step)).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = Run::drive(&run, &self.world) => false,
+                    () = killed => true,
                 }
-            }
-            self.pass_time()?;
-            let which = self.world.chance.below(runs.len());
-            runs[which].step(&mut self.world)?;
-            if runs.iter().all(Run::is_nothing) {
-                if !first_killed {
-                    self.state = runs.swap_remove(0).state;
+            };
+            let other = async {
+                if let Some(run) = &second {
+                    Run::drive(run, &self.world).await;
                 }
-                return Ok(());
-            }
+            };
+            let stopped = async {
+                if let Some(step) = act.stopped {
+                    tokio::time::sleep(at(step)).await;
+                    run.borrow_mut().stop();
+                }
+            };
+            let faults = async {
+                let mut faults = act.faults.clone();
+                faults.sort_by_key(|(when, _)| *when);
+                let start = Instant::now();
+                for (when, fault) in faults {
+                    tokio::time::sleep_until(start + at(when)).await;
+                    self.happen(fault);
+                }
+            };
+            let meanwhile = async {
+                tokio::join!(stopped, faults);
+                std::future::pending::<()>().await;
+            };
+            let both = async { tokio::join!(first, other).0 };
+            self.until_done(async {
+                tokio::select! {
+                    biased;
+                    () = meanwhile => false,
+                    killed = both => killed,
+                }
+            })
+            .await?
+        };
+        let run = run.into_inner();
+        self.state = match killed {
+            true => run.kill(&mut self.world()),
+            false => run.state,
+        };
+        Ok(())
+    }
+
+    /// Time passes until all of this is over.
+    async fn until_done<T>(&self, over: impl Future<Output = T>) -> Result<T, Violation> {
+        let outcome = tokio::select! {
+            biased;
+            () = self.world.nature() => None,
+            over = over => Some(Ok(over)),
+            () = tokio::time::sleep(LONGEST) => Some(Err("a run has no end".to_owned())),
+        };
+        match self.world().violation.take() {
+            Some(violation) => Err(violation),
+            None => outcome.unwrap_or_else(|| Err("nature ended".to_owned())),
         }
-        Err("a run has no end".to_owned())
     }
 
     /// Long enough for everything that comes about by itself.
-    fn wait(&mut self) -> Result<(), Violation> {
+    fn wait(&self) -> Result<(), Violation> {
+        let mut world = self.world();
         for _ in 0..4 {
-            self.world.settle()?;
+            world.settle()?;
         }
-        for of in &mut self.world.histories {
-            of.lock = of.lock.filter(|lock| !self.world.killed.contains(lock));
-        }
-        Ok(())
-    }
-
-    fn pass_time(&mut self) -> Result<(), Violation> {
-        if self.world.chance.once_in(6) {
-            self.world.settle()?;
-        }
-        if self.world.chance.once_in(8) {
-            self.world.write();
+        let killed = world.killed.clone();
+        for of in &mut world.histories {
+            of.lock = of.lock.filter(|lock| !killed.contains(lock));
         }
         Ok(())
     }
 
-    fn happen(&mut self, fault: Fault) {
-        let world = &mut self.world;
+    fn happen(&self, fault: Fault) {
+        let world = &mut *self.world();
         world.tell(|| format!("{fault:?}"));
         world.faults += 1;
         world.unsettled = true;
         match fault {
             Fault::Down(server) => world.machines[server].go_down(),
-            Fault::Up(server) => self.boot(server),
+            Fault::Up(server) => boot(world, server),
             Fault::Cut(server) => world.machines[server].cut = true,
             Fault::Crash(server) if world.machines[server].runs() => world.machines[server].end(Runs::Crashed),
             Fault::Stop(server) => world.machines[server].end(Runs::Stopped),
@@ -331,16 +388,6 @@ impl Stage {
         }
     }
 
-    fn boot(&mut self, server: Server) {
-        let machine = &mut self.world.machines[server];
-        if !machine.up {
-            machine.up = true;
-            if machine.enabled {
-                machine.process = Runs::Crashed;
-            }
-        }
-    }
-
     /// Whether nothing but the provider is needed for the cluster to live.
     fn can_live(&self) -> bool {
         self.has_quorum_of(|_| true)
@@ -348,43 +395,49 @@ impl Stage {
 
     /// Whether a quorum runs.
     fn lives(&self) -> bool {
-        self.has_quorum_of(|server| self.world.machines[server].runs())
+        self.has_quorum_of(Machine::runs)
     }
 
-    fn has_quorum_of(&self, counts: impl Fn(Server) -> bool) -> bool {
-        let mut led = self
-            .world
-            .histories
-            .iter()
-            .enumerate()
-            .filter(|(_, of)| of.led && !of.over);
+    fn has_quorum_of(&self, counts: impl Fn(&Machine) -> bool) -> bool {
+        let world = self.world();
+        let mut led = { world.histories.iter().enumerate() }.filter(|(_, of)| of.led && !of.over);
         led.next().is_some_and(|(history, of)| {
             let with_data = voters(of.list()).filter(|(id, one)| {
-                let log = self.world.machines[one.server].log;
-                counts(one.server) && log.is_some_and(|log| log.history == history && log.id == *id)
+                let machine = &world.machines[one.server];
+                counts(machine) && machine.log.is_some_and(|log| log.history == history && log.id == *id)
             });
             with_data.count() >= quorum(voters(of.list()).count())
         })
     }
 
     /// Killed after so many steps; what the state has then.
-    fn run_and_kill(&mut self, mut run: Run, steps: usize) -> Result<State, Violation> {
-        for _ in 0..steps {
-            self.pass_time()?;
-            run.step(&mut self.world)?;
-        }
-        self.world.tell(|| format!("killed after {steps} steps"));
-        Ok(run.kill(&mut self.world))
+    async fn run_and_kill(&self, run: Run, steps: usize) -> Result<State, Violation> {
+        let run = RefCell::new(run);
+        let cut = async {
+            tokio::select! {
+                biased;
+                () = Run::drive(&run, &self.world) => {}
+                () = tokio::time::sleep(at(steps)) => {}
+            }
+        };
+        self.until_done(cut).await?;
+        self.tell(|| format!("killed after {steps} steps"));
+        Ok(run.into_inner().kill(&mut self.world()))
     }
 
-    fn run(&mut self, mut run: Run) -> Result<Run, Violation> {
-        for _ in 0..STEPS {
-            self.pass_time()?;
-            run.step(&mut self.world)?;
-            if run.is_nothing() {
-                return Ok(run);
-            }
+    async fn run(&self, run: Run) -> Result<Run, Violation> {
+        let run = RefCell::new(run);
+        self.until_done(Run::drive(&run, &self.world)).await?;
+        Ok(run.into_inner())
+    }
+}
+
+fn boot(world: &mut World, server: Server) {
+    let machine = &mut world.machines[server];
+    if !machine.up {
+        machine.up = true;
+        if machine.enabled {
+            machine.process = Runs::Crashed;
         }
-        Err("a run has no end".to_owned())
     }
 }

@@ -1,14 +1,18 @@
 //! What Terraform and the blocks make of a configuration: refresh and plan (`resource/member/mod.rs`, `resource/cluster/mod.rs` and
 //! `plan.rs`), and the calls in any order that Terraform may choose.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
 use super::bring_up::BringUp;
-use super::call::{Call, Outcome, Why};
+use super::call::{Outcome, Why, take_steps};
 use super::establish::{Establish, Wish, again, names, seen};
-use super::etcd::{Violation, World};
+use super::etcd::World;
 use super::leave::Leave;
 use super::machine::{Process as Runs, Server, Servers, Wanted};
+use super::shared::Shared;
 use super::turn::Process;
 use crate::membership::founding::{Founding, is_founded};
 use crate::membership::leaving::Fate;
@@ -136,11 +140,19 @@ enum Planned {
     Up(Server, Box<BringUp>, MemberState),
 }
 
-/// What is to become of the state when a call is done.
-enum Active {
-    Delete(Server, Leave),
+/// A call that was made, with what is to become of the state.
+enum Made {
+    Delete(Server),
     Cluster(Establish),
     Up(Server, Box<BringUp>, MemberState),
+}
+
+/// Which call goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    Delete(Server),
+    Cluster,
+    Up,
 }
 
 /// One run of Terraform.
@@ -151,7 +163,7 @@ pub struct Run {
     processes: Vec<Process>,
     parallelism: usize,
     todo: Vec<Planned>,
-    active: BTreeMap<usize, (usize, Active)>,
+    active: BTreeMap<usize, Going>,
     next: usize,
     pub failed: Vec<(Option<Server>, Why)>,
 }
@@ -301,7 +313,7 @@ impl Run {
     /// Terraform is interrupted: what runs is asked to stop, and nothing is begun any more.
     pub fn stop(&mut self) {
         self.todo.clear();
-        self.processes.iter_mut().for_each(|process| process.stopped = true);
+        self.processes.iter().for_each(|process| process.stop.cancel());
     }
 
     /// Killed. What was done is in the state.
@@ -316,14 +328,11 @@ impl Run {
                 .todo
                 .iter()
                 .any(|one| matches!(one, Planned::Delete(server, ..) if of.is_none_or(|of| of == *server)));
-            let goes = self.active.values();
-            waits
-                || goes
-                    .map(|(_, one)| one)
-                    .any(|one| matches!(one, Active::Delete(server, _) if of.is_none_or(|of| of == *server)))
+            waits || { self.active.values() }
+                .any(|one| matches!(one, Going::Delete(server) if of.is_none_or(|of| of == *server)))
         };
         let cluster = || {
-            let goes = self.active.values().any(|(_, one)| matches!(one, Active::Cluster(_)));
+            let goes = self.active.values().any(|one| *one == Going::Cluster);
             goes || self.todo.iter().any(|one| matches!(one, Planned::Cluster(_)))
         };
         match planned {
@@ -347,69 +356,72 @@ impl Run {
         server.map_or(0, |server| server % self.processes.len())
     }
 
-    /// One step of any call.
-    pub fn step(&mut self, world: &mut World) -> Result<(), Violation> {
+    /// Begins with one of the calls that may begin.
+    fn begin(&mut self, world: &Shared) -> Option<(usize, Process, Planned)> {
         let ready: Vec<usize> = (0..self.todo.len())
             .filter(|at| self.may_begin(&self.todo[*at]))
             .collect();
-        if !ready.is_empty() && self.active.len() < self.parallelism {
-            let planned = self.todo.remove(ready[world.chance.below(ready.len())]);
-            let (server, active) = match planned {
-                Planned::Delete(server, fate, servers) => {
-                    // Only the process that planned the cluster knows that it stays.
-                    let stays = self.after.is_some() && self.process_of(Some(server)) == 0;
-                    let leave = Leave::new(server, &servers, fate, stays);
-                    (Some(server), Active::Delete(server, leave))
+        if ready.is_empty() || self.active.len() >= self.parallelism {
+            return None;
+        }
+        let at = world.lock().chance.below(ready.len());
+        let mut planned = self.todo.remove(ready[at]);
+        let (going, server) = match &mut planned {
+            Planned::Delete(server, ..) => (Going::Delete(*server), Some(*server)),
+            Planned::Cluster(_) => (Going::Cluster, None),
+            Planned::Up(server, up, planned) => {
+                // What the plan did not know of the cluster.
+                if let Some(cluster) = &self.state.cluster {
+                    up.founders.clone_from(&cluster.founders);
+                    planned.founders.clone_from(&cluster.founders);
                 }
-                Planned::Cluster(establish) => (None, Active::Cluster(establish)),
-                Planned::Up(server, mut up, mut planned) => {
-                    // What the plan did not know of the cluster.
-                    if let Some(cluster) = &self.state.cluster {
-                        up.founders.clone_from(&cluster.founders);
-                        planned.founders.clone_from(&cluster.founders);
-                    }
-                    (Some(server), Active::Up(server, up, planned))
-                }
-            };
-            self.active.insert(self.next, (self.process_of(server), active));
-            self.next += 1;
-            return Ok(());
-        }
-        if self.active.is_empty() {
-            return Ok(());
-        }
-        let which = world.chance.below(self.active.len());
-        let Some((&call, (process, active))) = self.active.iter_mut().nth(which) else {
-            return Ok(());
+                (Going::Up, Some(*server))
+            }
         };
-        let course: &mut dyn Call = match active {
-            Active::Delete(_, leave) => leave,
-            Active::Cluster(establish) => establish,
-            Active::Up(_, up, _) => &mut **up,
-        };
-        let outcome = course.step(&mut self.processes[*process], call, world, self.token)?;
-        if !matches!(outcome, Outcome::Goes)
-            && let Some((_, done)) = self.active.remove(&call)
-        {
-            self.conclude(done, outcome, world);
-        }
-        Ok(())
+        self.next += 1;
+        self.active.insert(self.next, going);
+        Some((self.next, self.processes[self.process_of(server)].clone(), planned))
     }
 
-    fn conclude(&mut self, done: Active, outcome: Outcome, world: &mut World) {
+    /// Makes all calls, as many at once as Terraform may.
+    pub async fn drive(run: &RefCell<Self>, world: &Shared) {
+        let mut calls = FuturesUnordered::new();
+        loop {
+            loop {
+                let begun = run.borrow_mut().begin(world);
+                let Some((number, process, planned)) = begun else { break };
+                // Only the process that planned the cluster knows that it stays.
+                let stays = { run.borrow() }.plans_cluster(&process);
+                let token = run.borrow().token;
+                calls.push(async move { (number, make(planned, &process, world, stays, token).await) });
+            }
+            let Some((number, (made, outcome))) = calls.next().await else {
+                return;
+            };
+            let mut run = run.borrow_mut();
+            run.active.remove(&number);
+            run.conclude(made, outcome, &mut world.lock());
+        }
+    }
+
+    fn plans_cluster(&self, process: &Process) -> bool {
+        self.after.is_some() && process.number == self.processes[0].number
+    }
+
+    fn conclude(&mut self, done: Made, outcome: Outcome, world: &mut World) {
         let well = matches!(outcome, Outcome::Done);
         let failed = match &outcome {
             Outcome::Failed(why) => Some(why.clone()),
             _ => None,
         };
         let server = match &done {
-            Active::Delete(server, _) | Active::Up(server, ..) => Some(*server),
-            Active::Cluster(_) => None,
+            Made::Delete(server) | Made::Up(server, ..) => Some(*server),
+            Made::Cluster(_) => None,
         };
         match done {
-            Active::Delete(server, _) if well => drop(self.state.members.remove(&server)),
-            Active::Delete(server, _) => self.skip(Some(server)),
-            Active::Cluster(establish) => {
+            Made::Delete(server) if well => drop(self.state.members.remove(&server)),
+            Made::Delete(server) => self.skip(Some(server)),
+            Made::Cluster(establish) => {
                 if well || (establish.wrote() && matches!(outcome, Outcome::Failed(_))) {
                     let created = self.state.cluster.is_none();
                     self.state.cluster.clone_from(&self.after);
@@ -428,7 +440,7 @@ impl Run {
                     self.skip(None);
                 }
             }
-            Active::Up(server, up, mut planned) => {
+            Made::Up(server, up, mut planned) => {
                 let prior = self.state.members.get(&server);
                 let views_only = prior.is_some_and(|prior| {
                     prior.wanted == up.wanted && prior.runs && prior.verified && (!prior.drift || prior.unreached)
@@ -456,5 +468,29 @@ impl Run {
             )
         });
         self.failed.extend(failed.map(|why| (server, why)));
+    }
+}
+
+/// Makes one call.
+async fn make(planned: Planned, process: &Process, world: &Shared, stays: bool, token: u32) -> (Made, Outcome) {
+    world.moment().await;
+    match planned {
+        Planned::Delete(server, fate, servers) => {
+            let leave = Leave {
+                world,
+                process,
+                server,
+                servers: &servers,
+            };
+            (Made::Delete(server), leave.run(fate, stays).await)
+        }
+        Planned::Cluster(mut establish) => {
+            let outcome = take_steps(&mut establish, process, world, token).await;
+            (Made::Cluster(establish), outcome)
+        }
+        Planned::Up(server, mut up, planned) => {
+            let outcome = take_steps(&mut *up, process, world, token).await;
+            (Made::Up(server, up, planned), outcome)
+        }
     }
 }

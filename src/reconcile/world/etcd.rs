@@ -28,6 +28,8 @@ pub struct World {
     pub seen: BTreeMap<&'static str, usize>,
     /// What happened, in words, for a story that ended badly.
     pub told: Option<Vec<String>>,
+    /// The first thing that happened and must never be.
+    pub violation: Option<Violation>,
 }
 
 /// What the members say when all of them are asked (`resource/member/survey.rs`).
@@ -57,6 +59,38 @@ impl World {
             next_id: 1000,
             seen: BTreeMap::new(),
             told: None,
+            violation: None,
+        }
+    }
+
+    /// Something happened that must never be. The first one is kept.
+    pub fn violated(&mut self, violation: Violation) {
+        self.violation.get_or_insert(violation);
+    }
+
+    /// Whether a process has the lock in a cluster.
+    pub fn has_lock(&self, history: usize, process: u32) -> bool {
+        self.histories[history].lock == Some(process)
+    }
+
+    /// A process takes the lock in a cluster, which a quorum has to grant.
+    pub fn take_lock(&mut self, history: usize, process: u32) -> bool {
+        if self.histories[history].lock.is_some_and(|holder| holder != process) {
+            self.note("waited for the lock");
+            return false;
+        }
+        if !self.commit(history, |_| {}) {
+            return false;
+        }
+        self.histories[history].lock = Some(process);
+        true
+    }
+
+    /// A process gives the lock back. Without a quorum it stays until its lease is over, and so does the lock of a process that was killed.
+    pub fn give_lock_back(&mut self, history: usize, process: u32) {
+        if self.has_lock(history, process) {
+            self.commit(history, |_| {});
+            self.histories[history].lock = None;
         }
     }
 

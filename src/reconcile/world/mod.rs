@@ -1,13 +1,15 @@
-//! Whole clusters, simulated: random servers, wishes, faults and interruptions, decided by the functions of this room, performed as the
-//! code under `resource/` performs them. A violation of what must always hold ends the story.
+//! Whole clusters, simulated: random servers, wishes, faults and interruptions. The loops are those that ship ([`super::leave`]); what is not
+//! one of them yet ([`bring_up`], [`establish`]) is simulated step by step, as the code under `resource/` performs it. A violation of what must
+//! always hold ends the story.
 //!
 //! * [`machine`], [`history`], [`etcd`]: servers, what the members agree on, and etcd's own doing.
-//! * [`turn`], [`bring_up`], [`leave`], [`establish`]: the calls of the provider, step by step.
+//! * [`leave`]: performs the steps of the loop that ships.
+//! * [`turn`], [`bring_up`], [`establish`]: the other calls of the provider, step by step.
 //! * [`terraform`]: refresh, plan, and the calls in any order.
 //! * [`rules`]: what must hold whenever the provider acts.
-//! * [`story`]: what the user wants, what happens meanwhile, and how it ends.
+//! * [`story`]: what the user wants, what happens meanwhile, and how it ends. [`shared`]: time.
 //!
-//! `WORLD_STORIES=100000 cargo test --lib membership::world` tells that many new ones.
+//! `WORLD_STORIES=100000 cargo test --lib reconcile::world` tells that many new ones.
 
 mod bring_up;
 mod call;
@@ -18,6 +20,7 @@ mod history;
 mod leave;
 mod machine;
 mod rules;
+mod shared;
 mod story;
 mod terraform;
 mod turn;
@@ -70,7 +73,7 @@ fn the_stories_tell_of_everything() {
         let mut stage = Stage::new(&story);
         let end = stage.play(&story);
         whole += usize::from(matches!(end, Ok(End::Whole | End::WholeAfter(_))));
-        for (what, times) in stage.world.seen {
+        for (what, times) in std::mem::take(&mut stage.world.lock().seen) {
             *seen.entry(what).or_insert(0) += times;
         }
     }

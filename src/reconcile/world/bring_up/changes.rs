@@ -4,17 +4,12 @@ use super::*;
 
 impl BringUp {
     /// `install.rs`: files, then the start. A server that goes down in between has the files only.
-    pub(super) fn install(
-        &mut self,
-        start: Start,
-        process: &mut Process,
-        world: &mut World,
-    ) -> Result<Outcome, Violation> {
+    pub(super) fn install(&mut self, start: Start, process: &Process, world: &mut World) -> Result<Outcome, Violation> {
         let server = self.server;
         match start {
             Start::Resume | Start::AsItIs => self.give_turn_away(process, world),
             Start::Restart | Start::Snapshot => {
-                if process.failed.is_some() {
+                if self.restarting.as_ref().is_some_and(|one| one.failed().is_some()) {
                     return Ok(Outcome::Failed(Why::Halted));
                 }
                 if let Some(survey) = &self.survey {
@@ -94,13 +89,8 @@ impl BringUp {
     }
 
     /// `membership_changes.rs`: asked for until the list shows it.
-    pub(super) fn ask(
-        &mut self,
-        asking: Asking,
-        process: &mut Process,
-        world: &mut World,
-    ) -> Result<Outcome, Violation> {
-        if process.stopped {
+    pub(super) fn ask(&mut self, asking: Asking, process: &Process, world: &mut World) -> Result<Outcome, Violation> {
+        if process.stop.is_cancelled() {
             return Ok(Outcome::Stopped { runs: false });
         }
         let Some(survey) = &self.survey else {
@@ -132,7 +122,8 @@ impl BringUp {
         if done {
             self.survey = None;
             (self.asking, self.cluster, self.answers) = (None, None, None);
+            return Ok(Outcome::Goes);
         }
-        Ok(Outcome::Goes)
+        Ok(Outcome::Waits(SOON))
     }
 }

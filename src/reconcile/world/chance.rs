@@ -1,5 +1,7 @@
 //! Chance that a seed decides: the same story goes the same way every time.
 
+use std::time::Duration;
+
 /// Numbers from a seed (SplitMix64).
 #[derive(Debug)]
 pub struct Chance(pub u64);
@@ -12,6 +14,13 @@ impl Chance {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % (below as u64)).unwrap_or_default()
+    }
+
+    /// Milliseconds, from two to the power of `shortest` up to two to the power of `longest`; short ones as often as long ones.
+    pub fn duration(&mut self, shortest: usize, longest: usize) -> Duration {
+        let power = shortest + self.below(longest - shortest);
+        let most = 1usize << power;
+        Duration::from_millis((most + self.below(most)) as u64)
     }
 
     /// One time in so many.

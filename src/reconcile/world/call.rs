@@ -1,6 +1,9 @@
-//! A call of Terraform's, as a course that is taken step by step.
+//! A call of Terraform's: how it comes out, and those that are simulated step by step still.
+
+use std::time::Duration;
 
 use super::etcd::{Violation, World};
+use super::shared::Shared;
 use super::turn::Process;
 use crate::membership::{founding, leaving, member, vacating};
 
@@ -9,6 +12,8 @@ use crate::membership::{founding, leaving, member, vacating};
 pub enum Outcome {
     /// It goes on.
     Goes,
+    /// It goes on after so long.
+    Waits(Duration),
     /// It is done.
     Done,
     /// Stopped on request. `runs`: the member's process has been started.
@@ -46,6 +51,22 @@ pub enum Why {
 /// A call.
 pub trait Call {
     /// Takes a step.
-    fn step(&mut self, process: &mut Process, call: usize, world: &mut World, token: u32)
-    -> Result<Outcome, Violation>;
+    fn step(&mut self, process: &Process, world: &mut World, token: u32) -> Result<Outcome, Violation>;
+}
+
+/// Takes all steps of a call. Anything may happen between two of them.
+pub async fn take_steps(call: &mut dyn Call, process: &Process, world: &Shared, token: u32) -> Outcome {
+    loop {
+        world.moment().await;
+        let step = call.step(process, &mut world.lock(), token);
+        match step {
+            Ok(Outcome::Goes) => {}
+            Ok(Outcome::Waits(time)) => tokio::time::sleep(time).await,
+            Ok(outcome) => return outcome,
+            Err(violation) => {
+                world.lock().violated(violation);
+                return Outcome::Failed(Why::Late);
+            }
+        }
+    }
 }

@@ -230,8 +230,8 @@ impl Establish {
 }
 
 impl Call for Establish {
-    fn step(&mut self, process: &mut Process, _: usize, world: &mut World, token: u32) -> Result<Outcome, Violation> {
-        if self.permits.is_none() && process.stopped {
+    fn step(&mut self, process: &Process, world: &mut World, token: u32) -> Result<Outcome, Violation> {
+        if self.permits.is_none() && process.stop.is_cancelled() {
             return Ok(Outcome::Stopped { runs: false });
         }
         if self.wish == Wish::Delete {
