@@ -40,6 +40,8 @@ pub trait Backend: Sync {
     fn list(&self, survey: &Self::Survey) -> MemberList;
     /// Takes the cluster's lock.
     async fn lock(&self, survey: &Self::Survey, limits: &Limits) -> Result<Self::Lock, Self::Error>;
+    /// The member waits, as this may pass by itself.
+    fn waits(&self, refusal: &Refusal);
     /// Of these servers, those that hold no member, or one that rests. A server that can't be asked is not one of them.
     async fn without_member(&self, servers: &BTreeSet<String>) -> BTreeSet<String>;
     /// Looks whether the member could be taken off its server afterwards.
@@ -160,12 +162,13 @@ impl<B: Backend> Departure<'_, B> {
                     if !refusal.may_pass() || !wait.goes_on(&refusal, self.limits) {
                         return Err(Obstacle::Refused(refusal));
                     }
+                    self.backend.waits(&refusal);
                     self.limits.pause(AGAIN).await?;
                 }
-                // No member stays that could want a turn, or answer.
+                // The lock has to be given back while there is a quorum. The next one of this process looks when this member is stopped.
                 Ok(Leaving::Rest) => {
-                    turn.end().await;
-                    return Ok((Leaving::Rest, None));
+                    turn.unlock().await;
+                    return Ok((Leaving::Rest, Some(turn)));
                 }
                 // One less that counts: it is decided again.
                 Ok(Leaving::RemoveGivenUp) => turn.end().await,
@@ -173,7 +176,9 @@ impl<B: Backend> Departure<'_, B> {
                 Err(obstacle) => {
                     turn.end().await;
                     // The others may have been told to leave meanwhile, and what needs a quorum gets none any more.
-                    if self.may_go_together() && self.session.all_leave(&self.wish.servers) {
+                    if self.may_go_together()
+                        && (self.session.all_leave(&self.wish.servers) || self.rests_with_others())
+                    {
                         return Ok((Leaving::Rest, None));
                     }
                     return Err(obstacle);
@@ -221,12 +226,16 @@ impl<B: Backend> Departure<'_, B> {
             }
         }
         let list = survey.as_ref().map(|survey| self.backend.list(survey));
-        let decision = self.decide(list.as_ref()).await;
+        let decision = match self.decide(list.as_ref()).await {
+            Leaving::Refuse(Refusal::NoQuorum) if self.rests_with_others() => Leaving::Rest,
+            decision => decision,
+        };
         tracing::debug!(server = self.wish.server, ?decision, "leaving");
         let (Some(survey), Some(list)) = (&survey, &list) else {
             return Ok(decision);
         };
         match &decision {
+            Leaving::Rest => self.session.ends(list),
             Leaving::RemoveGivenUp => {
                 if let Some(other) = list.given_up() {
                     self.remove(survey, other.id).await?;
@@ -245,30 +254,38 @@ impl<B: Backend> Departure<'_, B> {
         Ok(decision)
     }
 
+    /// Whether others of this run rest already, which took the quorum. A quorum had confirmed the list by which they do.
+    fn rests_with_others(&self) -> bool {
+        let ending = self.session.ending();
+        ending.is_some_and(|list| self.decided(Some(&list), &BTreeSet::new()) == Leaving::Rest)
+    }
+
+    fn decided(&self, list: Option<&MemberList>, without: &BTreeSet<String>) -> Leaving {
+        let leaving = self.session.leaving();
+        let run = InThisRun {
+            stays: self.wish.stays,
+            leaving: &leaving,
+            coming: &self.session.coming(),
+            gone: without,
+        };
+        let mut others = self.wish.servers.difference(&leaving);
+        let others_run = others.any(|name| *name != self.wish.server && !without.contains(name));
+        let peers = list.map(MemberList::peers);
+        decide(&self.wish.server, self.wish.fate, &run, peers.as_deref(), others_run)
+    }
+
     /// The servers are looked at only if the decision needs more than the member list.
     async fn decide(&self, list: Option<&MemberList>) -> Leaving {
-        let peers = list.map(MemberList::peers);
-        let leaving = self.session.leaving();
-        let decided = |without: &BTreeSet<String>| {
-            let run = InThisRun {
-                stays: self.wish.stays,
-                leaving: &leaving,
-                coming: &self.session.coming(),
-                gone: without,
-            };
-            let mut others = self.wish.servers.difference(&leaving);
-            let others_run = others.any(|name| *name != self.wish.server && !without.contains(name));
-            decide(&self.wish.server, self.wish.fate, &run, peers.as_deref(), others_run)
-        };
-        let decision = decided(&BTreeSet::new());
+        let decision = self.decided(list, &BTreeSet::new());
         if !matches!(decision, Leaving::Refuse(Refusal::Quorum { .. } | Refusal::NoQuorum)) {
             return decision;
         }
         // This member's server, and those whose members nothing says are to leave.
+        let leaving = self.session.leaving();
         let asked = self.wish.servers.iter();
         let asked = asked.filter(|name| **name == self.wish.server || !leaving.contains(*name));
         let asked = asked.cloned().collect();
-        decided(&self.backend.without_member(&asked).await)
+        self.decided(list, &self.backend.without_member(&asked).await)
     }
 
     async fn remove(&self, survey: &B::Survey, id: u64) -> Result<(), Obstacle<B::Error>> {

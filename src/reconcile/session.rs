@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
+use crate::membership::member_list::MemberList;
+
 /// The sessions of all clusters, by the token of each.
 #[derive(Default)]
 pub struct Sessions(Mutex<HashMap<String, Arc<Session>>>);
@@ -43,6 +45,8 @@ pub struct Session {
 struct Facts {
     /// The members that are to be there.
     coming: BTreeSet<String>,
+    /// The list, as a quorum confirmed it, by which members of this run rest.
+    ending: Option<MemberList>,
     /// A plan of this process says that the cluster stays.
     stays: bool,
     /// The servers that a plan of this process says are gone for good.
@@ -66,6 +70,7 @@ impl Session {
         let mut facts = self.facts();
         facts.coming.clear();
         facts.lost.clear();
+        facts.ending = None;
         facts.stays = false;
         (facts.failed, facts.refused) = (None, None);
         facts.said.clear();
@@ -91,7 +96,10 @@ impl Session {
 
     /// A member is to be there.
     pub fn announce_coming(&self, member: &str) {
-        self.facts().coming.insert(member.to_owned());
+        let mut facts = self.facts();
+        facts.coming.insert(member.to_owned());
+        facts.ending = None;
+        drop(facts);
         self.leaving.send_modify(|all| {
             all.remove(member);
         });
@@ -117,6 +125,16 @@ impl Session {
         let mut leaving = self.leaving.subscribe();
         // The sender is `self`, and lives as long as this.
         let _ = leaving.wait_for(|all| all.is_superset(members)).await;
+    }
+
+    /// All members in this list leave in this run, so they are stopped without a change of the list.
+    pub fn ends(&self, list: &MemberList) {
+        self.facts().ending = Some(list.clone());
+    }
+
+    /// The list by which members of this run rest.
+    pub fn ending(&self) -> Option<MemberList> {
+        self.facts().ending.clone()
     }
 
     /// A plan of this process has the cluster stay.

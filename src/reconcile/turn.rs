@@ -57,10 +57,15 @@ impl<L: Lock> Turn<L> {
         Ok(true)
     }
 
-    /// Gives the turn to the next one.
-    pub async fn end(self) {
-        if let Some(lock) = self.lock {
+    /// Gives the cluster's lock back, and keeps the place among the calls of this process.
+    pub async fn unlock(&mut self) {
+        if let Some(lock) = self.lock.take() {
             lock.release().await;
         }
+    }
+
+    /// Gives the turn to the next one.
+    pub async fn end(mut self) {
+        self.unlock().await;
     }
 }

@@ -11,7 +11,7 @@ use super::etcd::{Survey, World};
 use super::machine::{Machine, Process as Runs, Server, Servers};
 use super::shared::Shared;
 use super::turn::{Process, name, servers};
-use crate::membership::leaving::{Fate, Leaving};
+use crate::membership::leaving::{Fate, Leaving, Refusal};
 use crate::membership::member_list::{Entry, MemberList};
 use crate::reconcile::leave::{Backend, Obstacle, Wish, leave};
 use crate::reconcile::limits::Limits;
@@ -132,18 +132,12 @@ impl Backend for Leave<'_> {
     /// Asked with a certificate that is borrowed from any server that has one.
     async fn survey(&self) -> Option<Survey> {
         self.world.moment().await;
-        let mut world = self.world.lock();
+        let world = self.world.lock();
         let mut asked = self.servers.iter().map(|server| &world.machines[*server]);
         if !asked.any(|machine| machine.up && machine.files.is_some()) {
             return None;
         }
-        let survey = world.survey(self.servers, self.server)?;
-        let leaving = servers(&self.process.session.leaving());
-        let all_leave = { survey.list.values() }.all(|one| one.server == self.server || leaving.contains(&one.server));
-        if all_leave && !self.process.session.coming().is_empty() {
-            world.note("waited for a successor");
-        }
-        Some(survey)
+        world.survey(self.servers, self.server)
     }
 
     fn list(&self, survey: &Survey) -> MemberList {
@@ -152,6 +146,14 @@ impl Backend for Leave<'_> {
 
     async fn lock(&self, survey: &Survey, limits: &Limits) -> Result<HeldLock, Why> {
         self.world.take_lock(self.process, survey, limits).await
+    }
+
+    fn waits(&self, refusal: &Refusal) {
+        let mut world = self.world.lock();
+        world.tell(|| format!("s{} waits: {refusal:?}", self.server));
+        if matches!(refusal, Refusal::Awaited { .. }) {
+            world.note("waited for a successor");
+        }
     }
 
     async fn without_member(&self, asked: &BTreeSet<String>) -> BTreeSet<String> {
@@ -186,6 +188,7 @@ impl Backend for Leave<'_> {
             self.world.moment().await;
             {
                 let mut world = self.world.lock();
+                world.tell(|| format!("s{} has {id} removed from {:?}", self.server, survey.list.keys()));
                 let locked = world.has_lock(survey.history, self.process.number);
                 if let Err(violation) = world.may_remove(survey.history, id, survey, locked) {
                     world.violated(violation);
@@ -207,6 +210,7 @@ impl Backend for Leave<'_> {
     async fn off_the_server(&self, how: &Leaving) -> Result<(), Why> {
         self.world.moment().await;
         let mut world = self.world.lock();
+        world.tell(|| format!("s{} off its server: {how:?}", self.server));
         if *how == Leaving::Rest {
             let everyone: BTreeSet<String> = self.servers.iter().copied().map(name).collect();
             let together = self.process.session.all_leave(&everyone);

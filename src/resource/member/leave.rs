@@ -23,7 +23,7 @@ use crate::etcd::lock::Lock;
 use crate::etcd::names;
 use crate::etcd::scheduled;
 use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
-use crate::membership::leaving::{Fate, Leaving};
+use crate::membership::leaving::{Fate, Leaving, Refusal};
 use crate::membership::member::{Data, Service};
 use crate::membership::member_list::MemberList;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -91,6 +91,10 @@ impl Backend for Leave<'_> {
 
     async fn lock(&self, survey: &Survey, limits: &Limits) -> Result<Lock, StepError> {
         take_lock(survey, limits.deadline).await.map_err(StepError::Turn)
+    }
+
+    fn waits(&self, refusal: &Refusal) {
+        tracing::info!(server = self.member.server, %refusal, "waiting to leave");
     }
 
     async fn without_member(&self, servers: &BTreeSet<String>) -> BTreeSet<String> {

@@ -123,7 +123,6 @@ impl Stage {
     pub(super) async fn take_down(&mut self) -> Result<(), Violation> {
         self.world().teardown = true;
         let known = self.state.members();
-        let lived = self.lives();
         // It may be killed first, more than once.
         while self.once_in(3) {
             self.wait()?;
@@ -133,6 +132,7 @@ impl Stage {
             };
             self.state = self.run_and_kill(run, steps).await?;
         }
+        let lived = self.lives();
         for _ in 0..4 {
             self.wait()?;
             let Ok(run) = self.plan(&Servers::new(), self.any_parallelism(), true) else {
