@@ -7,13 +7,22 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("topology", &[]),
     ("membership", &[]),
+    ("reconcile", &["membership"]),
     ("access", &[]),
     ("plugin", &[]),
     ("host", &["topology"]),
     ("etcd", &["topology", "access", "host"]),
     (
         "resource",
-        &["topology", "membership", "access", "host", "etcd", "plugin"],
+        &[
+            "topology",
+            "membership",
+            "reconcile",
+            "access",
+            "host",
+            "etcd",
+            "plugin",
+        ],
     ),
     ("function", &["topology", "plugin", "resource"]),
     (
@@ -22,7 +31,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "action",
-        &["topology", "membership", "host", "etcd", "plugin", "resource"],
+        &[
+            "topology",
+            "membership",
+            "reconcile",
+            "host",
+            "etcd",
+            "plugin",
+            "resource",
+        ],
     ),
     ("ephemeral", &["topology", "host", "etcd", "plugin", "resource"]),
     ("list", &["topology", "host", "etcd", "plugin", "resource"]),
@@ -31,6 +48,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "topology",
             "membership",
+            "reconcile",
             "host",
             "etcd",
             "plugin",

@@ -288,7 +288,7 @@ impl BringUp {
             Step::Install(start) => return self.install(start, process, world),
             Step::LookAtCluster => {
                 if !self.glance(world) && !self.look(process, world) {
-                    return Ok(Outcome::Waits(SOON));
+                    return Ok(Outcome::Waits(AGAIN));
                 }
             }
             Step::LetOthersFirst => {

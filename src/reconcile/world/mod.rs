@@ -35,7 +35,7 @@ use story::{End, Stage, any_story};
 
 fn stories() -> u32 {
     let given = std::env::var("WORLD_STORIES").ok();
-    given.and_then(|number| number.parse().ok()).unwrap_or(5000)
+    given.and_then(|number| number.parse().ok()).unwrap_or(2000)
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Shared {
     /// What comes about by itself, until something happened that must never be.
     pub async fn nature(&self) {
         loop {
-            let time = self.lock().chance.duration(2, 11);
+            let time = self.lock().chance.duration(2, 13);
             tokio::time::sleep(time).await;
             let mut world = self.lock();
             if let Err(violation) = world.settle() {
