@@ -44,6 +44,35 @@ fn each_minor_version_has_its_own_file() {
     }
 }
 
+/// A file that changes restarts the member of a user: not a byte of these may change unless that is wanted.
+#[test]
+fn every_option_is_written_as_it_was() {
+    for version in ["3.4.23", "3.5.33", "3.6.14", "3.7.1"] {
+        let minor = Version::parse(version).unwrap().minor();
+        let mut config = member();
+        config.name = "näme \"'\\\t\u{1f600}\u{7f}\u{2028}".into();
+        config.revoked_file = Some("/etc/etcd/main/pki/revoked.crl".into());
+        let read = known::KNOWN
+            .iter()
+            .filter(|known| (known.first..=known.last).contains(&minor));
+        let given = read.map(|known| {
+            let value = match known.kind {
+                known::Kind::Bool => "false",
+                known::Kind::Integer => "18446744073709551615",
+                known::Kind::Text => "it's a: \"text\" # no",
+                known::Kind::Duration => "1h30m0.5s",
+                known::Kind::List => "one, \"two\",,- three",
+            };
+            (known.key.to_owned(), value.to_owned())
+        });
+        config.extra = given.collect();
+        let file = render(&config, &Version::parse(version).unwrap()).unwrap();
+        insta::assert_snapshot!(format!("every-option-{}", &version[..3]), file);
+    }
+    let newer = [("a", "-5"), ("b", "true"), ("c", "0x10"), ("d", "1.5"), ("e", "")];
+    insta::assert_snapshot!("every-option-of-a-newer-one", rendered("3.9.0", &newer));
+}
+
 #[test]
 fn the_users_options_win_and_gates_are_merged() {
     let file = rendered(

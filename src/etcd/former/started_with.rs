@@ -157,4 +157,18 @@ mod tests {
         process.file = Some("a: [".to_owned());
         assert!(process.options().is_err());
     }
+
+    /// Files as others write them. A change here changes how clusters of theirs are taken over.
+    #[test]
+    fn files_of_others_are_read() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/yaml");
+        for name in ["sample", "short", "anchors", "ours"] {
+            let file = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
+            let process = StartedWith {
+                file: Some(file),
+                ..StartedWith::default()
+            };
+            insta::assert_json_snapshot!(name, process.options());
+        }
+    }
 }
