@@ -121,9 +121,9 @@ fn texts_stay_texts_for_a_reader_of_yaml_1_1() {
         let file = render(&config, &Version::parse("3.4.23").unwrap()).unwrap();
         let quoted = serde_json::to_string(name).unwrap();
         assert!(file.contains(&format!("\nname: {quoted}\n")), "{file}");
-        let read: Mapping = serde_yaml_ng::from_str(&file).unwrap();
+        let read = crate::etcd::yaml::options(&file).unwrap();
         assert_eq!(read["name"], Value::from(name));
-        assert_eq!(read["log-outputs"], Value::Sequence(vec!["stderr".into()]));
+        assert_eq!(read["log-outputs"], Value::Array(vec!["stderr".into()]));
         assert_eq!(read["peer-transport-security"]["client-cert-auth"], Value::from(true));
     }
 }

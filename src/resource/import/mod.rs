@@ -167,7 +167,7 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
             names()
         ));
     };
-    let text = |key: &str| options.get(key).and_then(serde_yaml_ng::Value::as_str);
+    let text = |key: &str| options.get(key).and_then(serde_json::Value::as_str);
     let url = text("initial-advertise-peer-urls").unwrap_or_default();
     let (scheme, place) = url.split_once("://").unwrap_or_default();
     let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
@@ -210,7 +210,7 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         Value::object([("enabled", false.into())])
     };
     let number = |key: &str, default: u32| {
-        let number = options.get(key).and_then(serde_yaml_ng::Value::as_i64);
+        let number = options.get(key).and_then(serde_json::Value::as_i64);
         Value::from(number.unwrap_or_else(|| i64::from(default)))
     };
     let adopted_from = members.values().find_map(|member| member.adopted_from.clone());
@@ -265,7 +265,7 @@ fn founders(members: &BTreeMap<String, FoundMember>) -> Vec<String> {
     names
 }
 
-fn options(text: &str) -> serde_yaml_ng::Mapping {
+fn options(text: &str) -> yaml::Options {
     yaml::options(text).unwrap_or_default()
 }
 
