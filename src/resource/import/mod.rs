@@ -9,7 +9,7 @@ pub mod given;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::etcd::{program, yaml};
+use crate::etcd::{certificates, program, yaml};
 use crate::host::{PRIVILEGE, Script};
 use crate::membership::incarnation::Incarnation;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -187,7 +187,7 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         ])
     };
     let secured = scheme == "https";
-    let several = |text: &String| text.matches("-----BEGIN CERTIFICATE").count() > 1;
+    let several = |text: &String| certificates::count(text) > 1;
     if members
         .values()
         .flat_map(|member| member.authorities.values())
