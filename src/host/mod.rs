@@ -33,6 +33,8 @@ pub mod methods;
 mod mounts;
 mod output;
 mod privilege;
+#[cfg(feature = "acceptance")]
+mod recorded;
 mod root_shell;
 pub mod said;
 pub mod script;
