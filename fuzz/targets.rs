@@ -18,8 +18,11 @@ use terraform_provider_etcd::plugin::proto::tfplugin6::DynamicValue;
 use terraform_provider_etcd::plugin::schema::Type;
 use terraform_provider_etcd::provider;
 
+/// A function that reads bytes of others.
+pub type Target = fn(&[u8]);
+
 /// All targets by name. Each has a folder in `seeds/`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("certificate", certificate),
     ("framing", framing),
     ("known_hosts", known_hosts),

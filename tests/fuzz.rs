@@ -62,7 +62,7 @@ impl Numbers {
     }
 }
 
-fn ran(name: &str, target: fn(&[u8]), input: &[u8]) {
+fn ran(name: &str, target: targets::Target, input: &[u8]) {
     let begun = Instant::now();
     if std::panic::catch_unwind(|| target(input)).is_err() {
         panic!("the target {name} panics at {:?}", String::from_utf8_lossy(input));

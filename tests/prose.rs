@@ -279,7 +279,7 @@ fn no_place_breaks_more_rules_than_before() {
     let file = root().join("tests/prose.txt");
     let all = everything();
     if let Ok(place) = std::env::var("PROSE_SHOW") {
-        println!("{}", all[&place].sentences.join("\n"));
+        eprintln!("{}", all[&place].sentences.join("\n"));
     }
     if std::env::var_os("PROSE_UPDATE").is_some() {
         let mut text = String::from(
