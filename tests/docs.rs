@@ -201,20 +201,75 @@ fn every_environment_variable_is_on_the_providers_page() {
     assert_eq!(variables(&read("docs/index.md")), read_by_the_code);
 }
 
+/// For the people who work on the provider.
+const NOT_IN_THE_REGISTRY: [&str; 2] = ["docs/architecture.md", "docs/benchmarks.md"];
+
+/// The registry shows pages of `docs/` and nothing else of the repository, and no pictures of it.
+#[test]
+fn links_and_pictures_work_in_the_registry() {
+    const REPOSITORY: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/");
+    let raw = REPOSITORY.replace("//github.com/", "//raw.githubusercontent.com/");
+    let docs = root().join("docs");
+    let mut wrong = Vec::new();
+    for page in files("docs", ".md") {
+        let name = page.strip_prefix(root()).unwrap().display().to_string();
+        if NOT_IN_THE_REGISTRY.contains(&name.as_str()) {
+            continue;
+        }
+        let text = read(&page);
+        let mut before = "";
+        for (at, rest) in text.split("](").enumerate() {
+            let link = rest.split(')').next().unwrap_or_default();
+            let picture = before.rsplit_once('[').is_some_and(|(before, _)| before.ends_with('!'));
+            before = rest;
+            if at == 0 || link.starts_with('#') {
+                continue;
+            }
+            let ours = [(REPOSITORY, "blob/main/"), (REPOSITORY, "tree/main/"), (&raw, "main/")]
+                .into_iter()
+                .find_map(|(place, branch)| link.strip_prefix(place)?.strip_prefix(branch));
+            let file = link.split('#').next().unwrap_or_default();
+            let fault = match ours {
+                Some(path) if !root().join(path.split('#').next().unwrap_or_default()).exists() => "leads to no file",
+                None if link.starts_with(REPOSITORY) || link.starts_with(&raw) => "is not on the branch main",
+                None if link.contains("://") => "",
+                None if picture => "is a picture with a relative path",
+                None => match page.parent().unwrap_or(&docs).join(file).canonicalize() {
+                    Ok(target) if !target.starts_with(&docs) => "leads out of docs/",
+                    Ok(target) if NOT_IN_THE_REGISTRY.iter().any(|other| target.ends_with(other)) => {
+                        "leads to no page of the registry"
+                    }
+                    _ => "",
+                },
+                Some(_) => "",
+            };
+            if !fault.is_empty() {
+                wrong.push(format!("{name}: {link} {fault}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn pages_of_the_registry_have_front_matter() {
     for page in files("docs", ".md") {
         let name = page.strip_prefix(root()).unwrap().display().to_string();
-        // Not the registry's: for those who work on the provider.
-        if ["docs/architecture.md", "docs/benchmarks.md"].contains(&name.as_str()) {
+        if NOT_IN_THE_REGISTRY.contains(&name.as_str()) {
             continue;
         }
         let text = read(&page);
         let front = text.strip_prefix("---\n").and_then(|text| text.split_once("\n---\n"));
         let (front, _) = front.unwrap_or_else(|| panic!("{name} has no front matter"));
-        for key in ["page_title: \"", "subcategory: \"", "description: |-\n  "] {
+        for key in ["page_title: \"", "description: |-\n  "] {
             assert!(front.contains(key), "{name}: {key}");
         }
+        // The provider's own page has none.
+        assert_eq!(
+            front.contains("subcategory: \""),
+            name != "docs/index.md",
+            "{name}: subcategory"
+        );
     }
 }
 

@@ -18,10 +18,11 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use time::{Duration, OffsetDateTime};
+use x509_parser::pem::Pem;
 
 use super::version::Minor;
 use crate::topology::{ClusterName, Domain, Server, ServerName};
-pub use parse::{CertificateInfo, parse, parse_all};
+pub use parse::{CertificateInfo, count, parse, parse_all};
 pub use revocation::{Serial, revocation_list};
 
 /// How long an authority lives.
@@ -98,6 +99,15 @@ impl PrivateKeyPem {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Each block of PEM in the text; none if it has none.
+    #[must_use]
+    pub fn each(&self) -> Vec<Self> {
+        Pem::iter_from_buffer(self.0.as_bytes())
+            .filter_map(Result::ok)
+            .map(|block| Self(pem::encode(&pem::Pem::new(block.label, block.contents))))
+            .collect()
     }
 }
 

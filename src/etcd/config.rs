@@ -10,7 +10,7 @@ mod read_back;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_yaml_ng::{Mapping, Value};
+use serde_json::Value;
 
 pub use known::{is_option, is_switch};
 pub use options::{OptionError, Owned, check_option, owned_option};
@@ -170,10 +170,8 @@ pub fn render(config: &MemberConfig, version: &Version) -> Result<String, Vec<Co
     }
 
     let minor = version.minor();
-    let mut file = Mapping::new();
-    let mut put = |key: &str, value: Value| {
-        file.insert(key.into(), value);
-    };
+    let mut file = File(Vec::new());
+    let mut put = |key: &str, value: Value| file.put(key, value);
     put("name", config.name.as_str().into());
     put("data-dir", path(&config.data_dir));
     put("listen-peer-urls", config.listen_peer_urls.join(",").into());
@@ -189,16 +187,16 @@ pub fn render(config: &MemberConfig, version: &Version) -> Result<String, Vec<Co
     put("heartbeat-interval", config.heartbeat_interval_ms.into());
     put("election-timeout", config.election_timeout_ms.into());
     if let Some(tls) = &config.peer_tls {
-        put("peer-transport-security", peer_security(tls, minor));
+        file.put_section("peer-transport-security", peer_security(tls, minor));
     }
     if let Some(tls) = &config.client_tls {
-        put("client-transport-security", client_security(tls));
+        file.put_section("client-transport-security", client_security(tls));
     }
     // There is no option for it in the file. But etcd reads into the structure that its flags are kept in too, and this is that structure's
     // name (seen with 3.4 to 3.7).
-    if let Some(file) = &config.revoked_file {
+    if let Some(revoked) = &config.revoked_file {
         for side in ["ClientTLSInfo", "PeerTLSInfo"] {
-            put(side, Mapping::from_iter([("CRLFile".into(), path(file))]).into());
+            file.put_section(side, vec![("CRLFile", path(revoked))]);
         }
     }
     for (key, default) in defaults(minor) {
@@ -207,44 +205,48 @@ pub fn render(config: &MemberConfig, version: &Version) -> Result<String, Vec<Co
             Some(given) => given,
             None => default,
         };
-        put(key, value);
+        file.put(key, value);
     }
     for (key, value) in extra {
-        put(key, value);
+        file.put(key, value);
     }
     Ok(format!(
         "# Managed by Terraform (terraform-provider-etcd) for etcd {minor}. Changes made here are overwritten.\n{}",
-        text_of(&file, "")
+        file.text()
     ))
 }
 
-/// The mapping as YAML, with every text in quotes: etcd reads YAML 1.1, where a plain `no` is false, `on` is true and
-/// `2001-01-01` a date, so that a member of such a name would be called something else. YAML writers of 1.2 don't
-/// quote these.
-fn text_of(mapping: &Mapping, indent: &str) -> String {
-    let mut text = String::new();
-    for (key, value) in mapping {
-        let key = key.as_str().unwrap_or_default();
-        match value {
-            Value::Mapping(inner) => {
-                text.push_str(&format!("{indent}{key}:\n{}", text_of(inner, &format!("{indent}  "))));
-            }
-            Value::Sequence(entries) => {
-                let entries: Vec<String> = entries.iter().map(scalar).collect();
-                text.push_str(&format!("{indent}{key}: [{}]\n", entries.join(", ")));
-            }
-            value => text.push_str(&format!("{indent}{key}: {}\n", scalar(value))),
-        }
+/// The file's lines, in the order in which they are put. Every text is in quotes: etcd reads YAML 1.1, where a plain `no` is false, `on` is true
+/// and `2001-01-01` a date, so that a member of such a name would be called something else. YAML writers of 1.2 don't quote these.
+struct File(Vec<String>);
+
+/// The options of a section.
+type Section = Vec<(&'static str, Value)>;
+
+impl File {
+    fn put(&mut self, key: &str, value: Value) {
+        self.0.push(line(key, &value));
     }
-    text
+
+    fn put_section(&mut self, key: &str, section: Section) {
+        self.0.push(format!("{key}:\n"));
+        let lines = section.iter().map(|(key, value)| format!("  {}", line(key, value)));
+        self.0.extend(lines);
+    }
+
+    fn text(&self) -> String {
+        self.0.concat()
+    }
 }
 
-/// JSON's scalars mean the same in YAML 1.1.
-fn scalar(value: &Value) -> String {
+/// What JSON makes of texts, numbers and truths means the same in YAML 1.1.
+fn line(key: &str, value: &Value) -> String {
     match value {
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        value => serde_json::Value::from(value.as_str().unwrap_or_default()).to_string(),
+        Value::Array(entries) => {
+            let entries: Vec<String> = entries.iter().map(Value::to_string).collect();
+            format!("{key}: [{}]\n", entries.join(", "))
+        }
+        value => format!("{key}: {value}\n"),
     }
 }
 
@@ -258,7 +260,7 @@ fn defaults(minor: Minor) -> Vec<(&'static str, Value)> {
         Minor::V3_4 => vec![
             ("pre-vote", true.into()),
             ("logger", "zap".into()),
-            ("log-outputs", Value::Sequence(vec!["stderr".into()])),
+            ("log-outputs", Value::Array(vec!["stderr".into()])),
         ],
         Minor::V3_5 => vec![
             ("experimental-initial-corrupt-check", true.into()),
@@ -290,26 +292,24 @@ fn merge_gates(given: &Value, ours: &Value) -> Value {
     entries.join(",").into()
 }
 
-fn peer_security(tls: &PeerTls, minor: Minor) -> Value {
-    let mut security = Mapping::new();
-    security.insert("cert-file".into(), path(&tls.cert_file));
-    security.insert("key-file".into(), path(&tls.key_file));
+fn peer_security(tls: &PeerTls, minor: Minor) -> Section {
+    let mut security = vec![("cert-file", path(&tls.cert_file)), ("key-file", path(&tls.key_file))];
     if minor >= Minor::V3_5 {
-        security.insert("client-cert-file".into(), path(&tls.client_cert_file));
-        security.insert("client-key-file".into(), path(&tls.client_key_file));
+        security.push(("client-cert-file", path(&tls.client_cert_file)));
+        security.push(("client-key-file", path(&tls.client_key_file)));
     }
-    security.insert("trusted-ca-file".into(), path(&tls.trusted_ca_file));
-    security.insert("client-cert-auth".into(), true.into());
-    security.into()
+    security.push(("trusted-ca-file", path(&tls.trusted_ca_file)));
+    security.push(("client-cert-auth", true.into()));
+    security
 }
 
-fn client_security(tls: &ClientTls) -> Value {
-    let mut security = Mapping::new();
-    security.insert("cert-file".into(), path(&tls.cert_file));
-    security.insert("key-file".into(), path(&tls.key_file));
-    security.insert("trusted-ca-file".into(), path(&tls.trusted_ca_file));
-    security.insert("client-cert-auth".into(), true.into());
-    security.into()
+fn client_security(tls: &ClientTls) -> Section {
+    vec![
+        ("cert-file", path(&tls.cert_file)),
+        ("key-file", path(&tls.key_file)),
+        ("trusted-ca-file", path(&tls.trusted_ca_file)),
+        ("client-cert-auth", true.into()),
+    ]
 }
 
 fn path(path: &std::path::Path) -> Value {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::config::{ClientTls, PeerTls};
@@ -193,11 +194,7 @@ impl Layout {
         if name.len() <= USER_NAME_MAX {
             return name;
         }
-        let hash: String = Sha256::digest(name.as_bytes())
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = HEXLOWER.encode(&Sha256::digest(name.as_bytes())[..4]);
         format!("{}-{hash}", &name[..USER_NAME_MAX - hash.len() - 1])
     }
 

@@ -7,6 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use data_encoding::HEXLOWER;
 
 use super::version::Version;
 
@@ -138,11 +139,11 @@ impl Checking {
         if found.as_ref() != self.tail {
             return Err(SnapshotError::Damaged {
                 path: path.to_owned(),
-                wanted: hexadecimal(&self.tail),
-                found: hexadecimal(found.as_ref()),
+                wanted: HEXLOWER.encode(&self.tail),
+                found: HEXLOWER.encode(found.as_ref()),
             });
         }
-        Ok((size, hexadecimal(self.whole.finish().as_ref())))
+        Ok((size, HEXLOWER.encode(self.whole.finish().as_ref())))
     }
 }
 
@@ -221,10 +222,6 @@ fn foreign(path: &str, error: database::DatabaseError) -> SnapshotError {
         database::DatabaseError::Read(source) => SnapshotError::Read { path, source },
         database::DatabaseError::Foreign(why) => SnapshotError::Foreign { path, why },
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

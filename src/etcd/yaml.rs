@@ -1,16 +1,24 @@
 //! Configuration files as servers have them. PURE.
 //!
-//! An alias stands for all that its anchor stands for, so a file of ten kilobytes can be one of gigabytes. What is read here may be no more than a
-//! few times what is written: no file that repeats itself in this way was ever written for etcd or k3s.
+//! A server may send any file, so all that one can cost is bounded: its length, how deep it nests, and how much its aliases repeat. An alias stands
+//! for all that its anchor stands for, so a file of ten kilobytes can be one of gigabytes. No file for etcd or k3s was ever written in this way.
+//!
+//! etcd turns its file into JSON and reads that. So do we: [`Options`] are an object of JSON.
 
-use std::cell::Cell;
-use std::fmt;
+mod scalar;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_yaml_ng::{Mapping, Value};
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScanError, Tag};
+use serde_json::Value;
+
+/// The options of a file, by name.
+pub type Options = serde_json::Map<String, Value>;
 
 /// The longest file that is read. A large one of etcd's has a few kilobytes.
 const LONGEST: usize = 256 << 10;
+/// How deep lists and sections may nest. etcd's nest two levels deep.
+const DEEPEST: usize = 32;
 
 /// Why a file can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -18,141 +26,206 @@ pub enum YamlError {
     /// It is too long.
     #[error("it has {0} bytes, and {LONGEST} are read at most")]
     TooLong(usize),
-    /// It is something else.
+    /// It is no YAML.
     #[error("{0}")]
-    NoYaml(#[from] serde_yaml_ng::Error),
+    NoYaml(#[from] ScanError),
+    /// It nests too deep.
+    #[error("its lists and sections nest deeper than {DEEPEST} levels")]
+    TooDeep,
+    /// Its aliases stand for too much.
+    #[error("its aliases repeat too much of it")]
+    Repeats,
+    /// It has two values for one option.
+    #[error("the option {0:?} is in it twice")]
+    Twice(String),
+    /// It merges one section into another.
+    #[error("it merges sections with \"<<\", which is not supported: write the options out")]
+    Merges,
+    /// An option's name is a list or a section.
+    #[error("the name of an option in it is a list or a section")]
+    NoName,
+    /// A value has a type of its own.
+    #[error("a value in it has the tag {0:?}, which is not supported")]
+    Tag(String),
+    /// There is a second document.
+    #[error("it has more than one document")]
+    Documents,
+    /// It is YAML, but something else.
+    #[error("it is no list of options with values")]
+    NoOptions,
 }
 
-/// The options of a file; none where it is empty.
+/// The options of a file; none if it is empty.
 ///
 /// # Errors
 /// [`YamlError`].
-pub fn options(text: &str) -> Result<Mapping, YamlError> {
+pub fn options(text: &str) -> Result<Options, YamlError> {
     if text.len() > LONGEST {
         return Err(YamlError::TooLong(text.len()));
     }
-    let left = Cell::new(4 * text.len() + 64);
-    let value = Counted(&left).deserialize(serde_yaml_ng::Deserializer::from_str(text))?;
-    match value {
-        Value::Mapping(options) => Ok(options),
-        Value::Null => Ok(Mapping::new()),
-        _ => Err(serde_yaml_ng::Error::custom("it is no list of options with values").into()),
+    match Reader::new(text.len()).read(text)? {
+        Some(Value::Object(options)) => Ok(options),
+        None | Some(Value::Null) => Ok(Options::new()),
+        Some(_) => Err(YamlError::NoOptions),
     }
 }
 
-/// Reads a value, as long as there is something left of what may be read.
-#[derive(Clone, Copy)]
-struct Counted<'a>(&'a Cell<usize>);
-
-impl Counted<'_> {
-    fn spend<E: Error>(self, value: Value, size: usize) -> Result<Value, E> {
-        let left = self.0.get().checked_sub(1 + size);
-        self.0
-            .set(left.ok_or_else(|| E::custom("its aliases repeat too much of it"))?);
-        Ok(value)
-    }
+/// A list or section that has not ended yet.
+struct Open {
+    holds: Holds,
+    anchor: usize,
+    /// What had been left of the budget when it began.
+    left: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Counted<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+enum Holds {
+    List(Vec<Value>),
+    /// And the name whose value comes next.
+    Section(Options, Option<String>),
 }
 
-impl<'de> Visitor<'de> for Counted<'_> {
-    type Value = Value;
+/// A value that aliases may stand for, and what it took of the budget.
+struct Anchored {
+    value: Value,
+    size: usize,
+}
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an option's value")
-    }
+struct Reader {
+    open: Vec<Open>,
+    anchors: HashMap<usize, Anchored>,
+    /// How much may still be read: a few times what was written, at most.
+    left: usize,
+    read: Option<Value>,
+}
 
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        self.spend(Value::Null, 0)
-    }
-
-    fn visit_none<E: Error>(self) -> Result<Value, E> {
-        self.visit_unit()
-    }
-
-    fn visit_bool<E: Error>(self, truth: bool) -> Result<Value, E> {
-        self.spend(truth.into(), 0)
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        self.spend(number.into(), 0)
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        self.spend(number.into(), 0)
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        self.spend(number.into(), 0)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        self.spend(text.into(), text.len())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut all = Vec::new();
-        while let Some(entry) = entries.next_element_seed(self)? {
-            all.push(entry);
+impl Reader {
+    fn new(length: usize) -> Self {
+        Self {
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            left: 4 * length + 64,
+            read: None,
         }
-        self.spend(Value::Sequence(all), 0)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut all = Mapping::new();
-        while let Some(key) = entries.next_key_seed(self)? {
-            if all.insert(key, entries.next_value_seed(self)?).is_some() {
-                return Err(A::Error::custom("an option stands in it twice"));
+    fn read(mut self, text: &str) -> Result<Option<Value>, YamlError> {
+        let mut parser = Parser::new_from_str(text);
+        let mut documents = 0;
+        while let Some(event) = parser.next_event() {
+            match event?.0 {
+                Event::DocumentStart(_) => {
+                    documents += 1;
+                    if documents > 1 {
+                        return Err(YamlError::Documents);
+                    }
+                }
+                Event::Scalar(text, style, anchor, tag) => {
+                    let left = self.left;
+                    self.spend(1 + text.len())?;
+                    if self.awaits_name() {
+                        if text == "<<" && style == saphyr_parser::ScalarStyle::Plain {
+                            return Err(YamlError::Merges);
+                        }
+                        self.anchor(anchor, || Value::from(&*text), left);
+                        self.name(text.into_owned())?;
+                    } else {
+                        let value = scalar::value(&text, style, tag.as_deref()).map_err(YamlError::Tag)?;
+                        self.anchor(anchor, || value.clone(), left);
+                        self.put(value);
+                    }
+                }
+                Event::SequenceStart(anchor, tag) => {
+                    self.begin(Holds::List(Vec::new()), anchor, tag.as_deref(), "seq")?
+                }
+                Event::MappingStart(anchor, tag) => {
+                    self.begin(Holds::Section(Options::new(), None), anchor, tag.as_deref(), "map")?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.end(),
+                Event::Alias(anchor) => {
+                    // An alias inside its own anchor stands for something without end.
+                    let Some(Anchored { value, size }) = self.anchors.get(&anchor) else {
+                        return Err(YamlError::Repeats);
+                    };
+                    let (value, size) = (value.clone(), *size);
+                    self.spend(1 + size)?;
+                    match value {
+                        Value::String(name) if self.awaits_name() => self.name(name)?,
+                        _ if self.awaits_name() => return Err(YamlError::NoName),
+                        value => self.put(value),
+                    }
+                }
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
             }
         }
-        self.spend(Value::Mapping(all), 0)
+        Ok(self.read)
+    }
+
+    fn spend(&mut self, size: usize) -> Result<(), YamlError> {
+        self.left = self.left.checked_sub(size).ok_or(YamlError::Repeats)?;
+        Ok(())
+    }
+
+    fn anchor(&mut self, anchor: usize, value: impl FnOnce() -> Value, left_before: usize) {
+        if anchor > 0 {
+            let (value, size) = (value(), left_before - self.left);
+            self.anchors.insert(anchor, Anchored { value, size });
+        }
+    }
+
+    fn awaits_name(&self) -> bool {
+        matches!(self.open.last(), Some(open) if matches!(open.holds, Holds::Section(_, None)))
+    }
+
+    fn name(&mut self, name: String) -> Result<(), YamlError> {
+        if let Some(Holds::Section(options, awaited)) = self.open.last_mut().map(|open| &mut open.holds) {
+            if options.contains_key(&name) {
+                return Err(YamlError::Twice(name));
+            }
+            *awaited = Some(name);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, value: Value) {
+        match self.open.last_mut().map(|open| &mut open.holds) {
+            None => self.read = Some(value),
+            Some(Holds::List(all)) => all.push(value),
+            Some(Holds::Section(options, name)) => {
+                if let Some(name) = name.take() {
+                    options.insert(name, value);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, holds: Holds, anchor: usize, tag: Option<&Tag>, usual: &str) -> Result<(), YamlError> {
+        if self.awaits_name() {
+            return Err(YamlError::NoName);
+        }
+        if let Some(tag) = tag.filter(|tag| !(tag.is_yaml_core_schema() && tag.suffix == usual)) {
+            return Err(YamlError::Tag(tag.to_string()));
+        }
+        if self.open.len() == DEEPEST {
+            return Err(YamlError::TooDeep);
+        }
+        let left = self.left;
+        self.spend(1)?;
+        self.open.push(Open { holds, anchor, left });
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        let Some(Open { holds, anchor, left }) = self.open.pop() else {
+            return;
+        };
+        let value = match holds {
+            Holds::List(all) => Value::Array(all),
+            Holds::Section(options, _) => Value::Object(options),
+        };
+        self.anchor(anchor, || value.clone(), left);
+        self.put(value);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn files_are_read_as_they_were() {
-        let text = "name: a1\nquota-backend-bytes: 2147483648\nclient-cert-auth: true\nempty:\nratio: 0.5\nnegative: -1\n\
-            log-outputs: [stderr, '/var/log/etcd']\npeer-transport-security:\n  cert-file: \"/x\"\n  same: &it [a]\n  again: *it\n";
-        let plain: Mapping = serde_yaml_ng::from_str(text).unwrap();
-        assert_eq!(options(text).unwrap(), plain);
-        assert_eq!(options("").unwrap(), Mapping::new());
-        assert_eq!(options("# nothing\n").unwrap(), Mapping::new());
-        assert!(options("just a text").is_err() && options("a: b: c").is_err());
-    }
-
-    #[test]
-    fn a_file_that_repeats_itself_is_refused() {
-        let many = format!("a: &a [{}]\nb: [{}]\n", "0,".repeat(4000), "*a,".repeat(4000));
-        assert!(options(&many).unwrap_err().to_string().contains("aliases"));
-        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(10_000), "*a,".repeat(1000));
-        assert!(options(&long).unwrap_err().to_string().contains("aliases"));
-        assert!(
-            options(&"a: b\n".repeat(100_000))
-                .unwrap_err()
-                .to_string()
-                .contains("bytes")
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn what_has_no_aliases_is_never_refused(text in "[a-c{}\\[\\]:, \"'\n-]{0,200}") {
-            let plain = serde_yaml_ng::from_str::<Mapping>(&text);
-            let ours = options(&text);
-            if let Ok(plain) = plain {
-                prop_assert_eq!(ours.unwrap(), plain);
-            }
-        }
-    }
-}
+mod tests;

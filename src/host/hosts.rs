@@ -285,6 +285,8 @@ impl Host {
         let connection = self.connection().await?;
         // One line a step: what a user waits for, and where.
         tracing::info!(server = %self.target, "{}", script.title());
+        #[cfg(feature = "acceptance")]
+        super::recorded::keep(&self.target, script);
         let ran = connection
             .shell
             .run(script.title(), script.render(), script.allowed_time());

@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::known_hosts::HostKey;
 
 /// What an OpenSSH private key starts with, once decoded.
@@ -22,14 +19,11 @@ impl Identity {
 
     /// From a private key in OpenSSH's form, which has its public part unencrypted. `None` for any other form.
     pub fn of_private(text: &str) -> Option<Self> {
-        let body = text
-            .trim()
-            .strip_prefix("-----BEGIN OPENSSH PRIVATE KEY-----")?
-            .split("-----END")
-            .next()?;
-        let body: String = body.split_ascii_whitespace().collect();
-        let bytes = STANDARD.decode(body).ok()?;
-        let mut rest = bytes.strip_prefix(MAGIC)?;
+        let block = pem::parse(text).ok()?;
+        if block.tag() != "OPENSSH PRIVATE KEY" {
+            return None;
+        }
+        let mut rest = block.contents().strip_prefix(MAGIC)?;
         // Cipher, how its key is derived, and the options of that; then the number of keys, which is one.
         for _ in 0..3 {
             take(&mut rest)?;

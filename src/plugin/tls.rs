@@ -139,10 +139,7 @@ mod tests {
     #[test]
     fn every_run_has_its_own_certificate() {
         let (client, _) = self_signed().unwrap();
-        let pem = format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &client)
-        );
+        let pem = pem::encode(&pem::Pem::new("CERTIFICATE", client.to_vec()));
         let (one, two) = (ServerTls::new(&pem).unwrap(), ServerTls::new(&pem).unwrap());
         assert_ne!(one.certificate, two.certificate);
     }

@@ -27,4 +27,5 @@ dial_all() {
   done
   wait
 }
+# shellcheck disable=SC2086
 dial_all $targets

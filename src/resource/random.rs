@@ -1,6 +1,6 @@
 //! Random text for tokens and identities.
 
-use std::fmt::Write as _;
+use data_encoding::HEXLOWER;
 
 use crate::plugin::diagnostics::Diagnostic;
 
@@ -12,8 +12,5 @@ pub fn random_text() -> Result<String, Diagnostic> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| Diagnostic::error("No random text could be made", error.to_string()))?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+    Ok(HEXLOWER.encode(&bytes))
 }

@@ -72,7 +72,7 @@ impl FileServer {
 
     fn sha256(&self) -> Result<String> {
         let sum = Sha256::digest(fs::read(self.archive())?);
-        Ok(sum.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(data_encoding::HEXLOWER.encode(&sum))
     }
 
     fn archive(&self) -> PathBuf {

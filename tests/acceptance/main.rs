@@ -50,6 +50,7 @@ mod restore;
 mod rolling;
 mod scaling;
 mod scheduled_snapshots;
+mod scripts;
 mod secrets;
 mod server;
 mod snapshots;

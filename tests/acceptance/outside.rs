@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use etcd_lab::Lab;
 use serde_json::Value;
+use terraform_provider_etcd::etcd::yaml;
 
 /// What an election takes at most, on a busy machine too.
 const ELECTION: Duration = Duration::from_secs(20);
@@ -41,10 +42,10 @@ fn peers(lab: &Lab, host: &str, side: &str) -> Result<BTreeSet<IpAddr>> {
 }
 
 /// The configuration that stands on the host for the cluster `main`, as text and parsed.
-pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_yaml_ng::Value)> {
+pub fn etcd_configuration(lab: &Lab, host: &str) -> Result<(String, serde_json::Value)> {
     let text = lab.read_file(host, "/etc/etcd/main/etcd.yaml")?;
-    let parsed = serde_yaml_ng::from_str(&text).with_context(|| format!("the configuration on {host}"))?;
-    Ok((text, parsed))
+    let parsed = yaml::options(&text).with_context(|| format!("the configuration on {host}"))?;
+    Ok((text, parsed.into()))
 }
 
 /// The words that make `etcdctl` a client of the etcd that runs on the host, over its loopback, with root's certificate where

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
@@ -81,6 +82,14 @@ pub fn parse_all(pem: &str) -> Result<Vec<CertificateInfo>, CertificateError> {
     Ok(all)
 }
 
+/// How many certificates a PEM text has. What can't be read counts as one.
+#[must_use]
+pub fn count(pem: &str) -> usize {
+    let blocks = Pem::iter_from_buffer(pem.as_bytes());
+    let certificates = blocks.filter(|block| block.as_ref().map_or(true, |block| block.label == "CERTIFICATE"));
+    certificates.count()
+}
+
 fn unreadable(why: String) -> CertificateError {
     CertificateError::NotACertificate(why)
 }
@@ -127,10 +136,7 @@ fn read(block: &Pem) -> Result<CertificateInfo, CertificateError> {
         subject_key_id,
         authority_key_id,
         public_key: certificate.public_key().raw.to_vec(),
-        fingerprint: Sha256::digest(&block.contents)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        fingerprint: HEXLOWER.encode(&Sha256::digest(&block.contents)),
     })
 }
 

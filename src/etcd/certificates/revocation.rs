@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use rcgen::{
     BasicConstraints, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, RevokedCertParams, SerialNumber,
@@ -28,8 +29,7 @@ impl Serial {
     /// Takes the number's bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(digits.trim_start_matches('0').to_owned())
+        Self(HEXLOWER.encode(bytes).trim_start_matches('0').to_owned())
     }
 
     /// Takes a certificate in PEM, or a number as `openssl x509 -serial` or a browser shows it.
@@ -57,14 +57,9 @@ impl Serial {
 
     fn bytes(&self) -> Vec<u8> {
         let even = if self.0.len().is_multiple_of(2) { "" } else { "0" };
-        let digits = format!("{even}{}", self.0);
-        let pairs = digits
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| std::str::from_utf8(pair).unwrap_or_default());
-        pairs
-            .map(|pair| u8::from_str_radix(pair, 16).unwrap_or_default())
-            .collect()
+        HEXLOWER
+            .decode(format!("{even}{}", self.0).as_bytes())
+            .unwrap_or_default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What each minor version of etcd reads from its configuration file, and in which type.
 
-use serde_yaml_ng::Value;
+use serde_json::Value;
 
 use super::super::version::Minor;
 use Kind::{Bool, Duration, Integer, List, Text};
@@ -175,7 +175,7 @@ pub(super) fn typed(kind: Kind, value: &str) -> Result<Value, &'static str> {
         Duration => nanoseconds(value)
             .map(Value::from)
             .ok_or("a duration with a unit, like 500ms, 30s, 5m or 1h30m"),
-        List => Ok(Value::Sequence(
+        List => Ok(Value::Array(
             value.split(',').map(|entry| entry.trim().into()).collect(),
         )),
     }

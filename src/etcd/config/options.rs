@@ -4,7 +4,7 @@
 //! table of what each minor version reads from its file (`json:` tags in `embed/config.go` of 3.4.23, 3.5.33, 3.6.14
 //! and 3.7.1), and every value is brought into the type that it has there.
 
-use serde_yaml_ng::Value;
+use serde_json::Value;
 
 use super::super::version::{Minor, Version};
 use super::known::{GATES, KNOWN, Known, typed};
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(typed("grpc-keepalive-min-time", "5s"), Value::from(5_000_000_000_u64));
         assert_eq!(
             typed("log-outputs", "stderr, /x"),
-            Value::Sequence(vec!["stderr".into(), "/x".into()])
+            Value::Array(vec!["stderr".into(), "/x".into()])
         );
         assert!(said("grpc-keepalive-min-time", "5", "3.6.14").contains("a duration with a unit"));
         assert!(said("pre-vote", "yes", "3.6.14").contains("true or false"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_yaml_ng::Value;
+use serde_json::Value;
 
 use super::super::version::Version;
 use super::super::yaml;
@@ -16,16 +16,15 @@ pub fn extra_options(text: &str, version: &Version) -> BTreeMap<String, String> 
     let file = yaml::options(text).unwrap_or_default();
     let ours: BTreeMap<&str, Value> = defaults(version.minor()).into_iter().collect();
     let options = file.iter().filter_map(|(key, value)| {
-        let key = key.as_str()?;
-        let kind = KNOWN.iter().find(|known| known.key == key)?.kind;
-        if owned_option(key).is_some() || ours.get(key) == Some(value) {
+        let kind = KNOWN.iter().find(|known| known.key == key.as_str())?.kind;
+        if owned_option(key).is_some() || ours.get(key.as_str()) == Some(value) {
             return None;
         }
         let mut text = written(kind, value)?;
-        if let (FEATURE_GATES, Some(ours)) = (key, ours.get(key).and_then(Value::as_str)) {
+        if let (FEATURE_GATES, Some(ours)) = (key.as_str(), ours.get(key.as_str()).and_then(Value::as_str)) {
             text = without(&text, ours);
         }
-        Some((key.to_owned(), text))
+        Some((key.clone(), text))
     });
     options.collect()
 }
@@ -43,7 +42,7 @@ pub fn written_option(key: &str, value: &Value) -> String {
 fn written(kind: Kind, value: &Value) -> Option<String> {
     match (kind, value) {
         (Kind::Duration, Value::Number(number)) => Some(duration(number.as_u64()?)),
-        (_, Value::Sequence(entries)) => {
+        (_, Value::Array(entries)) => {
             let entries: Option<Vec<&str>> = entries.iter().map(Value::as_str).collect();
             Some(entries?.join(","))
         }

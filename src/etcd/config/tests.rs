@@ -44,6 +44,35 @@ fn each_minor_version_has_its_own_file() {
     }
 }
 
+/// A file that changes restarts the member of a user: not a byte of these may change unless that is wanted.
+#[test]
+fn every_option_is_written_as_it_was() {
+    for version in ["3.4.23", "3.5.33", "3.6.14", "3.7.1"] {
+        let minor = Version::parse(version).unwrap().minor();
+        let mut config = member();
+        config.name = "näme \"'\\\t\u{1f600}\u{7f}\u{2028}".into();
+        config.revoked_file = Some("/etc/etcd/main/pki/revoked.crl".into());
+        let read = known::KNOWN
+            .iter()
+            .filter(|known| (known.first..=known.last).contains(&minor));
+        let given = read.map(|known| {
+            let value = match known.kind {
+                known::Kind::Bool => "false",
+                known::Kind::Integer => "18446744073709551615",
+                known::Kind::Text => "it's a: \"text\" # no",
+                known::Kind::Duration => "1h30m0.5s",
+                known::Kind::List => "one, \"two\",,- three",
+            };
+            (known.key.to_owned(), value.to_owned())
+        });
+        config.extra = given.collect();
+        let file = render(&config, &Version::parse(version).unwrap()).unwrap();
+        insta::assert_snapshot!(format!("every-option-{}", &version[..3]), file);
+    }
+    let newer = [("a", "-5"), ("b", "true"), ("c", "0x10"), ("d", "1.5"), ("e", "")];
+    insta::assert_snapshot!("every-option-of-a-newer-one", rendered("3.9.0", &newer));
+}
+
 #[test]
 fn the_users_options_win_and_gates_are_merged() {
     let file = rendered(
@@ -92,9 +121,9 @@ fn texts_stay_texts_for_a_reader_of_yaml_1_1() {
         let file = render(&config, &Version::parse("3.4.23").unwrap()).unwrap();
         let quoted = serde_json::to_string(name).unwrap();
         assert!(file.contains(&format!("\nname: {quoted}\n")), "{file}");
-        let read: Mapping = serde_yaml_ng::from_str(&file).unwrap();
+        let read = crate::etcd::yaml::options(&file).unwrap();
         assert_eq!(read["name"], Value::from(name));
-        assert_eq!(read["log-outputs"], Value::Sequence(vec!["stderr".into()]));
+        assert_eq!(read["log-outputs"], Value::Array(vec!["stderr".into()]));
         assert_eq!(read["peer-transport-security"]["client-cert-auth"], Value::from(true));
     }
 }

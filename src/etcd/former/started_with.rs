@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_yaml_ng::{Mapping, Value};
+use serde_json::Value;
 
 use super::super::config::{is_option, is_switch, owned_option, written_option};
 use super::super::yaml;
@@ -76,27 +76,26 @@ fn from_file(text: &str) -> Result<Options, String> {
     let file = yaml::options(text).map_err(|error| error.to_string())?;
     let mut options = Options::new();
     for (key, value) in &file {
-        let Some(key) = key.as_str() else { continue };
-        match (key, value) {
-            ("client-transport-security", Value::Mapping(security)) => {
+        match (key.as_str(), value) {
+            ("client-transport-security", Value::Object(security)) => {
                 options.extend(security_options(security, client_flag));
             }
-            ("peer-transport-security", Value::Mapping(security)) => {
+            ("peer-transport-security", Value::Object(security)) => {
                 options.extend(security_options(security, peer_flag));
             }
             _ => {
-                options.insert(key.to_owned(), written_option(key, value));
+                options.insert(key.clone(), written_option(key, value));
             }
         }
     }
     Ok(options)
 }
 
-fn security_options(security: &Mapping, flag: fn(&str) -> String) -> Options {
-    let options = security.iter().filter_map(|(key, value)| {
-        let flag = flag(key.as_str()?);
+fn security_options(security: &yaml::Options, flag: fn(&str) -> String) -> Options {
+    let options = security.iter().map(|(key, value)| {
+        let flag = flag(key);
         let value = written_option(&flag, value);
-        Some((flag, value))
+        (flag, value)
     });
     options.collect()
 }
@@ -156,5 +155,19 @@ mod tests {
         assert_eq!(process.options(), Ok(expected.into()));
         process.file = Some("a: [".to_owned());
         assert!(process.options().is_err());
+    }
+
+    /// Files as others write them. A change here changes how clusters of theirs are taken over.
+    #[test]
+    fn files_of_others_are_read() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/yaml");
+        for name in ["sample", "short", "anchors", "ours"] {
+            let file = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
+            let process = StartedWith {
+                file: Some(file),
+                ..StartedWith::default()
+            };
+            insta::assert_json_snapshot!(name, process.options());
+        }
     }
 }

@@ -34,7 +34,7 @@ impl Holder {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Self {
-            word: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            word: data_encoding::HEXLOWER.encode(&bytes),
             who: who.replace(['\n', '\r'], " "),
         })
     }

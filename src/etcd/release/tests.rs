@@ -211,7 +211,7 @@ fn archive(names: &[&str]) -> Vec<u8> {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 fn fetch(path: Option<&Path>, folder: &Path, url: &str, sum: &str, programs: &[&str]) -> Output {

@@ -86,7 +86,7 @@ fn what_is_in_a_snapshot_is_read() {
         (facts.cluster_version.as_deref(), facts.needs_minor()),
         (Some("3.6.0"), Some(6))
     );
-    assert_eq!(facts.sha256, hexadecimal(&Sha256::digest(&whole)));
+    assert_eq!(facts.sha256, HEXLOWER.encode(&Sha256::digest(&whole)));
 }
 
 #[test]
@@ -140,6 +140,6 @@ proptest! {
         }
         checking.update(rest);
         let (size, sha256) = checking.finish("it").unwrap();
-        prop_assert_eq!((size, sha256), (whole.len() as u64, hexadecimal(&Sha256::digest(&whole))));
+        prop_assert_eq!((size, sha256), (whole.len() as u64, HEXLOWER.encode(&Sha256::digest(&whole))));
     }
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::authority_checks;
 use super::model::Authority;
-use crate::etcd::certificates::{Ca, CaPurpose, parse};
+use crate::etcd::certificates::{Ca, CaPurpose, count, parse};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::value::{Value, from_value, to_value};
 use crate::topology::ClusterName;
@@ -123,7 +123,7 @@ fn begin(before: &Value, given_before: &Value, given: &Value, asked: bool) -> Va
 /// Whether it is the same certificate, be it in other words: a file may have comments or another end.
 fn is_same(before: Option<&str>, given: &str) -> bool {
     let fingerprint = |text: &str| parse(text).ok().map(|info| info.fingerprint);
-    let one = given.matches("-----BEGIN CERTIFICATE").count() < 2;
+    let one = count(given) < 2;
     before.is_some_and(|before| {
         before == given || (one && fingerprint(before).is_some_and(|of| Some(of) == fingerprint(given)))
     })

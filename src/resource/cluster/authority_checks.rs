@@ -147,14 +147,12 @@ pub fn key(planned: &Value, cluster: &str, kind: &str, keys: Option<&str>) -> Op
     let next = planned
         .at(&["certificate_authorities", kind, "next_certificate"])
         .as_str();
-    let blocks: Vec<String> = { keys.split("-----BEGIN").skip(1) }
-        .map(|block| format!("-----BEGIN{block}"))
-        .collect();
+    let keys = PrivateKeyPem::new(keys.to_owned()).each();
     // The last reason, if none of them fits.
     let fits = |certificate: &str| {
         let mut why = None;
-        for block in &blocks {
-            match Ca::from_pem(certificate, &PrivateKeyPem::new(block.clone())) {
+        for key in &keys {
+            match Ca::from_pem(certificate, key) {
                 Ok(_) => return Ok(()),
                 Err(error) => why = Some(error),
             }

@@ -35,6 +35,7 @@ if to_make; then
   done
   tell process "$process"
   tell port "$port"
+  # shellcheck disable=SC2086
   printf '%s\n' $said | tell_pairs ''
 fi
 exec 9>&-

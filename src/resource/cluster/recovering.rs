@@ -151,10 +151,7 @@ pub fn of(prior: &Value, planned: &Value) -> Option<Planned> {
 fn next_token(before: &str, model: &RecoveryModel) -> String {
     let lost: Vec<&str> = model.lost.iter().map(String::as_str).collect();
     let digest = Sha256::digest(format!("{before}\n{}\n{}", model.survivor, lost.join("\n")));
-    digest.iter().take(16).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    data_encoding::HEXLOWER.encode(&digest[..16])
 }
 
 /// Refines the plan of a recovery: another token, and one founder.

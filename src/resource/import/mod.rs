@@ -9,7 +9,7 @@ pub mod given;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::etcd::{program, yaml};
+use crate::etcd::{certificates, program, yaml};
 use crate::host::{PRIVILEGE, Script};
 use crate::membership::incarnation::Incarnation;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -167,7 +167,7 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
             names()
         ));
     };
-    let text = |key: &str| options.get(key).and_then(serde_yaml_ng::Value::as_str);
+    let text = |key: &str| options.get(key).and_then(serde_json::Value::as_str);
     let url = text("initial-advertise-peer-urls").unwrap_or_default();
     let (scheme, place) = url.split_once("://").unwrap_or_default();
     let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
@@ -187,7 +187,7 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         ])
     };
     let secured = scheme == "https";
-    let several = |text: &String| text.matches("-----BEGIN CERTIFICATE").count() > 1;
+    let several = |text: &String| certificates::count(text) > 1;
     if members
         .values()
         .flat_map(|member| member.authorities.values())
@@ -210,7 +210,7 @@ fn together(name: &str, servers: &Value, members: &BTreeMap<String, FoundMember>
         Value::object([("enabled", false.into())])
     };
     let number = |key: &str, default: u32| {
-        let number = options.get(key).and_then(serde_yaml_ng::Value::as_i64);
+        let number = options.get(key).and_then(serde_json::Value::as_i64);
         Value::from(number.unwrap_or_else(|| i64::from(default)))
     };
     let adopted_from = members.values().find_map(|member| member.adopted_from.clone());
@@ -265,7 +265,7 @@ fn founders(members: &BTreeMap<String, FoundMember>) -> Vec<String> {
     names
 }
 
-fn options(text: &str) -> serde_yaml_ng::Mapping {
+fn options(text: &str) -> yaml::Options {
     yaml::options(text).unwrap_or_default()
 }
 

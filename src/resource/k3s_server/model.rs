@@ -214,16 +214,16 @@ pub const CONFIGURATION: &str = "/etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml
 /// What of a file of options all servers must have alike.
 pub fn shared(configuration: &str) -> Shared {
     let read = yaml::options(configuration).unwrap_or_default();
-    let text = |value: &serde_yaml_ng::Value| match value {
-        serde_yaml_ng::Value::String(text) => text.clone(),
-        other => serde_yaml_ng::to_string(other).unwrap_or_default().trim().to_owned(),
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
     };
-    let options = read.iter().filter_map(|(option, value)| {
+    let options = read.iter().map(|(option, value)| {
         let values = match value {
-            serde_yaml_ng::Value::Sequence(all) => all.iter().map(text).collect(),
+            serde_json::Value::Array(all) => all.iter().map(text).collect(),
             one => vec![text(one)],
         };
-        Some((option.as_str()?.to_owned(), values))
+        (option.clone(), values)
     });
     Shared::of(&options.collect())
 }

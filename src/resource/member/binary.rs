@@ -337,7 +337,7 @@ async fn sha256_of(path: &Path) -> Result<String, BinaryError> {
         }
         hash.update(&buffer[..read]);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(data_encoding::HEXLOWER.encode(&hash.finalize()))
 }
 
 /// The archive that the server fetches, with the sum that the user or the provider knows.

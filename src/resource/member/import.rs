@@ -161,7 +161,7 @@ fn member_state(server: &str, cluster: Value, found: &FoundMember) -> Result<Val
     };
     let file =
         yaml::options(configuration).map_err(|error| format!("Its configuration file can't be read: {error}."))?;
-    let data_dir = file.get("data-dir").and_then(serde_yaml_ng::Value::as_str);
+    let data_dir = file.get("data-dir").and_then(serde_json::Value::as_str);
     Ok(Value::object([
         ("cluster", cluster),
         ("server", server.into()),

@@ -21,6 +21,7 @@ if [ -f "$etc/resting" ]; then tell resting yes; fi
 # A write-ahead log makes a member's data, as for the guard that starts it; a first start that was cut off before it
 # had one may have left `member` behind.
 content=empty
+# shellcheck disable=SC2010,SC2143
 if [ -n "$(ls -A "$data" 2>/dev/null | grep -v -x -e member -e restoring -e 'member\.incomplete\..*' -e 'member\.before-.*' -e 'member\.removed-.*' -e 'lost+found')" ]; then content=other; fi
 for segment in "$data"/member/wal/*.wal; do
   if [ -e "$segment" ]; then content=member; break; fi

@@ -207,12 +207,13 @@ impl Keys {
 /// The authority of this certificate. Of several keys, as they are given while one authority takes the place of another, it is
 /// the one that fits.
 fn authority(certificate: &str, keys: &PrivateKeyPem) -> Result<Ca, WantedError> {
-    if keys.expose().matches("-----BEGIN").count() < 2 {
+    let each = keys.each();
+    if each.len() < 2 {
         return Ok(Ca::from_pem(certificate, keys)?);
     }
     let mut last = None;
-    for block in keys.expose().split("-----BEGIN").skip(1) {
-        match Ca::from_pem(certificate, &PrivateKeyPem::new(format!("-----BEGIN{block}"))) {
+    for key in each {
+        match Ca::from_pem(certificate, &key) {
             Ok(ca) => return Ok(ca),
             Err(error) => last = Some(error),
         }
@@ -482,10 +483,7 @@ impl WantedFile {
 
 /// SHA-256 of a file's contents in hexadecimal.
 fn sha256(contents: &[u8]) -> String {
-    Sha256::digest(contents)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    data_encoding::HEXLOWER.encode(&Sha256::digest(contents))
 }
 
 /// What of a configuration a running member has to be restarted for: `initial-cluster*` are not read again by a

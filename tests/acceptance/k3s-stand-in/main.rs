@@ -20,6 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use certificates::Authorities;
 use etcd::{Etcd, Initial};
+use terraform_provider_etcd::etcd::yaml;
 
 const SERVER: &str = "/var/lib/rancher/k3s/server";
 const VERSION: &str = "v1.36.3+stand-in";
@@ -45,15 +46,14 @@ impl Options {
         let mut all = BTreeMap::new();
         for file in files.iter().filter(|file| Path::new(file).exists()) {
             let text = fs::read_to_string(file)?;
-            let parsed: Option<BTreeMap<String, serde_yaml_ng::Value>> =
-                serde_yaml_ng::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
-            for (name, value) in parsed.unwrap_or_default() {
-                let text = |value: &serde_yaml_ng::Value| match value {
-                    serde_yaml_ng::Value::String(text) => text.clone(),
-                    other => serde_yaml_ng::to_string(other).unwrap_or_default().trim().to_owned(),
+            let parsed = yaml::options(&text).with_context(|| format!("reading {}", file.display()))?;
+            for (name, value) in parsed {
+                let text = |value: &serde_json::Value| match value {
+                    serde_json::Value::String(text) => text.clone(),
+                    other => other.to_string(),
                 };
                 let values = match &value {
-                    serde_yaml_ng::Value::Sequence(all) => all.iter().map(text).collect(),
+                    serde_json::Value::Array(all) => all.iter().map(text).collect(),
                     one => vec![text(one)],
                 };
                 // The last one counts.

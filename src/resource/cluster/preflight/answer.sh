@@ -7,9 +7,11 @@ inode=${inode#*:?}
 inode=${inode%?}
 set -f
 if command -v ss >/dev/null 2>&1; then
+  # shellcheck disable=SC2046
   set -- $(ss -Htne state established "sport = :$port" 2>/dev/null | grep " ino:$inode ")
   seen="${3-} ${4-}"
 else
+  # shellcheck disable=SC2046
   set -- $(grep -h " $inode " /proc/net/tcp /proc/net/tcp6 2>/dev/null)
   seen="${2-} ${3-}"
 fi

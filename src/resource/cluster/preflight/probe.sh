@@ -62,6 +62,7 @@ echo "$name open $((took / 1000)).$(printf %03d $((took % 1000)))"
 '
 probe_one() {
   said=$(timeout "$seconds" bash -c "$probe_in_bash" bash "$1" "$2" "$3" "$nonce" "${4-}" 2>&1) && code=0 || code=$?
+  # shellcheck disable=SC2086
   if [ $code != 0 ]; then
     said="$1 code $code $(printf '%s\n' "${said##*: }" | head -n 1)"
   fi
@@ -77,4 +78,5 @@ probe_all() {
   done
 }
 plain=
+# shellcheck disable=SC2086
 if command -v bash >/dev/null 2>&1; then probe_all $probes; else plain=$probes; fi

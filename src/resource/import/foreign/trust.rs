@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{READ, Seen};
-use crate::etcd::certificates::parse;
+use crate::etcd::certificates::{count, parse};
 use crate::host::{PRIVILEGE, Script, Secret};
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::value::Value;
@@ -100,7 +100,7 @@ pub async fn look(
 /// The one authority in a file, and what it is told by.
 fn authority(text: &str) -> Option<(String, String)> {
     let info = parse(text).ok()?;
-    let one = text.matches("-----BEGIN CERTIFICATE").count() == 1;
+    let one = count(text) == 1;
     (one && info.is_ca).then(|| (info.fingerprint, text.to_owned()))
 }
 
