@@ -286,7 +286,7 @@ pub fn only(schema: &Schema, state: &Value) -> Value {
     Value::Map(values.collect())
 }
 
-/// A state with these values where it has none.
+/// A state or configuration with these values where it has none.
 #[must_use]
 pub fn with(schema: &Schema, mut state: Value, values: &Value) -> Value {
     for (one, _) in all(schema) {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use etcd_lab::Builder;
 use serde_json::Value;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, quoted};
 use crate::outside::{leftovers, one_cluster};
 use crate::prefix;
 use crate::terraform::{OPENTOFU, Terraform};
@@ -172,6 +172,19 @@ fn goes_on(name: &str, version: &str) -> Result<()> {
     let plan = terraform.run(&["plan", "-input=false", "-no-color"])?.ok()?;
     ensure!(plan.contains("~ cluster_revision"), "{plan}");
     ensure!(!plan.contains("certificate_expiry"), "nothing is issued: {plan}");
+
+    // The same version, written otherwise, is no change; the next minor version is one that can't be undone, and one warning says so.
+    let same = other.clone().member("version", quoted("v3.6.16"));
+    terraform.write("main.tf", &text(&same))?;
+    unchanged(&terraform, &[])?;
+    let next = other.clone().member("version", quoted("3.7.3"));
+    terraform.write("main.tf", &text(&next))?;
+    let plan = terraform.run(&["plan", "-input=false", "-no-color"])?.ok()?;
+    let warnings = plan.matches("there is no way back from etcd 3.7 to 3.6").count();
+    ensure!(
+        warnings == 1 && !plan.contains("similar warning"),
+        "{warnings} warnings: {plan}"
+    );
     terraform.write("main.tf", &text(&other))?;
 
     // What was lost outside of Terraform comes from the configuration again; a destroy has none.

@@ -246,6 +246,21 @@ async fn a_life_with_either_terraform() {
 }
 
 #[tokio::test]
+async fn changes_of_the_value_can_be_ignored() {
+    let mut terraform = Terraform::new(true).await;
+    terraform.changes(&config("main", &["a"], "n")).await;
+    let revision = terraform.state.get("place_revision").clone();
+    // For `ignore_changes` Terraform puts what the state has into the configuration.
+    let mut ignoring = config("main", &["a", "b"], "n");
+    ignoring.set("place", Value::Null);
+    terraform.nothing_to_do(&ignoring).await;
+    ignoring.set("note", "other");
+    terraform.changes(&ignoring).await;
+    assert_eq!(terraform.state.get("seen"), &"main with 1".into());
+    assert_eq!(terraform.state.get("place_revision"), &revision);
+}
+
+#[tokio::test]
 async fn what_makes_another_resource_is_what_terraform_sees() {
     for (knows, paths) in [(true, ["place_revision"]), (false, [".place"])] {
         let mut terraform = Terraform::new(knows).await;

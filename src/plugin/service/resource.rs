@@ -250,6 +250,8 @@ impl Service {
                 ..Default::default()
             });
         }
+        // `ignore_changes` leaves the configuration with what the state has: null.
+        let config = remembered::with(schema, config, &prior);
         remembered::take_from_configuration(schema, &mut proposed, &config);
         if recalled.missing.is_some() {
             // The text for it is null in the state, so there is something to change, and the change puts the value in its place.
@@ -322,6 +324,11 @@ impl Service {
         self.client.leaves_out(left_out);
         let recalled = remembered::recall(&entry.schema, stored, &request.planned_private);
         let (mut prior, private) = (recalled.state, recalled.own);
+        let config = if planned.is_null() {
+            config
+        } else {
+            remembered::with(&entry.schema, config, &prior)
+        };
         remembered::take_from_configuration(&entry.schema, &mut planned, &config);
         match recalled.missing {
             Some(name) if planned.is_null() => return Err(entry.not_remembered(name).into()),
