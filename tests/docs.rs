@@ -65,7 +65,7 @@ fn label(attribute: &Attribute) -> String {
     if attribute.sensitive {
         label.push_str(", Sensitive");
     }
-    if attribute.write_only {
+    if attribute.write_only || attribute.remembered.is_some() {
         label.push_str(", Write-only");
     }
     label

@@ -2,8 +2,8 @@
 //!
 //! Blocks see [`value`], [`schema`], [`path`], [`diagnostics`] and the traits of [`block`]; everything else is the
 //! road from those to Terraform: [`serve`] (the process), [`handshake`], [`listener`], [`tls`] and [`companions`]
-//! (what go-plugin expects), [`service`] (the RPCs), [`plan`] (what the framework owes to every block), [`codec`]
-//! and [`wire`] (values, schemas and diagnostics as messages), [`text`] (what of a text may reach a terminal), [`log`].
+//! (what go-plugin expects), [`service`] (the RPCs), [`plan`] and [`remembered`] (what the framework owes to every
+//! block), [`codec`] and [`wire`] (values, schemas and diagnostics as messages), [`text`] (what of a text may reach a terminal), [`log`].
 
 pub mod block;
 pub mod codec;
@@ -15,6 +15,7 @@ pub mod log;
 pub mod path;
 pub mod plan;
 pub mod proto;
+pub mod remembered;
 pub mod schema;
 pub mod serve;
 pub mod server;

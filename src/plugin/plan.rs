@@ -32,7 +32,7 @@ pub fn with_defaults(schema: &Schema, config: &Value) -> Value {
     filled
 }
 
-fn fill_defaults(attributes: &[Attribute], planned: &mut Value, config: &Value) {
+pub(super) fn fill_defaults(attributes: &[Attribute], planned: &mut Value, config: &Value) {
     let Value::Map(object) = planned else { return };
     for one in attributes {
         let slot = object.entry(one.name.to_owned()).or_default();

@@ -55,6 +55,15 @@ pub enum Presence {
     Computed,
 }
 
+/// The computed attributes next to one that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The text that represents the value in plans.
+    pub revision: &'static str,
+    /// What an older version of the provider had in the state, until it is in private state.
+    pub carried: &'static str,
+}
+
 /// One attribute of a block or nested object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
@@ -70,6 +79,8 @@ pub struct Attribute {
     pub sensitive: bool,
     /// Never in plan or state (Terraform 1.11 and later).
     pub write_only: bool,
+    /// It is write-only, and what a block needs of it between runs is kept in private state ([`super::remembered`]).
+    pub remembered: Option<Remembered>,
     /// Why not to use it any more.
     pub deprecation: Option<&'static str>,
     /// What stands where the configuration has null.
@@ -89,6 +100,7 @@ impl Attribute {
             description: "",
             sensitive: false,
             write_only: false,
+            remembered: None,
             deprecation: None,
             default: None,
             requires_replace: false,
@@ -185,6 +197,14 @@ impl Attribute {
     #[must_use]
     pub fn write_only(mut self) -> Self {
         self.write_only = true;
+        self
+    }
+
+    /// The same, write-only and remembered in private state. The schema needs the two texts next to it, both computed. For a whole object at
+    /// the top of a block alone.
+    #[must_use]
+    pub fn remembered(mut self, next_to_it: Remembered) -> Self {
+        self.remembered = Some(next_to_it);
         self
     }
 

@@ -54,7 +54,7 @@ fn attribute(one: &Attribute) -> pb::schema::Attribute {
         optional: matches!(one.presence, Presence::Optional | Presence::OptionalComputed),
         computed: matches!(one.presence, Presence::Computed | Presence::OptionalComputed),
         sensitive: one.sensitive,
-        write_only: one.write_only,
+        write_only: one.write_only || one.remembered.is_some(),
         deprecated: one.deprecation.is_some(),
         deprecation_message: one.deprecation.unwrap_or_default().to_owned(),
     }

@@ -22,6 +22,7 @@ pub mod mounted;
 pub mod objects;
 pub mod ports;
 pub mod random;
+pub mod reference;
 pub mod refounding;
 pub mod road;
 pub mod role;

@@ -41,6 +41,7 @@ mod outside;
 mod partitions;
 mod plain;
 mod plain_faults;
+mod plans;
 mod ports;
 mod preflight;
 mod query;

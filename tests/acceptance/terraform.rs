@@ -65,12 +65,9 @@ impl<'a> Terraform<'a> {
             let package = mirror.join(format!("{registry}/crossnet/etcd/0.1.0/linux_{architecture}"));
             fs::create_dir_all(&package)?;
             // A file of its own: a build in the meantime must not change what `terraform init` has locked.
-            let plugin = package.join(PLUGIN);
             // Measurements are of one of the release profile.
             let provider = std::env::var("ACCEPTANCE_PROVIDER").unwrap_or_else(|_| PROVIDER.to_owned());
-            if fs::hard_link(&provider, &plugin).is_err() {
-                fs::copy(&provider, &plugin).context("copying the provider")?;
-            }
+            place(&provider, &package.join(PLUGIN))?;
         }
         let settings = format!(
             "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n",
@@ -84,6 +81,28 @@ impl<'a> Terraform<'a> {
             folder,
             environment: Vec::new(),
         })
+    }
+
+    /// Uses another build of the provider from the next `configure` on.
+    pub fn use_provider(&self, provider: &str) -> Result<()> {
+        for registry in ["registry.terraform.io", "registry.opentofu.org"] {
+            let of_it = self
+                .folder
+                .path()
+                .join("mirror")
+                .join(registry)
+                .join("crossnet/etcd/0.1.0");
+            for package in fs::read_dir(of_it)? {
+                let plugin = package?.path().join(PLUGIN);
+                fs::remove_file(&plugin)?;
+                place(provider, &plugin)?;
+            }
+        }
+        let lock = self.work().join(".terraform.lock.hcl");
+        if lock.exists() {
+            fs::remove_file(lock)?;
+        }
+        Ok(())
     }
 
     /// Sets a variable of Terraform's environment from now on.
@@ -219,6 +238,13 @@ impl<'a> Terraform<'a> {
         let stderr = reader(child.stderr.take());
         Ok(Running { child, stdout, stderr })
     }
+}
+
+fn place(provider: &str, plugin: &std::path::Path) -> Result<()> {
+    if fs::hard_link(provider, plugin).is_err() {
+        fs::copy(provider, plugin).context("copying the provider")?;
+    }
+    Ok(())
 }
 
 /// A Terraform that runs.

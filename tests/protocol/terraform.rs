@@ -8,6 +8,7 @@ use terraform_provider_etcd::plugin::handshake::Listen;
 use terraform_provider_etcd::plugin::listener::Listener;
 use terraform_provider_etcd::plugin::server;
 use terraform_provider_etcd::plugin::service::Service;
+use terraform_provider_etcd::provider::provider;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,11 @@ struct Workspace {
 impl Workspace {
     /// `None` where there is no Terraform.
     async fn new() -> Option<Self> {
+        Self::of(SOURCE, Service::new(Arc::new(Things::new()))).await
+    }
+
+    /// The same with another provider.
+    async fn of(source: &str, service: Service) -> Option<Self> {
         let there = Command::new("terraform").arg("-version").output().await.is_ok();
         if !there {
             eprintln!("skipped: no terraform on the PATH");
@@ -36,9 +42,8 @@ impl Workspace {
             group: None,
         };
         let listener = Listener::bind(&listen).await.unwrap();
-        let reattach = listener.address().reattach(SOURCE, std::process::id());
+        let reattach = listener.address().reattach(source, std::process::id());
         let ending = CancellationToken::new();
-        let service = Service::new(Arc::new(Things::new()));
         tokio::spawn(server::run(service, listener.connections(None), ending.clone()));
         Some(Self {
             folder,
@@ -192,4 +197,68 @@ async fn terraform_imports() {
     );
     let applied = workspace.apply().await;
     assert!(applied.contains("1 imported"), "{applied}");
+}
+
+/// The lines of a plan that forms a cluster of so many servers: of its members, and of all.
+async fn lines(servers: usize) -> Option<(usize, usize)> {
+    let source = "example/etcd";
+    let workspace = Workspace::of(source, Service::new(Arc::new(provider()))).await?;
+    let text = format!(
+        r#"
+        terraform {{
+          required_providers {{ etcd = {{ source = {source:?} }} }}
+        }}
+        resource "etcd_server" "this" {{
+          for_each        = toset([for i in range({servers}) : "s${{i}}"])
+          name            = each.key
+          network         = "n-${{each.key}}"
+          private_address = "10.0.0.1"
+          public_address  = "203.0.113.${{trimprefix(each.key, "s")}}"
+        }}
+        resource "etcd_cluster" "main" {{
+          name    = "main"
+          servers = etcd_server.this
+        }}
+        resource "etcd_member" "this" {{
+          for_each = etcd_server.this
+          cluster  = etcd_cluster.main
+          server   = each.key
+          version  = "v3.6.14"
+        }}
+        "#
+    );
+    std::fs::write(workspace.folder.path().join("main.tf"), text).unwrap();
+    let plan = text_of_plan(&workspace.terraform(&["plan", "-no-color", "-input=false"]).await);
+    let members = plan.split("\n  # ").filter(|block| block.starts_with("etcd_member."));
+    let members: Vec<usize> = members
+        .map(|block| block.split("\n    }\n").next().unwrap_or_default().lines().count())
+        .collect();
+    assert_eq!(members.len(), servers, "{plan}");
+    Some((members.iter().sum(), plan.lines().count()))
+}
+
+fn text_of_plan(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(output));
+    text(output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_grows_with_the_number_of_servers() {
+    let mut of_members = Vec::new();
+    let mut of_all = Vec::new();
+    for servers in [3, 5, 7] {
+        let Some((members, all)) = lines(servers).await else {
+            return;
+        };
+        of_members.push(members / servers);
+        of_all.push(all);
+    }
+    eprintln!("lines of a member: {of_members:?}, of the plan: {of_all:?}");
+    assert!(
+        of_members.iter().all(|lines| *lines == of_members[0] && *lines < 30),
+        "{of_members:?}"
+    );
+    // But for the addresses by which each server dials each other one, which are in the cluster once.
+    let straight: Vec<usize> = of_all.iter().zip([9, 25, 49]).map(|(all, pairs)| all - pairs).collect();
+    assert_eq!(straight[1] - straight[0], straight[2] - straight[1], "{of_all:?}");
 }

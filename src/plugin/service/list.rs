@@ -70,6 +70,7 @@ impl Service {
         };
         let resource = found.resource.map(|mut state| {
             entry.clean_state(&mut state);
+            self.client.store(entry, &mut state, Vec::new(), &[]);
             entry.encode("resource that was found", &state)
         });
         Ok(list_resource::Event {

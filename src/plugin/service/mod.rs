@@ -5,6 +5,7 @@ mod absent;
 mod action;
 mod catalog;
 mod changes;
+mod client;
 mod data_source;
 mod ephemeral;
 mod list;
@@ -23,6 +24,7 @@ use tracing::Instrument as _;
 
 use catalog::Catalog;
 use changes::Changes;
+use client::Client;
 
 use super::block::{Context, Deferral, Provider};
 use super::codec::CodecError;
@@ -34,6 +36,7 @@ use super::proto::tfplugin6 as pb;
 pub struct Service {
     provider: Arc<dyn Provider>,
     changes: Arc<Changes>,
+    client: Arc<Client>,
     catalog: Arc<Catalog>,
     stop: CancellationToken,
     requests: Arc<AtomicU64>,
@@ -47,6 +50,7 @@ impl Service {
             catalog: Arc::new(Catalog::of(&*provider)),
             provider,
             changes: Arc::default(),
+            client: Arc::default(),
             stop: CancellationToken::new(),
             requests: Arc::default(),
         }

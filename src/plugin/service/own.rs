@@ -109,6 +109,7 @@ impl Service {
 
     pub(super) async fn configure(&self, request: configure_provider::Request) -> Result<Diagnostics, Diagnostics> {
         tracing::debug!(terraform = request.terraform_version, "configured");
+        self.client.begins(request.client_capabilities);
         let config = self.provider_config(request.config.as_ref())?;
         if !request
             .client_capabilities

@@ -8,7 +8,7 @@ use super::catalog::ResourceEntry;
 use super::{Service, deferred, misfit};
 use crate::plugin::block::{ApplyRequest, ApplyResponse, ImportRequest, PlanRequest, Provider, ReadRequest};
 use crate::plugin::codec::{decode_optional, decode_state, encode};
-use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
+use crate::plugin::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::plugin::path::Path;
 use crate::plugin::plan;
 use crate::plugin::proto::tfplugin6 as pb;
@@ -18,7 +18,7 @@ use crate::plugin::proto::tfplugin6::{
 };
 use crate::plugin::schema::Presence;
 use crate::plugin::value::Value;
-use crate::plugin::{text, wire};
+use crate::plugin::{remembered, text, wire};
 
 impl ResourceEntry {
     fn decode(&self, what: &str, message: Option<&pb::DynamicValue>) -> Result<Value, Diagnostics> {
@@ -34,6 +34,39 @@ impl ResourceEntry {
         plan::null_write_only(&self.schema.attributes, state);
         text::clean_computed(&self.schema.attributes, state);
         plan::null_unknowns(state, &Path::root())
+    }
+
+    /// A value that is in no state and in no private state: it was lost outside of the provider.
+    fn not_remembered(&self, attribute: &str) -> Diagnostic {
+        Diagnostic::error(
+            format!("{}: the state lacks {attribute}", self.name),
+            format!(
+                "Terraform stores {attribute} in the private part of the state, and that part is empty. Nothing was changed. Run \
+                 `terraform apply` first: it takes {attribute} from the configuration again."
+            ),
+        )
+        .at(Path::of(attribute))
+    }
+
+    /// The answer to a refresh that can't look, with a state that makes the next plan a change.
+    fn read_without(
+        &self,
+        mut state: Value,
+        request: read_resource::Request,
+        attribute: &str,
+    ) -> Result<read_resource::Response, Diagnostics> {
+        remembered::revise(&self.schema, &mut state, &[]);
+        let warning = Diagnostic {
+            severity: Severity::Warning,
+            ..self.not_remembered(attribute)
+        };
+        Ok(read_resource::Response {
+            new_state: Some(self.encode("state", &state)?),
+            private: request.private,
+            new_identity: request.current_identity,
+            diagnostics: wire::diagnostics(warning.into()),
+            deferred: None,
+        })
     }
 
     /// The identity of a state or plan; none where the resource has none, or none yet.
@@ -65,6 +98,11 @@ impl ResourceEntry {
 }
 
 impl Service {
+    fn hears(&self, capabilities: Option<pb::ClientCapabilities>) {
+        let can = capabilities.is_some_and(|client| client.write_only_attributes_allowed);
+        self.client.leaves_out(can);
+    }
+
     fn look_for_another_run(&self) {
         if self.changes.are_over() {
             tracing::debug!("another run begins");
@@ -131,6 +169,7 @@ impl Service {
         }
         let mut state = decode_state(&json, &entry.r#type).map_err(|error| misfit(name, "stored state", &error))?;
         plan::null_write_only(&entry.schema.attributes, &mut state);
+        self.client.upgrade(entry.as_ref(), &mut state);
         entry.encode("upgraded state", &state)
     }
 
@@ -152,21 +191,28 @@ impl Service {
     pub(super) async fn read(&self, request: read_resource::Request) -> Result<read_resource::Response, Diagnostics> {
         let entry = self.catalog.resource(&request.type_name)?;
         self.look_for_another_run();
+        self.hears(request.client_capabilities);
         let state = entry.decode("state", request.current_state.as_ref())?;
-        let block = Arc::clone(&entry);
+        let recalled = remembered::recall(&entry.schema, state.clone(), &request.private);
+        if let Some(name) = recalled.missing {
+            return entry.read_without(state, request, name);
+        }
+        let (before, block) = (recalled.state.clone(), Arc::clone(&entry));
         let task = move |provider: Arc<dyn Provider>, context| {
             let request = ReadRequest {
-                state,
-                private: request.private.to_vec(),
+                state: recalled.state,
+                private: recalled.own,
             };
             async move { block.block(&*provider).read(&context, request).await }.boxed()
         };
         let mut answer = self.run("ReadResource", &request.type_name, task).await?;
         entry.clean_state(&mut answer.state);
+        let new_identity = entry.identity(&*self.provider, &answer.state)?;
+        let private = self.client.store(&entry, &mut answer.state, answer.private, &[&before]);
         Ok(read_resource::Response {
             new_state: Some(entry.encode("state that was read", &answer.state)?),
-            private: answer.private.into(),
-            new_identity: entry.identity(&*self.provider, &answer.state)?,
+            private: private.into(),
+            new_identity,
             diagnostics: wire::diagnostics(answer.diagnostics),
             deferred: None,
         })
@@ -177,25 +223,47 @@ impl Service {
         request: plan_resource_change::Request,
     ) -> Result<plan_resource_change::Response, Diagnostics> {
         let entry = self.catalog.resource(&request.type_name)?;
-        let prior = entry.decode("prior state", request.prior_state.as_ref())?;
-        let proposed = entry.decode("proposed state", request.proposed_new_state.as_ref())?;
+        self.hears(request.client_capabilities);
+        let stored = entry.decode("prior state", request.prior_state.as_ref())?;
+        let mut proposed = entry.decode("proposed state", request.proposed_new_state.as_ref())?;
         let config = entry.decode("configuration", request.config.as_ref())?;
-        let private = request.prior_private.to_vec();
+        let schema = &entry.schema;
+        self.client
+            .leaves_out(remembered::are_left_out(schema, &config, &proposed));
+        let recalled = remembered::recall(schema, stored.clone(), &request.prior_private);
+        let (mut prior, private) = (recalled.state, recalled.own);
         let block = Arc::clone(&entry);
         if proposed.is_null() {
             self.look_for_another_run();
+            if let Some(name) = recalled.missing {
+                return Err(entry.not_remembered(name).into());
+            }
+            let kept = remembered::hide(schema, &mut prior.clone());
             let task = move |provider: Arc<dyn Provider>, context| {
                 async move { block.block(&*provider).plan_destroy(&context, &prior, private).await }.boxed()
             };
             let (private, diagnostics) = self.run("PlanResourceChange", &request.type_name, task).await?;
             return Ok(plan_resource_change::Response {
                 planned_state: request.proposed_new_state,
-                planned_private: private.into(),
+                planned_private: remembered::seal(&kept, &private).into(),
                 diagnostics: wire::diagnostics(diagnostics),
                 ..Default::default()
             });
         }
-        let planned = plan::propose(&entry.schema, &prior, proposed, &config);
+        // `ignore_changes` leaves the configuration with what the state has: null.
+        let config = remembered::with(schema, config, &prior);
+        remembered::take_from_configuration(schema, &mut proposed, &config);
+        if recalled.missing.is_some() {
+            // The text for it is null in the state, so there is something to change, and the change puts the value in its place.
+            remembered::take_from_configuration(schema, &mut prior, &config.unknown_as_null());
+        }
+        // A delete that belongs to a replacement gets what the plan of the create gives.
+        let kept = if prior.is_null() {
+            recalled.kept
+        } else {
+            remembered::hide(schema, &mut prior.clone())
+        };
+        let planned = plan::propose(schema, &prior, proposed, &config);
         let before = prior.clone();
         let change = PlanRequest {
             prior,
@@ -205,9 +273,11 @@ impl Service {
         };
         let defers = entry.block(&*self.provider).defers(&change);
         if let Some(deferred) = deferred(request.client_capabilities.as_ref(), defers) {
+            let (mut planned, private) = (change.planned, change.private);
+            self.client.show(&entry, &mut planned, &before);
             return Ok(plan_resource_change::Response {
-                planned_state: Some(entry.encode("planned state", &change.planned)?),
-                planned_private: change.private.into(),
+                planned_state: Some(entry.encode("planned state", &planned)?),
+                planned_private: remembered::seal(&kept, &private).into(),
                 deferred: Some(deferred),
                 ..Default::default()
             });
@@ -216,19 +286,27 @@ impl Service {
             async move { block.block(&*provider).plan(&context, change).await }.boxed()
         };
         let mut answer = self.run("PlanResourceChange", &request.type_name, task).await?;
-        plan::null_write_only(&entry.schema.attributes, &mut answer.planned);
-        text::clean_computed(&entry.schema.attributes, &mut answer.planned);
-        let mut requires_replace = plan::replacements(&entry.schema, &before, &answer.planned);
+        plan::null_write_only(&schema.attributes, &mut answer.planned);
+        text::clean_computed(&schema.attributes, &mut answer.planned);
+        let mut requires_replace = plan::replacements(schema, &before, &answer.planned);
         for path in answer.requires_replace {
             if !before.is_null() && !requires_replace.contains(&path) {
                 requires_replace.push(path);
             }
         }
+        let planned_identity = entry.identity(&*self.provider, &answer.planned)?;
+        self.client.show(&entry, &mut answer.planned, &before);
+        remembered::leave_carried(schema, &stored, &mut answer.planned);
+        let visible = |path| self.client.visible(&entry, path);
         Ok(plan_resource_change::Response {
             planned_state: Some(entry.encode("planned state", &answer.planned)?),
-            requires_replace: requires_replace.iter().map(wire::path).collect(),
-            planned_private: answer.private.into(),
-            planned_identity: entry.identity(&*self.provider, &answer.planned)?,
+            requires_replace: requires_replace
+                .into_iter()
+                .map(visible)
+                .map(|path| wire::path(&path))
+                .collect(),
+            planned_private: remembered::seal(&kept, &answer.private).into(),
+            planned_identity,
             diagnostics: wire::diagnostics(answer.diagnostics),
             deferred: None,
         })
@@ -239,10 +317,25 @@ impl Service {
         request: apply_resource_change::Request,
     ) -> Result<apply_resource_change::Response, Diagnostics> {
         let entry = self.catalog.resource(&request.type_name)?;
-        let prior = entry.decode("prior state", request.prior_state.as_ref())?;
-        let planned = entry.decode("planned state", request.planned_state.as_ref())?;
+        let stored = entry.decode("prior state", request.prior_state.as_ref())?;
+        let mut planned = entry.decode("planned state", request.planned_state.as_ref())?;
         let config = entry.decode("configuration", request.config.as_ref())?;
-        let private = request.planned_private.to_vec();
+        let left_out = remembered::are_left_out(&entry.schema, &config, &planned);
+        self.client.leaves_out(left_out);
+        let recalled = remembered::recall(&entry.schema, stored, &request.planned_private);
+        let (mut prior, private) = (recalled.state, recalled.own);
+        let config = if planned.is_null() {
+            config
+        } else {
+            remembered::with(&entry.schema, config, &prior)
+        };
+        remembered::take_from_configuration(&entry.schema, &mut planned, &config);
+        match recalled.missing {
+            Some(name) if planned.is_null() => return Err(entry.not_remembered(name).into()),
+            Some(_) => remembered::take_from_configuration(&entry.schema, &mut prior, &config),
+            None => {}
+        }
+        let (before, wish, own) = (prior.clone(), planned.clone(), private.clone());
         // What is kept if the block panics: for a create what was planned, for it may be there.
         let fallback = if prior.is_null() {
             planned.clone()
@@ -276,7 +369,7 @@ impl Service {
         drop(change);
         let mut answer = answer.unwrap_or_else(|bug| ApplyResponse {
             state: fallback,
-            private: request.planned_private.to_vec(),
+            private: own,
             diagnostics: bug.into(),
         });
         let unknown = entry.clean_state(&mut answer.state);
@@ -290,10 +383,14 @@ impl Service {
                 ),
             ));
         }
+        let new_identity = entry.identity(&*self.provider, &answer.state)?;
+        let private = self
+            .client
+            .store(&entry, &mut answer.state, answer.private, &[&wish, &before]);
         Ok(apply_resource_change::Response {
             new_state: Some(entry.encode("new state", &answer.state)?),
-            private: answer.private.into(),
-            new_identity: entry.identity(&*self.provider, &answer.state)?,
+            private: private.into(),
+            new_identity,
             diagnostics: wire::diagnostics(answer.diagnostics),
         })
     }
@@ -304,6 +401,9 @@ impl Service {
     ) -> Result<pb::DynamicValue, Diagnostics> {
         let entry = self.catalog.resource(&request.type_name)?;
         let state = entry.decode("state", request.state.as_ref())?;
+        let state = self
+            .client
+            .recall(&entry, remembered::recall(&entry.schema, state, &[]).state);
         entry.encode("configuration", &plan::configuration_of(&entry.schema, &state))
     }
 
@@ -312,6 +412,7 @@ impl Service {
         request: import_resource_state::Request,
     ) -> Result<import_resource_state::Response, Diagnostics> {
         let entry = self.catalog.resource(&request.type_name)?;
+        self.hears(request.client_capabilities);
         if let Some(deferred) = deferred(request.client_capabilities.as_ref(), self.provider.defers()) {
             return Ok(import_resource_state::Response {
                 deferred: Some(deferred),
@@ -335,6 +436,8 @@ impl Service {
         };
         let mut answer = self.run("ImportResourceState", &request.type_name, task).await?;
         entry.clean_state(&mut answer.state);
+        let identity = entry.identity(&*self.provider, &answer.state)?;
+        let private = self.client.store(&entry, &mut answer.state, answer.private, &[]);
         if answer.state.is_null() && !answer.diagnostics.has_errors() {
             answer.diagnostics.push(Diagnostic::error(
                 format!("{}: nothing to import", entry.name),
@@ -347,8 +450,8 @@ impl Service {
             vec![import_resource_state::ImportedResource {
                 type_name: entry.name.to_owned(),
                 state: Some(entry.encode("imported state", &answer.state)?),
-                private: answer.private.into(),
-                identity: entry.identity(&*self.provider, &answer.state)?,
+                private: private.into(),
+                identity,
             }]
         };
         Ok(import_resource_state::Response {

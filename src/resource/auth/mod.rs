@@ -20,6 +20,7 @@ use crate::resource::access::{
     AccessError, CHANGE, Cluster, READ, belongs_to_another, changed, cluster_attribute, deleted, import, is_enabled,
     known, looked, plan, plan_destroy, settle,
 };
+use crate::resource::reference::remember_cluster;
 use crate::resource::road::Road;
 
 const KIND: &str = "auth";
@@ -133,13 +134,13 @@ impl Resource for AuthResource {
             version: 0,
             description: "Access control of a cluster: switched on as long as this is there. From then on a client may do what the roles of \
                           its user allow, and nothing else.",
-            attributes: vec![
+            attributes: remember_cluster(vec![
                 cluster_attribute(),
                 Attribute::string("id")
                     .computed()
                     .use_state()
                     .describe("The cluster's name."),
-            ],
+            ]),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::plugin::schema::Attribute;
 use crate::plugin::value::Value;
 use crate::resource::cluster::model as cluster;
 use crate::resource::durations::{LIFETIME, RENEWAL};
+use crate::resource::reference::remember_cluster;
 
 /// How long an ephemeral one is good for: longer than any run.
 const OF_A_RUN: Duration = Duration::hours(24);
@@ -30,7 +31,7 @@ pub fn resource_attributes() -> Vec<Attribute> {
             ),
     ]);
     attributes.extend(issued());
-    attributes
+    remember_cluster(attributes)
 }
 
 /// The attributes of the ephemeral resource.

@@ -183,11 +183,16 @@ pub async fn provide(host: &Host, server: &K3sServerModel, within: Duration) -> 
     }
     match (found, &server.version) {
         (None, _) => Err(failed(format!("there is no program at {path}"))),
-        (Some(found), Some(wanted)) if found != *wanted => Err(failed(format!(
+        (Some(found), Some(wanted)) if version_text(&found) != version_text(wanted) => Err(failed(format!(
             "the program at {path} is k3s {found}, and version is {wanted}"
         ))),
         (Some(found), _) => Ok((path, found)),
     }
+}
+
+/// A version as k3s writes it, with a "v" in front.
+pub fn version_text(text: &str) -> String {
+    format!("v{}", text.trim_start_matches('v'))
 }
 
 /// What lets a server start that has no data.

@@ -328,14 +328,18 @@ fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
         .as_ref()
         .and_then(|whole| install::binary_path(&whole.server.install));
     planned.set("binary", binary.map_or(Value::Unknown, Value::from));
+    let text = |value: &Value| value.as_str().map(install::version_text);
     let version = planned.get("version").clone();
+    if text(&version).is_some() && text(&version) == text(prior.get("version")) {
+        planned.set("version", prior.get("version").clone());
+    }
     let same = planned.get("binary") == prior.get("binary") && !prior.get("binary").is_null();
     planned.set(
         "running_version",
         match version {
             Value::Null if same => prior.get("running_version").clone(),
             Value::Null => Value::Unknown,
-            version => version,
+            version => text(&version).map_or(Value::Unknown, Value::from),
         },
     );
     match whole {

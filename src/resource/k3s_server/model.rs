@@ -14,6 +14,7 @@ use crate::plugin::schema::{Attribute, Schema, Type};
 use crate::plugin::value::Value;
 use crate::resource::cluster::model::text_map;
 use crate::resource::k3s::model::{self, K3sClusterModel};
+use crate::resource::reference::remember_cluster;
 use crate::resource::timeouts;
 use crate::topology::{Server, ServerName, Topology, Translation};
 
@@ -262,7 +263,7 @@ pub fn schema() -> Schema {
     Schema {
         version: 0,
         description: "A k3s server, with the etcd in it or with one outside of it.",
-        attributes: vec![
+        attributes: remember_cluster(vec![
             Attribute::object("cluster", cluster).required().describe("Its cluster: `etcd_k3s_cluster.<name>`."),
             Attribute::string("server")
                 .required()
@@ -312,7 +313,7 @@ pub fn schema() -> Schema {
                 ("update", "How long a restart may take, waiting for its turn included. Default: `10m`."),
                 ("delete", "How long leaving may take. Default: `2m`."),
             ]),
-        ],
+        ]),
     }
 }
 

@@ -272,7 +272,13 @@ impl Resource for MemberResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let (mut planned, diagnostics) = plan::refine(&request.prior, request.planned);
+        let (mut planned, mut diagnostics) = plan::refine(&request.prior, request.planned);
+        let prior_token = request.prior.at(&["cluster", "token"]).as_str();
+        if let (Some(token), Some(warning)) = (prior_token, plan::no_way_back(&request.prior, &planned))
+            && self.road.says_first_of(token, "no way back")
+        {
+            diagnostics.push(warning);
+        }
         scheduled::refine(&request.config, &mut planned);
         if Word::Unverified.is_in(&request.private) {
             // The last apply was stopped before it had seen the member at work: this one shall.

@@ -14,6 +14,7 @@ use crate::plugin::schema::{Attribute, Schema, Type};
 use crate::plugin::value::Value;
 use crate::resource::cluster::model::{self as cluster, ClusterModel};
 use crate::resource::durations::MEMBER_RENEWAL;
+use crate::resource::reference::remember_cluster;
 use crate::resource::server::model::ServerModel;
 use crate::resource::timeouts;
 
@@ -159,7 +160,7 @@ pub fn schema() -> Schema {
     Schema {
         version: 0,
         description: "The etcd that runs on one server of a cluster.",
-        attributes: vec![
+        attributes: remember_cluster(vec![
             Attribute::object("cluster", cluster_attributes).required().describe("Its cluster: `etcd_cluster.<name>`."),
             Attribute::string("server")
                 .required()
@@ -246,7 +247,7 @@ pub fn schema() -> Schema {
                 ("update", "How long a change may take. Default: `5m`."),
                 ("delete", "How long leaving may take. Default: `2m`."),
             ]),
-        ],
+        ]),
     }
 }
 

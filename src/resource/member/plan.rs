@@ -7,11 +7,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::drift;
 use super::model::{self, MemberModel};
-use super::wanted::{configurations, needing_restart};
+use super::wanted::{configurations, issued, needing_restart};
 use crate::etcd::certificates::parse;
 use crate::etcd::layout::Layout;
 use crate::etcd::release::{Arch, carried_sum};
-use crate::etcd::version::{Minor, Version};
+use crate::etcd::version::{Minor, Version, VersionChange};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
@@ -36,6 +36,9 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     if planned.get("version").is_unknown() {
         planned.set("running_version", Value::Unknown);
     }
+    if same_version(prior.get("version"), planned.get("version")) {
+        planned.set("version", prior.get("version").clone());
+    }
     planned.set("service", "running");
     planned.set("drift", BTreeMap::new());
     // What is wrong with the servers is the cluster's to say, once.
@@ -53,12 +56,14 @@ pub fn refine(prior: &Value, mut planned: Value) -> (Value, Diagnostics) {
     } else {
         refuse(prior, &planned, &mut diagnostics);
         let elsewhere = is_elsewhere(prior, &planned);
-        // What is on the certificates, and who signs them.
-        let [cluster, version, binary] =
-            ["cluster", "version", "binary"].map(|name| prior.get(name) != planned.get(name));
+        let [version, binary] = ["version", "binary"].map(|name| prior.get(name) != planned.get(name));
         let adopts = drift::is_to_be_adopted(prior);
         let secured = planned.at(&["cluster", "tls", "enabled"]).as_bool() != Some(false);
-        if cluster || version || adopts || drift::issues_certificates(prior) || expires_soon(prior, &planned) {
+        if adopts
+            || drift::issues_certificates(prior)
+            || other_certificates(prior, &planned)
+            || expires_soon(prior, &planned)
+        {
             let certificates = if prior.get("certificate_expiry").is_null() && !(adopts && secured) {
                 Value::Null
             } else {
@@ -205,6 +210,44 @@ fn unknown_release(prior: &Value, planned: &Value) -> Option<Diagnostic> {
     )
 }
 
+/// `v3.6.16` is `3.6.16`.
+fn same_version(one: &Value, other: &Value) -> bool {
+    let version = |value: &Value| value.as_str().and_then(|text| Version::parse(text).ok());
+    version(one).is_some_and(|one| version(other) == Some(one))
+}
+
+/// What is to be known before a member goes to another minor version.
+pub fn no_way_back(prior: &Value, planned: &Value) -> Option<Diagnostic> {
+    let version = |block: &Value, name| block.get(name).as_str().and_then(|text| Version::parse(text).ok());
+    let before = version(prior, "running_version").or_else(|| version(prior, "version"))?;
+    let after = version(planned, "version")?;
+    if before.change_to(&after) != Ok(VersionChange::NextMinor) {
+        return None;
+    }
+    let cluster = planned.at(&["cluster", "name"]).as_str().unwrap_or_default();
+    let twice = if after.minor() == Minor::V3_7 {
+        " A member whose log still has entries of etcd 3.5 restarts twice: first with its old version, to write a snapshot."
+    } else {
+        ""
+    };
+    let detail = format!(
+        "etcd {} does not start on data that {after} has written, and this provider refuses to go back. Take a snapshot of the cluster before \
+         you apply.{twice} The members change one at a time.",
+        minor(&before)
+    );
+    let summary = format!(
+        "Cluster {cluster}: there is no way back from etcd {} to {}",
+        minor(&after),
+        minor(&before)
+    );
+    Some(Diagnostic::warning(summary, detail).at(Path::of("version")))
+}
+
+fn minor(version: &Version) -> String {
+    let (major, minor) = version.number();
+    format!("{major}.{minor}")
+}
+
 /// Where the member's files are.
 ///
 /// # Errors
@@ -305,6 +348,26 @@ fn refuse(prior: &Value, planned: &Value, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// Whether the certificates are to say something else than before, or to be issued by another authority.
+fn other_certificates(prior: &Value, planned: &Value) -> bool {
+    let issued = |block: &Value| {
+        let topology = cluster::topology(block.get("cluster"), &Path::of("cluster"), &mut Diagnostics::new())?;
+        let member: MemberModel = from_value(&block.unknown_as_null()).ok()?;
+        let version = Version::parse(&member.version).ok()?;
+        // A member that was taken over has the hosts on its certificates at which the others dial it.
+        let adopted = member.cluster.adopted_from.is_some();
+        (!adopted).then(|| issued(&member, &topology, &version).ok())?
+    };
+    let authorities = |block: &Value| block.at(&["cluster", "certificate_authorities"]).clone();
+    authorities(prior) != authorities(planned)
+        || match (issued(prior), issued(planned)) {
+            (Some(before), Some(after)) => before != after,
+            _ => ["cluster", "version"]
+                .iter()
+                .any(|name| prior.get(name) != planned.get(name)),
+        }
+}
+
 /// Whether a certificate ends soon that a new one would outlive: none outlives its authority.
 fn expires_soon(state: &Value, planned: &Value) -> bool {
     let Some(window) = model::renew_before(planned) else {
@@ -325,6 +388,87 @@ fn expires_soon(state: &Value, planned: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_with_v_is_the_version() {
+        let member = |version: &str| Value::object([("version", version.into()), ("running_version", "3.6.16".into())]);
+        let planned = |before: &str, after: &str| {
+            let (planned, _) = refine(&member(before), member(after));
+            planned.get("version").as_str().map(str::to_owned)
+        };
+        assert_eq!(planned("3.6.16", "v3.6.16").as_deref(), Some("3.6.16"));
+        assert_eq!(planned("v3.6.16", "3.6.16").as_deref(), Some("v3.6.16"));
+        assert_eq!(planned("3.6.16", "v3.6.17").as_deref(), Some("v3.6.17"));
+    }
+
+    #[test]
+    fn a_step_that_can_not_be_undone_is_said() {
+        let said = |before: &str, after: &str| {
+            let member = |version: &str| Value::object([("version", version.into())]);
+            no_way_back(&member(before), &member(after)).map(|one| one.detail)
+        };
+        assert!(said("3.6.16", "3.7.3").is_some_and(|text| text.contains("restarts twice")));
+        assert!(said("v3.5.30", "3.6.16").is_some_and(|text| !text.contains("restarts twice")));
+        assert_eq!(said("3.6.16", "3.6.17"), None);
+        assert_eq!(said("3.6.16", "v3.6.16"), None);
+        // Refused, by another message.
+        assert_eq!(said("3.5.30", "3.7.3"), None);
+    }
+
+    #[test]
+    fn certificates_change_with_what_they_say() {
+        let member = |public: &str, other: &str, heartbeat: i64, authority: &str| {
+            let server = |name: &str, public: &str| {
+                Value::object([
+                    ("name", name.into()),
+                    ("network", name.into()),
+                    ("private_address", "10.0.0.1".into()),
+                    ("public_address", public.into()),
+                    ("peer_port", 2380.into()),
+                    ("client_port", 2379.into()),
+                ])
+            };
+            let authority = || Value::object([("certificate", authority.into())]);
+            let cluster = Value::object([
+                ("name", "main".into()),
+                ("token", "t".into()),
+                ("heartbeat_interval", heartbeat.into()),
+                (
+                    "servers",
+                    Value::object([("a1", server("a1", public)), ("b1", server("b1", other))]),
+                ),
+                (
+                    "certificate_authorities",
+                    Value::object([("peer", authority()), ("client", authority())]),
+                ),
+            ]);
+            Value::object([
+                ("cluster", cluster),
+                ("server", "a1".into()),
+                ("version", "3.6.16".into()),
+            ])
+        };
+        let before = member("203.0.113.1", "203.0.113.2", 100, "one");
+        assert!(!other_certificates(
+            &before,
+            &member("203.0.113.1", "203.0.113.2", 150, "one")
+        ));
+        assert!(!other_certificates(
+            &before,
+            &member("203.0.113.1", "203.0.113.9", 100, "one")
+        ));
+        assert!(other_certificates(
+            &before,
+            &member("203.0.113.9", "203.0.113.2", 100, "one")
+        ));
+        assert!(other_certificates(
+            &before,
+            &member("203.0.113.1", "203.0.113.2", 100, "two")
+        ));
+        let mut older = before.clone();
+        older.set("version", "3.4.23");
+        assert!(other_certificates(&older, &before));
+    }
 
     #[test]
     fn what_may_wait_where_a_server_is_not_reached() {

@@ -374,6 +374,21 @@ fn leaves(
     ])
 }
 
+/// What the certificates of a member say, and who issues them.
+///
+/// # Errors
+/// If its server is not one of the cluster's.
+pub fn issued(
+    member: &MemberModel,
+    topology: &Topology,
+    version: &Version,
+) -> Result<Vec<(LeafRequest, Option<String>)>, ViewError> {
+    let authorities = member.cluster.certificate_authorities.as_ref();
+    let leaves = leaves(member, topology, version, &[])?.into_iter();
+    let certificate = |leaf: &WantedLeaf| authorities.map(|all| leaf.authority(all).certificate.clone());
+    Ok(leaves.map(|leaf| (leaf.request.clone(), certificate(&leaf))).collect())
+}
+
 impl WantedLeaf {
     fn is_for_clients(&self) -> bool {
         ["client", "operator"].contains(&self.kind)

@@ -22,6 +22,7 @@ use crate::resource::access::{
     AccessError, CHANGE, Cluster, READ, belongs_to_another, changed, cluster_attribute, deleted, import, is_enabled,
     known, looked, plan, plan_destroy, settle,
 };
+use crate::resource::reference::remember_cluster;
 use crate::resource::road::Road;
 
 const KIND: &str = "role";
@@ -133,7 +134,7 @@ impl Resource for RoleResource {
         Schema {
             version: 0,
             description: "A role of etcd's: what its users may do with which keys, where access control is on (`etcd_auth`).",
-            attributes: vec![
+            attributes: remember_cluster(vec![
                 cluster_attribute(),
                 Attribute::string("name")
                     .required()
@@ -145,7 +146,7 @@ impl Resource for RoleResource {
                     .computed()
                     .use_state()
                     .describe("Cluster and name: `<cluster>/<name>`."),
-            ],
+            ]),
         }
     }
 

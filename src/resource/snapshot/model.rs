@@ -9,6 +9,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema, Type};
 use crate::plugin::value::Value;
 use crate::resource::cluster::model::{self as cluster, ClusterModel};
+use crate::resource::reference::remember_cluster;
 use crate::resource::timeouts;
 
 /// Where snapshots go.
@@ -99,7 +100,7 @@ pub fn schema() -> Schema {
         version: 0,
         description: "A snapshot of an etcd cluster in a file on the machine that runs Terraform: taken from one healthy member through \
                       the SSH connection to its server, and checked.",
-        attributes,
+        attributes: remember_cluster(attributes),
     }
 }
 

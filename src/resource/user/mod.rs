@@ -22,6 +22,7 @@ use crate::resource::access::{
     AccessError, CHANGE, Cluster, READ, belongs_to_another, changed, cluster_attribute, deleted, import, is_enabled,
     known, looked, plan, plan_destroy, settle,
 };
+use crate::resource::reference::remember_cluster;
 use crate::resource::road::Road;
 
 const KIND: &str = "user";
@@ -140,7 +141,7 @@ impl Resource for UserResource {
             version: 0,
             description: "A user of etcd's: the common name of a client's certificate, or a name with a password, and the roles that it \
                           has where access control is on (`etcd_auth`).",
-            attributes: vec![
+            attributes: remember_cluster(vec![
                 cluster_attribute(),
                 Attribute::string("name")
                     .required()
@@ -158,7 +159,7 @@ impl Resource for UserResource {
                 Attribute::number("password_wo_version")
                     .describe("Raise it to have another password set."),
                 Attribute::string("id").computed().use_state().describe("Cluster and name: `<cluster>/<name>`."),
-            ],
+            ]),
         }
     }
 

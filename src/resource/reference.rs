@@ -1,0 +1,28 @@
+//! The attribute `cluster` of what belongs to a cluster: the whole object, which Terraform does not store, and the text that shows its changes.
+
+use crate::plugin::schema::{Attribute, Remembered};
+
+const NEXT_TO_IT: Remembered = Remembered {
+    revision: "cluster_revision",
+    carried: "cluster_carried_over",
+};
+
+/// The attributes of a resource, of which `cluster` is remembered outside of plans, with those that belong to it.
+pub fn remember_cluster(attributes: Vec<Attribute>) -> Vec<Attribute> {
+    let remember = |one: Attribute| {
+        if one.name == "cluster" {
+            one.remembered(NEXT_TO_IT)
+        } else {
+            one
+        }
+    };
+    let next = [
+        Attribute::string(NEXT_TO_IT.revision).computed().use_state().describe(
+            "What a plan shows of `cluster`: its name, its number of servers, and a digest that changes with the cluster's object.",
+        ),
+        Attribute::string(NEXT_TO_IT.carried).computed().sensitive().describe(
+            "What the state of an older version of the provider had of `cluster`, until the next refresh. Null otherwise.",
+        ),
+    ];
+    attributes.into_iter().map(remember).chain(next).collect()
+}
