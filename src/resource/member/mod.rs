@@ -275,7 +275,7 @@ impl Resource for MemberResource {
         let (mut planned, mut diagnostics) = plan::refine(&request.prior, request.planned);
         let prior_token = request.prior.at(&["cluster", "token"]).as_str();
         if let (Some(token), Some(warning)) = (prior_token, plan::no_way_back(&request.prior, &planned))
-            && self.road.says_first_of(token, "no way back")
+            && self.road.session(token).says_first("no way back")
         {
             diagnostics.push(warning);
         }
