@@ -38,6 +38,8 @@ pub(super) struct Plan {
     scheduled: Option<scheduled::Wanted>,
     pub(super) installed: bool,
     pub(super) restart_needed: bool,
+    /// Whether other authorities are trusted, or other certificates revoked: etcd reads that only when it starts.
+    trusts_others: bool,
 }
 
 /// What of a configuration a running member has to be restarted for: `initial-cluster*` are not read again by a
@@ -180,7 +182,9 @@ impl BringUp<'_> {
             || other_list
             || certificates.restart_needed
             || seen.restart_pending;
+        let trusts_others = other_list || certificates.restart_needed;
         Ok(Plan {
+            trusts_others,
             files,
             certificates,
             configuration: texts.standing,
@@ -299,7 +303,15 @@ impl BringUp<'_> {
             .line(PRIVILEGE)
             .line(include_str!("prepare.sh"))
             .line(include_str!("prepare_data.sh"));
+        // Cut off between the files and the start, the next run knows that it is still to come; and so it does where the server started it
+        // by itself meanwhile.
+        let starts = matches!(start, Start::Found | Start::Join | Start::Resume);
+        let marks = start == Start::Restart || (starts && plan.is_some());
+        let pending = root_file(self.layout.restart_pending().to_string(), "");
         if let Some(plan) = plan.as_ref().filter(|_| start != Start::No) {
+            if marks && plan.trusts_others {
+                script = script.write_file(&pending);
+            }
             script = self.asking_etcd(script, plan, seen)?;
         }
         if let Some(file) = self.claim.file(self.layout.etc_dir().as_str()) {
@@ -310,11 +322,8 @@ impl BringUp<'_> {
                 .line(include_str!("../binaries.sh"))
                 .line("before=$(binaries_of \"$unit\")");
         }
-        let starts = matches!(start, Start::Found | Start::Join | Start::Resume);
-        if start == Start::Restart || (starts && plan.is_some()) {
-            // Cut off between the files and the start, the next run knows that it is still to come; and so it does where the server started it
-            // by itself meanwhile.
-            script = script.write_file(&root_file(self.layout.restart_pending().to_string(), ""));
+        if marks {
+            script = script.write_file(&pending);
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {
             script = file.put(script, self.layout);
