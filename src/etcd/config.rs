@@ -3,6 +3,7 @@
 //! With a configuration file etcd ignores its flags and environment, and silently ignores keys that it doesn't know.
 //! So everything that a member needs is in the file, and what users add is checked here first ([`options`]).
 
+pub mod check;
 mod known;
 pub mod options;
 mod read_back;

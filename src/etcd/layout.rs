@@ -111,6 +111,16 @@ impl From<&ServerPath> for PathBuf {
 const HIDDEN: &[&str] = &[
     "/home", "/root", "/tmp", "/var/tmp", "/run", "/var/run", "/dev", "/proc", "/sys",
 ];
+/// The folder that the service unit hides, if this path is below one of those: nothing in it can be run there.
+#[must_use]
+pub fn hidden_above(path: &str) -> Option<&'static str> {
+    let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev"];
+    hidden.into_iter().find(|folder| {
+        let below = path.strip_prefix(folder);
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// Folders that belong to the system as a whole: as a data directory they would be given to etcd's user.
 const SHARED: &[&str] = &[
     "/bin",
@@ -238,6 +248,18 @@ impl Layout {
     #[must_use]
     pub fn founding_permit(&self) -> ServerPath {
         self.etc.join("founding-permit")
+    }
+
+    /// Whether this is a certificate of the member's, a key, or the list of certificates that are accepted no more.
+    #[must_use]
+    pub fn is_of_trust(&self, path: &str) -> bool {
+        path == self.revoked_file().as_str() || path.starts_with(&format!("{}/", self.pki_dir()))
+    }
+
+    /// What etcd is asked about before a member is stopped for it ([`super::config::check`]). Gone when it has answered.
+    #[must_use]
+    pub fn asked_file(&self) -> ServerPath {
+        self.etc.join("asked.yaml")
     }
 
     /// Its presence allows one start without data that joins. `root`, 0600; the content is the provider's.
@@ -412,5 +434,13 @@ mod tests {
         }
         let why = Layout::new(&main, Some("/home/admin/etcd")).unwrap_err().to_string();
         assert!(why.contains("doesn't see home folders"), "{why}");
+    }
+
+    #[test]
+    fn what_the_service_can_not_see_is_named() {
+        assert_eq!(hidden_above("/root/bin/etcd"), Some("/root"));
+        assert_eq!(hidden_above("/home"), Some("/home"));
+        assert_eq!(hidden_above("/run/current-system/sw/bin/etcd"), None);
+        assert_eq!(hidden_above("/rooted/etcd"), None);
     }
 }

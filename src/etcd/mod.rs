@@ -17,4 +17,5 @@ pub mod snapshot;
 pub mod unit;
 mod verifier;
 pub mod version;
+pub mod wal;
 pub mod yaml;

@@ -17,11 +17,15 @@ version_of() {
 version_of_process() {
   version=$(version_by as_process "$1" 10 "/proc/$1/exe" --version)
   if [ -z "$version" ] && [ "$(stat -c %u "/proc/$1" 2>/dev/null)" = 0 ]; then
-    copy=$(mktemp -d /var/lib/etcd-look.XXXXXX) || return 0
-    if head -c 300000000 "/proc/$1/exe" >"$copy/etcd" 2>/dev/null && chmod 0755 "$copy" "$copy/etcd"; then
-      version=$(version_by without_root 65534 65534 '' 10 "$copy/etcd" --version)
-    fi
-    rm -rf "$copy"
+    # A file system that is mounted with noexec runs no copy.
+    for place in /var/lib /usr/local/lib /opt /run; do
+      copy=$(mktemp -d "$place/etcd-look.XXXXXX" 2>/dev/null) || continue
+      if head -c 300000000 "/proc/$1/exe" >"$copy/etcd" 2>/dev/null && chmod 0755 "$copy" "$copy/etcd"; then
+        version=$(version_by without_root 65534 65534 '' 10 "$copy/etcd" --version)
+      fi
+      rm -rf "$copy"
+      if [ -n "$version" ]; then break; fi
+    done
   fi
   printf '%s' "$version"
 }

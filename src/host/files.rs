@@ -50,31 +50,9 @@ impl Contents {
     }
 }
 
-/// What [`put`] needs once in a script. A shell whose `printf` is a program of its own would show the text in its argument list; and a
-/// temporary file is never one that somebody else has put there (`set -C`).
-pub(super) const FUNCTIONS: &str = r#"changed=0
-case $(command -v printf) in
-  printf) put_say() { printf '%s\n' "$1"; } ;;
-  *) put_say() {
-    cat <<END-OF-TEXT
-$1
-END-OF-TEXT
-  } ;;
-esac
-put_text() { rm_stale "$1" && set -C && put_say "$2" >"$1" && set +C; }
-put_bytes() { rm_stale "$1" && set -C && base64 -d >"$1" && set +C; }
-rm_stale() { if [ -e "$1" ] || [ -L "$1" ]; then rm -f "$1"; fi; }
-put_place() {
-  if [ -f "$1" ] && [ ! -L "$1" ] && [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ] &&
-    [ "$(stat -c %a:%u:%g "$1")" = "$(stat -c %a:%u:%g "$2")" ]; then
-    rm -f "$2"
-  else
-    mv -fT "$2" "$1" || return 1
-    changed=1
-    tell_each changed-file "$1"
-  fi
-}
-"#;
+/// How every script writes files: `write_text` for one of its own, and what [`put`] needs. A shell whose `printf` is a program of its own would show the
+/// text in its argument list; and a temporary file is never one that somebody else has put there (`set -C`).
+pub(super) const FUNCTIONS: &str = include_str!("files.sh");
 
 /// The text that writes these files, whose paths differ. On a failure none of the temporary files stays, and the script ends.
 pub(super) fn put(files: &[FileSpec]) -> String {
@@ -102,11 +80,7 @@ pub(super) fn put(files: &[FileSpec]) -> String {
         steps.push(format!("put_place {} {} &&\n", quote(&file.path), temporary(file)));
     }
     let all: Vec<String> = files.iter().map(temporary).collect();
-    format!(
-        "{{\n{}true; }} || {{ set +C; rm -f {}; exit 1; }}\n",
-        steps.concat(),
-        all.join(" ")
-    )
+    format!("{{\n{}true; }} || put_failed {}\n", steps.concat(), all.join(" "))
 }
 
 fn bytes(beside: &str, contents: &[u8]) -> String {

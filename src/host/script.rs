@@ -20,7 +20,6 @@ pub struct Script {
     title: String,
     body: String,
     timeout: Duration,
-    puts_files: bool,
     /// Files that are to be written together, as nothing else came in between.
     files: Vec<FileSpec>,
 }
@@ -32,7 +31,6 @@ impl Script {
             title: title.into(),
             body: String::new(),
             timeout: DEFAULT_TIMEOUT,
-            puts_files: false,
             files: Vec::new(),
         }
     }
@@ -79,7 +77,6 @@ impl Script {
     /// Files that follow each other are written together: first all of them beside their places, then each into its place, in order.
     #[must_use]
     pub fn write_file(mut self, file: &FileSpec) -> Self {
-        self.puts_files = true;
         if self.files.iter().any(|other| other.path == file.path) {
             self.put_files();
         }
@@ -89,13 +86,12 @@ impl Script {
 
     /// The whole text. It may hold secrets.
     pub(super) fn render(&self) -> String {
-        let functions = if self.puts_files { FUNCTIONS } else { "" };
         let last = if self.files.is_empty() {
             String::new()
         } else {
             put(&self.files)
         };
-        format!("set -eu\n{}{functions}{}{last}", answers::FUNCTIONS, self.body)
+        format!("set -eu\n{}{FUNCTIONS}{}{last}", answers::FUNCTIONS, self.body)
     }
 
     fn put_files(&mut self) {
@@ -288,6 +284,45 @@ mod tests {
         assert_eq!(stdout, "");
         let (code, _, stderr) = run(&["sh"], &Script::new("set").set("a b", "c"));
         assert_eq!((code, stderr.trim()), (64, "not a variable name: a b"));
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_said_with_its_path_and_why() {
+        for shell in shells() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = |name: &str| folder.path().join(name).display().to_string();
+            let file = |name: &str, contents: &[u8]| FileSpec {
+                path: path(name),
+                mode: 0o600,
+                owner: owner(),
+                contents: contents.to_vec().into(),
+            };
+            // No file may be larger than this: another fault of the same kind as a full disk.
+            let full = "trap '' XFSZ; ulimit -f 0";
+            for contents in [&b"text\n"[..], &[0, 255]] {
+                let script = Script::new("write").write_file(&file("first", b""));
+                let script = script.line(full).write_file(&file("second", contents));
+                let (code, _, stderr) = run(&shell, &script);
+                let second = path("second");
+                assert_eq!(code, 1, "{shell:?}: {stderr}");
+                assert!(
+                    stderr.contains(&format!("{second} can't be written: File too large.")),
+                    "{shell:?}: {stderr}"
+                );
+                let before = format!("written before: {}.", path("first"));
+                assert!(stderr.contains(&before) || stderr.contains("before: none"), "{stderr}");
+                assert!(!stderr.contains("I/O error"), "{shell:?}: {stderr}");
+            }
+            let script = Script::new("write").set("file", path("third")).line(full);
+            let (code, _, stderr) = run(&shell, &script.line("write_text \"$file\" text"));
+            assert_eq!(code, 1, "{shell:?}: {stderr}");
+            assert!(
+                stderr.contains("third can't be written: File too large."),
+                "{shell:?}: {stderr}"
+            );
+            let there = std::fs::read_dir(folder.path()).expect("readable").count();
+            assert_eq!(there, 1, "{shell:?}: the first one alone");
+        }
     }
 
     #[test]

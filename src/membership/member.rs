@@ -52,6 +52,8 @@ pub struct Observed {
     pub installed: bool,
     /// Whether what is not as wanted needs a restart of a running member.
     pub restart_needed: bool,
+    /// Whether a certificate has ended that it shows, which etcd reads again at each handshake, and nothing else of its trust changes.
+    pub expired: bool,
     /// Whether peers, or it itself, have another address than before, and it has not dialled anew yet.
     pub peers_moved: bool,
     /// Another process that has one of the member's ports.
@@ -70,6 +72,8 @@ pub struct Observed {
     pub last_minor: Option<u64>,
     /// How often it was tried to move the leadership away from this member.
     pub leader_moves: u8,
+    /// Whether its data, or what it answers, is another server's member's; or whether it does not run, and another server runs as this one.
+    pub copied: bool,
     /// How far it has come, if the member ran under another service and is being taken over from it.
     pub adoption: Option<Adoption>,
 }
@@ -86,6 +90,7 @@ impl Observed {
             service: Service::Running,
             installed: true,
             restart_needed: true,
+            expired: false,
             peers_moved: false,
             port_taken: None,
             founders_started: None,
@@ -95,6 +100,7 @@ impl Observed {
             old_entries: false,
             last_minor: None,
             leader_moves: 0,
+            copied: false,
             adoption: None,
         }
     }
@@ -206,6 +212,8 @@ pub enum Start {
 pub enum Step {
     /// Bring files into place and start etcd so.
     Install(Start),
+    /// Bring new certificates into place in place of those that have ended, and change nothing else.
+    Renew,
     /// See whether the cluster lives, and how this member stands in its member list.
     LookAtCluster,
     /// Give up the turn until the other members of this process were restarted: the leader is the last.
@@ -267,6 +275,10 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
         Data::Member | Data::Empty => {}
     }
     if observed.service == Service::Running && observed.restart_needed {
+        // It needs no restart and no other member, and without it the others can't be asked.
+        if observed.expired {
+            return Step::Renew;
+        }
         return restart(observed, desired);
     }
     if observed.service != Service::Running {
@@ -306,6 +318,7 @@ pub fn next_step(observed: &Observed, desired: &Desired) -> Step {
     }
     match observed.answers {
         None => Step::AwaitHealth,
+        Some(_) if observed.copied => Step::Refuse(Refusal::Copied),
         Some(Answer::Learner) => Step::Promote,
         Some(Answer::Voter) => match observed.founders_started {
             Some(started) if started < desired.founders => Step::Done,
@@ -321,6 +334,8 @@ fn resume(observed: &Observed, desired: &Desired) -> Step {
     let unfit = observed.last_minor.filter(|last| minor < *last || minor > last + 1);
     match (observed.cluster, unfit) {
         (None, _) => Step::LookAtCluster,
+        // Two processes would have one ID, and vote twice.
+        (Some(_), _) if observed.copied => Step::Refuse(Refusal::Copied),
         (Some(Cluster::Lives(lives)), _) if lives.own == Listed::Not => Step::SetAside,
         (Some(_), Some(last)) => Step::Refuse(Refusal::Version { minor, last }),
         (Some(Cluster::Lives(lives)), None) if lives.peer_url == PeerUrl::Other => Step::AddUrl,
@@ -364,6 +379,7 @@ fn before_restart(observed: &Observed, desired: &Desired) -> Option<Step> {
         ..
     } = match observed.cluster {
         None => return Some(Step::LookAtCluster),
+        Some(_) if observed.copied => return Some(Step::Refuse(Refusal::Copied)),
         Some(Cluster::NoQuorum) => return Some(Step::Refuse(Refusal::NoQuorum)),
         Some(Cluster::Lives(lives)) => lives,
     };

@@ -1,6 +1,7 @@
 //! PURE. What was observed and what is wanted, to the next step. No I/O and no clock: a property test can
 //! drive every decision through thousands of clusters.
 //!
+//! * [`damage`]: what is wrong with one member's data, and what can be done about it.
 //! * [`founding`]: whether a cluster may be founded, decided once for all its servers.
 //! * [`member`]: the next step of one member.
 //! * [`identity`]: the IDs that etcd will compute, before it does.
@@ -18,6 +19,7 @@
 //! * [`whereabouts`]: which machine answers for which server.
 //! * [`vacating`]: whether a server may leave the map of servers.
 
+pub mod damage;
 pub mod founding;
 pub mod health;
 pub mod identity;

@@ -28,7 +28,7 @@ rest_member() {
     systemctl stop "$unit"
     systemctl reset-failed "$unit" 2>/dev/null || true
   fi
-  (umask 077; printf '%s\n' "$2" >"$etc/resting")
+  write_text "$etc/resting" "$2"
   if [ -n "$(data_of "$1")" ]; then tell rests yes; fi
 }
 # data_of CLUSTER: the data directory of its member on this server, if there is one that is not empty.

@@ -9,8 +9,9 @@ set_retries() {
   done
   if [ -z "$before" ]; then before=$(cat "$live"); fi
   (umask 022; mkdir -p /etc/sysctl.d
-    printf '# How soon connections of etcd that fell silent are given up.\n# before: %s\nnet.ipv4.tcp_retries2 = %s\n' "$before" "$2" >"$sysctl.new")
-  mv -T "$sysctl.new" "$sysctl"
+    write_text "$sysctl" "# How soon connections of etcd that fell silent are given up.
+# before: $before
+net.ipv4.tcp_retries2 = $2")
   if ! echo "$2" >"$live"; then
     echo "net.ipv4.tcp_retries2 can't be set on this server: $live can't be written (in a container its host has to set it)" >&2
     exit 3

@@ -96,15 +96,20 @@ fn rotation(name: &str, one_way: f64) -> Result<()> {
 
 /// Gives every member the certificate for peers that it has with ten days left, as it will be one day.
 pub fn grow_old(scene: &Scene) -> Result<()> {
+    with_days(scene, "peer", "peer", 10)
+}
+
+/// Gives every member a certificate that it has with so many days left; none is left if they are less than 0.
+fn with_days(scene: &Scene, file: &str, authority: &str, days: i32) -> Result<()> {
     let state = scene.terraform.attributes("etcd_cluster.main")?;
-    let authority = &state["certificate_authorities"]["peer"];
+    let authority = &state["certificate_authorities"][authority];
     let text = |name: &str| authority[name].as_str().map(str::to_owned).context("no authority");
     for host in &scene.hosts {
         let age = format!(
             "set -eu; umask 077; cd /etc/etcd/main/pki; d=$(mktemp -d); printf '%s' {} >$d/ca.crt; printf '%s' {} >$d/ca.key; \
-             openssl x509 -x509toreq -in peer.crt -signkey peer.key -copy_extensions copyall -out $d/r 2>/dev/null; \
-             openssl x509 -req -in $d/r -CA $d/ca.crt -CAkey $d/ca.key -days 10 -copy_extensions copyall -out $d/c 2>/dev/null; \
-             cat $d/c >peer.crt; rm -r $d; openssl x509 -in peer.crt -noout -checkend 2592000 || true",
+             openssl x509 -x509toreq -in {file}.crt -signkey {file}.key -copy_extensions copyall -out $d/r 2>/dev/null; \
+             openssl x509 -req -in $d/r -CA $d/ca.crt -CAkey $d/ca.key -days {days} -copy_extensions copyall -out $d/c 2>/dev/null; \
+             cat $d/c >{file}.crt; rm -r $d; openssl x509 -in {file}.crt -noout -checkend 2592000 || true",
             shell(&text("certificate")?),
             shell(&text("private_key")?),
         );
@@ -145,6 +150,30 @@ fn certificates_are_issued_anew_before_they_end() -> Result<()> {
             "openssl s_client -connect 127.0.0.1:2380 </dev/null 2>/dev/null | openssl x509 -noout -checkend 2592000";
         Ok(lab.exec("a1", shown)?.success())
     })?;
+    // All have ended, and an option is another one: what needs no restart comes first, in the same apply.
+    for (file, authority) in [
+        ("peer", "peer"),
+        ("peer-client", "peer"),
+        ("server", "client"),
+        ("operator", "client"),
+    ] {
+        with_days(&scene, file, authority, -1)?;
+    }
+    let other = usual.member("config", "{ \"snapshot-count\" = \"20001\" }");
+    scene.terraform.write("main.tf", &other.render())?;
+    let plan = scene.terraform.run(&["plan", "-no-color", "-input=false"])?;
+    let said = format!("{} {}", plan.stdout, plan.stderr);
+    ensure!(said.contains("Certificates of the cluster main have expired"), "{said}");
+    ensure!(!said.contains("has no quorum"), "{said}");
+    scene
+        .terraform
+        .apply()
+        .context("with expired certificates and another option")?;
+    let after = started(&lab, &hosts)?;
+    ensure!(
+        hosts.iter().all(|host| after[*host] != before[*host]),
+        "not all were restarted"
+    );
     let written = writer.stop()?;
     written.nothing_lost()?;
     scene.is_whole()

@@ -6,6 +6,7 @@ use etcd_lab::{Builder, Lab};
 use crate::configuration::Configuration;
 use crate::outside::{eventually, one_cluster};
 use crate::prefix;
+use crate::rolling::started;
 use crate::terraform::Terraform;
 
 const HOSTS: [&str; 3] = ["a1", "a2", "b1"];
@@ -76,6 +77,13 @@ fn a_plan_says_what_is_wrong_with_the_cluster() -> Result<()> {
     terraform.nothing_to_do()
 }
 
+fn configurations(lab: &Lab) -> Result<Vec<String>> {
+    let sums = HOSTS
+        .iter()
+        .map(|host| lab.exec(host, "cat /etc/etcd/main/etcd.yaml")?.ok());
+    sums.collect()
+}
+
 /// The member on `b1` can't read its database any more.
 fn spoil(lab: &Lab) -> Result<()> {
     let spoil = "systemctl stop etcd-main; dd if=/dev/zero of=/var/lib/etcd/main/member/snap/db bs=4096 count=4 conv=notrunc status=none; \
@@ -91,23 +99,47 @@ fn what_ends_a_member_is_said_with_the_way_out() -> Result<()> {
     terraform.configure(&configuration.render())?;
     terraform.apply()?;
 
-    // An option that etcd refuses when it starts: the first member alone is restarted, and the cause is said.
+    // An option that etcd refuses: it is asked before any member is restarted, and the cause is said.
+    let before = (started(&lab, &HOSTS)?, configurations(&lab)?);
     let refused = configuration
         .clone()
         .member("config", "{ \"auto-compaction-retention\" = \"never\" }");
     terraform.write("main.tf", &refused.render())?;
     let (text, code) = said(&terraform, &["apply", "-auto-approve"])?;
     ensure!(code == 1, "{text}");
-    has(&text, &["never"])?;
-    ensure!(
-        !text.contains("received signal"),
-        "it shows how the former process ended: {text}"
-    );
-    let running = HOSTS.iter().filter(|host| {
-        lab.exec(host, "systemctl is-active etcd-main")
-            .is_ok_and(|one| one.success())
-    });
-    ensure!(running.count() >= 2, "more than one member was stopped");
+    has(
+        &text,
+        &[
+            "was not changed",
+            "etcd 3.6.16 does not accept this configuration",
+            "error parsing CompactionRetention: time: invalid duration \\\"never\\\"",
+        ],
+    )?;
+    let after = (started(&lab, &HOSTS)?, configurations(&lab)?);
+    ensure!(before == after, "a member was restarted, or its files are others");
+
+    // A folder that is full: which file, why, and what was changed.
+    let fill = "cp -a /etc/etcd /root/etc-etcd; mount -t tmpfs -o size=1m,mode=755 tmpfs /etc/etcd; cp -a /root/etc-etcd/. /etc/etcd/; \
+                cat /dev/zero >/etc/etcd/filler || true";
+    lab.exec("a1", fill)?.ok()?;
+    let other = configuration
+        .clone()
+        .member("config", "{ \"snapshot-count\" = \"20001\" }");
+    terraform.write("main.tf", &other.render())?;
+    let (text, code) = said(&terraform, &["apply", "-auto-approve"])?;
+    ensure!(code == 1, "{text}");
+    has(
+        &text,
+        &[
+            "/etc/etcd/main/pki/peer-ca.crt can't be written: No space left on device",
+            "Files that this step has written before: none",
+            "df -h /etc/etcd/main/pki",
+        ],
+    )?;
+    ensure!(!text.contains("I/O error"), "{text}");
+    ensure!(started(&lab, &["a1"])?["a1"] == before.0["a1"], "a1 was restarted");
+    lab.exec("a1", "umount /etc/etcd")?.ok()?;
+    terraform.apply().context("with room")?;
     terraform.write("main.tf", &configuration.render())?;
     terraform.apply().context("without the option")?;
 

@@ -16,6 +16,7 @@ mod chance;
 mod complaint;
 mod complaints;
 mod configuration;
+mod copies;
 mod dead_server;
 mod deposed;
 mod disaster_trials;

@@ -56,6 +56,13 @@ fn what_can_t_be_taken_over_is_refused_and_left_alone() -> Result<()> {
         &ours,
         &["would run the cluster's members by the service etcd-main.service too"],
     )?;
+    // Where the service could not see it.
+    let hidden = whole.replace(&format!("\"/opt/etcd/{VERSION}\""), "\"/root/etcd\"");
+    refused(
+        &terraform,
+        &hidden,
+        &["is in /root, which the member's service can't see"],
+    )?;
     let elsewhere = imports.replace(
         "private_address = \"192.168.7.31\"",
         "peer_port = 2390, private_address = \"192.168.7.31\"",

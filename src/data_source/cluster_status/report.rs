@@ -10,6 +10,7 @@ use super::look::{Look, Rejected};
 use super::snapshots::ScheduledLook;
 use crate::etcd::api::{Alarm, Member, Status};
 use crate::etcd::certificates::parse;
+use crate::membership::damage::copied;
 use crate::membership::health::{self, Elsewhere, Pair, Standing, judge};
 use crate::membership::sockets;
 use crate::membership::upkeep::NOBODY_KNOWS_WHOSE;
@@ -147,7 +148,11 @@ impl<'a> Seen<'a> {
                 .as_ref()
                 .map(|why| format!("no quorum confirms a read through it: {why}"))
         };
-        let unhealthy = look.silent.clone().or_else(no_quorum);
+        let status = look.status.as_ref();
+        // It takes part as another one, so it is not counted as this one.
+        let copied = status.and_then(|status| copied(name.as_str(), status.member_id, &self.names));
+        let unhealthy = copied.map(|damage| damage.to_string());
+        let unhealthy = unhealthy.or_else(|| look.silent.clone()).or_else(no_quorum);
         let unhealthy = unhealthy.or_else(|| no_leader.map(|_| "it knows no leader".to_owned()));
         let certificates = CERTIFICATES.iter().filter_map(|(file, _, purpose)| {
             let end = parse(look.server.certificates.get(*file)?).ok()?.not_after;

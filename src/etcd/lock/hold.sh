@@ -12,7 +12,7 @@ if [ "$by" = "$holder" ] || [ "$until" -le "$now" ]; then
   if [ "$seconds" = 0 ]; then
     rm -f "$lock"
   else
-    printf '%s %s %s\n' $((now + seconds)) "$holder" "$who" >"$lock"
+    write_text "$lock" "$((now + seconds)) $holder $who"
     tell held yes
   fi
 else

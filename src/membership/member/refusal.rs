@@ -44,6 +44,8 @@ pub enum Refusal {
     Unsettled,
     /// It runs, and the member list does not have it.
     Unlisted,
+    /// Its data is another server's member's, or another server runs as this one.
+    Copied,
     /// It does not run, and its data was written by a minor version that the wanted one can't go on from.
     Version {
         /// The minor version that is wanted.
@@ -135,6 +137,7 @@ impl fmt::Display for Refusal {
                 "it runs, and the cluster's member list does not have it: it was removed and has not ended yet. Stop its service \
                  and apply again: it joins anew then",
             ),
+            Refusal::Copied => f.write_str("it has another member's data, or another one has its data and runs"),
             Refusal::Version { minor, last } if minor < last => write!(
                 f,
                 "etcd 3.{minor} is wanted, and its data was last written by 3.{last}, on which an older one does not start. Set its version \

@@ -10,6 +10,7 @@ fn permitted() -> Observed {
         service: Service::Stopped,
         installed: false,
         restart_needed: false,
+        expired: false,
         peers_moved: false,
         port_taken: None,
         founders_started: None,
@@ -19,6 +20,7 @@ fn permitted() -> Observed {
         old_entries: false,
         last_minor: None,
         leader_moves: 0,
+        copied: false,
         adoption: None,
     }
 }

@@ -216,6 +216,7 @@ impl BringUp {
             service: seen.service,
             installed: seen.installed,
             restart_needed: seen.other_files || seen.restart_pending,
+            expired: false,
             peers_moved: false,
             port_taken: None,
             founders_started: self.founders_started,
@@ -225,6 +226,7 @@ impl BringUp {
             old_entries: self.old_entries == Some(true),
             last_minor: seen.last_minor,
             leader_moves: self.leader_moves,
+            copied: false,
             adoption: None,
         }
     }
@@ -328,6 +330,7 @@ impl BringUp {
                 self.answers = None;
             }
             Step::Redial => {}
+            Step::Renew => unreachable!("no certificate ends here"),
             Step::Adopt | Step::Rename => unreachable!("nothing is taken over here"),
             Step::AddUrl | Step::SettleUrl => unreachable!("no port changes here"),
             Step::CountFounders => {

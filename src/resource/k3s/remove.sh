@@ -13,7 +13,7 @@ stop_k3s() {
 rest_k3s() {
   [ -d "/etc/etcd-k3s/$1" ] || return 0
   stop_k3s
-  (umask 077; printf '%s\n' "$2" >"/etc/etcd-k3s/$1/resting")
+  write_text "/etc/etcd-k3s/$1/resting" "$2"
 }
 # unmount_pods: takes away the mounts of its pods. One that is in use stays: only what holds no volume, the files of containers and their networks, is
 # taken out of sight all the same.

@@ -67,6 +67,7 @@ impl BringUp<'_> {
             let survey = survey.ok_or_else(|| self.refused(Refusal::NoQuorum))?;
             let data = self.still_the_same(host, &survey, &service).await?;
             let plan = self.plan_for(seen, &former_hosts(&survey))?;
+            script = self.asking_etcd(script, &plan, seen)?;
             script = self.with_files(script, &plan, &service, &data);
         }
         script = self
@@ -79,7 +80,9 @@ impl BringUp<'_> {
             ..Look::default()
         };
         let script = observe::append(script, self.member, self.layout, look);
-        Ok(observe::seen(&host.run_checked(&script).await?).after(seen))
+        let output = host.run_checked(&script).await?;
+        self.accepted(&output)?;
+        Ok(observe::seen(&output).after(seen))
     }
 
     fn with_files(&self, mut script: Script, plan: &Plan, service: &str, data: &str) -> Script {

@@ -105,6 +105,21 @@ pub enum BinaryError {
         /// Where the binaries are to be.
         path: String,
     },
+    /// The member's user can't run it.
+    #[error(
+        "on server {server} the user {user} can't run {path}: {why}. Nothing was stopped or started. Each folder above it has to let every user \
+         pass, and its file system must not be mounted with noexec (`findmnt -T {path}`). Mend that, or use another place (`binary`), and apply again"
+    )]
+    NotRun {
+        /// The server.
+        server: String,
+        /// The user.
+        user: String,
+        /// The program.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
     /// Others can change it.
     #[error(
         "on server {server} another user than root can change what is run from {path} ({loose}). Make it root's alone (`chown root:root`, \

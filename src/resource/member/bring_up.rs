@@ -24,6 +24,7 @@ use crate::etcd::api::Status;
 use crate::etcd::layout::Layout;
 use crate::etcd::version::Version;
 use crate::host::Host;
+use crate::membership::damage::Damage;
 use crate::membership::identity::{ClusterId, MemberId};
 use crate::membership::member::{
     Adoption, Answer, Cluster, Desired, Observed, Service, Start, Step, goes_on_out_of_turn, next_step,
@@ -53,6 +54,8 @@ pub struct BringUp<'a> {
     pub verify: bool,
     /// Whether the state has it already.
     pub existed: bool,
+    /// Whether the last refresh saw that its data is another server's member's.
+    pub suspect: bool,
     /// What is known of the program that it is to run.
     pub program: Known,
     /// What has another address than before.
@@ -99,6 +102,8 @@ pub(super) struct Course {
     pub(super) survey: Option<Survey>,
     /// The servers whose members answered before: those are to be connected after.
     pub(super) scope: Option<BTreeSet<String>>,
+    /// What is wrong with the member's data, if it is not its own, or not its own alone.
+    pub(super) copied: Option<Damage>,
     /// Whether the log holds entries that the wanted version can't read, once that was looked at.
     old_entries: Option<bool>,
 }
@@ -128,6 +133,7 @@ impl BringUp<'_> {
             patience: None,
             survey: None,
             scope: None,
+            copied: None,
             old_entries: None,
         };
         let before = course.seen.object.clone();
@@ -192,6 +198,7 @@ impl BringUp<'_> {
                 service: course.seen.service,
                 installed: plan.installed,
                 restart_needed: plan.restart_needed,
+                expired: plan.has_expired(),
                 peers_moved: left.is_none() && !self.moved.is_nothing(),
                 port_taken: course.seen.port_taken.clone(),
                 founders_started,
@@ -201,6 +208,7 @@ impl BringUp<'_> {
                 old_entries: course.old_entries == Some(true),
                 last_minor: course.seen.last_minor(),
                 leader_moves,
+                copied: course.copied.is_some(),
                 adoption,
             };
             let step = next_step(&observed, &desired);
@@ -227,6 +235,7 @@ impl BringUp<'_> {
                     }
                     (cluster, course.survey, answers) = (None, None, None);
                 }
+                Step::Renew => course.seen = self.renew(host, &plan).await?,
                 Step::Adopt => {
                     self.before_install(course, Start::Restart).await?;
                     course.seen = self.adopt(host, course.survey.take(), &course.seen).await?;
@@ -302,6 +311,7 @@ impl BringUp<'_> {
                 }
                 Step::AwaitHealth => {
                     let seen = self.await_health(host, course.restarted).await?;
+                    course.copied = self.answers_as_another(&seen).await;
                     answers = Some(answer_of(&seen));
                     status = Some(seen);
                 }
@@ -391,6 +401,7 @@ impl BringUp<'_> {
             course.seen = seen?;
         }
         course.scope = survey.as_ref().map(|survey| survey.list.answering());
+        course.copied = self.copied(&course.seen, survey.as_ref());
         course.survey = survey;
         Ok(Some(cluster))
     }
@@ -410,6 +421,7 @@ impl BringUp<'_> {
             return Ok(None);
         }
         course.scope = survey.as_ref().map(|survey| survey.list.answering());
+        course.copied = self.copied(&course.seen, survey.as_ref());
         Ok(Some(cluster))
     }
 

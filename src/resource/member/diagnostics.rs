@@ -67,7 +67,7 @@ pub(super) fn explain(member: &MemberModel, existed: bool, error: &BringUpError)
         BringUpError::Scheduled { what: "tools", .. } => Path::of("snapshots"),
         BringUpError::Scheduled { what, .. } => Path::of("snapshots").attribute(what),
         BringUpError::OldForSnapshot { .. } => Path::of("version"),
-        BringUpError::Wanted(WantedError::Config(_)) => Path::of("config"),
+        BringUpError::Wanted(WantedError::Config(_)) | BringUpError::Configuration { .. } => Path::of("config"),
         BringUpError::Wanted(_) => Path::of("cluster").attribute("certificate_authorities"),
         BringUpError::Refused { refusal, .. } => match refusal {
             Refusal::ForeignData => Path::of("data_dir"),

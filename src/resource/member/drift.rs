@@ -10,6 +10,7 @@ use super::observe::Seen;
 use super::revoked;
 use super::scheduled;
 use super::wanted::{self, WantedFile};
+use crate::membership::damage::Damage;
 use crate::membership::member::{Data, Service};
 use crate::plugin::value::Value;
 
@@ -108,6 +109,27 @@ pub fn drift(whole: &Whole, seen: &Seen) -> BTreeMap<String, String> {
         seen,
     ));
     found
+}
+
+/// The key of a member whose data is another server's member's.
+const MEMBER_ID: &str = "member ID";
+
+/// Notes that the data of the member is wrong in a way that a plan shows nowhere else.
+pub fn note_damage(state: &mut Value, damage: &Damage) {
+    if let Damage::Copied { from } = damage {
+        let mut drift = state.get("drift").as_map().cloned().unwrap_or_default();
+        let what = format!("is that of the member on {from}, whose data was copied");
+        drift.insert(MEMBER_ID.to_owned(), what.into());
+        state.set("drift", drift);
+    }
+}
+
+/// Whether the last refresh saw that the member's data is another server's member's.
+pub fn is_copied(state: &Value) -> bool {
+    state
+        .get("drift")
+        .as_map()
+        .is_some_and(|drift| drift.contains_key(MEMBER_ID))
 }
 
 /// Notes that the member belongs to another object; the next apply makes it this one's again.

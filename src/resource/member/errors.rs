@@ -44,6 +44,27 @@ pub enum BringUpError {
         /// The members that take no part, where the refusal hangs on them.
         down: Vec<Down>,
     },
+    /// Its data is not its own.
+    #[error("server {server}: {advice}")]
+    Copied {
+        /// Its server.
+        server: String,
+        /// What that means, what to do, and whether that is safe now.
+        advice: String,
+    },
+    /// etcd does not accept its configuration.
+    #[error(
+        "server {server}: etcd {version} does not accept this configuration, and says:\n  {cause}\nIt was asked before anything was stopped or \
+         started. The member and its configuration are as before. Change the option in `config` that this names, and apply again"
+    )]
+    Configuration {
+        /// Its server.
+        server: String,
+        /// The version of etcd.
+        version: String,
+        /// What it says.
+        cause: String,
+    },
     /// The same was said of another member of the cluster a moment ago.
     #[error(
         "the member of server {server} was not changed, for the same reason as that of {first}: see what is said of {first}"
@@ -98,7 +119,7 @@ pub enum BringUpError {
     },
     /// Another member did not come back from its restart.
     #[error(
-        "the member of server {server} was not restarted: that of {failed} did not come back from its own restart, and one at a \
+        "the member of server {server} was not restarted: that of {failed} was to be restarted first, and was not, or is not well since. One at a \
          time is enough. See what is said of {failed}, and apply again"
     )]
     Halted {
@@ -188,7 +209,11 @@ impl BringUpError {
     /// Whether the member is as it was before, as far as it was there.
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Turn { .. } | Self::Halted { .. } | Self::AsAnother { .. } => true,
+            Self::Turn { .. }
+            | Self::Halted { .. }
+            | Self::AsAnother { .. }
+            | Self::Copied { .. }
+            | Self::Configuration { .. } => true,
             Self::Refused { refusal, .. } => refusal.may_pass(),
             _ => false,
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::binary;
+use super::binary::{self, BinaryError};
 use super::bring_up::BringUp;
 use super::errors::BringUpError;
 use super::model::MemberModel;
@@ -11,13 +11,15 @@ use super::observe::{self, Look, Seen};
 use super::revoked;
 use super::scheduled;
 use super::survey::{QUESTION, Survey};
-use super::wanted::{self, Certificates, WantedFile, certificates, configurations, needing_restart};
+use super::wanted::{self, Certificates, WantedFile, certificates, configurations};
+use crate::etcd::config::check;
 use crate::etcd::layout::Layout;
 use crate::etcd::names;
 use crate::etcd::restoring::{self, Order, snapshot_folder};
 use crate::etcd::unit::{self, UnitSpec};
 use crate::etcd::version::{Minor, Version};
-use crate::host::{Host, MOUNTS, PRIVILEGE, RunError, Script};
+use crate::host::said;
+use crate::host::{Host, MOUNTS, Output, PRIVILEGE, RunError, Script};
 use crate::membership::member::Start;
 use crate::resource::cluster::servers::root_file;
 use crate::topology::{ServerName, Topology, hosts_block, timing};
@@ -36,6 +38,24 @@ pub(super) struct Plan {
     scheduled: Option<scheduled::Wanted>,
     pub(super) installed: bool,
     pub(super) restart_needed: bool,
+    /// Whether other authorities are trusted, or other certificates revoked: etcd reads that only when it starts.
+    trusts_others: bool,
+}
+
+/// What of a configuration a running member has to be restarted for: `initial-cluster*` are not read again by a
+/// member that has data.
+pub(super) fn needing_restart(configuration: &str) -> Vec<&str> {
+    configuration
+        .lines()
+        .filter(|line| !line.starts_with("initial-cluster") && !line.starts_with('#'))
+        .collect()
+}
+
+impl Plan {
+    /// Whether certificates have ended that can be renewed by themselves.
+    pub(super) fn has_expired(&self) -> bool {
+        !self.certificates.restart_needed && !self.certificates.expired.is_empty()
+    }
 }
 
 /// The guard and the service unit, and the units that keep the cluster's names.
@@ -162,7 +182,9 @@ impl BringUp<'_> {
             || other_list
             || certificates.restart_needed
             || seen.restart_pending;
+        let trusts_others = other_list || certificates.restart_needed;
         Ok(Plan {
+            trusts_others,
             files,
             certificates,
             configuration: texts.standing,
@@ -235,6 +257,20 @@ impl BringUp<'_> {
             .line(include_str!("keep_names.sh"))
     }
 
+    /// Brings new certificates into place in place of those that have ended: etcd reads them at each handshake.
+    pub(super) async fn renew(&self, host: &Host, plan: &Plan) -> Result<Seen, BringUpError> {
+        tracing::info!(
+            server = self.member.server,
+            "certificates have expired: new ones are brought before anything else"
+        );
+        let mut script = Script::new("renewing certificates that have expired");
+        for file in &plan.certificates.expired {
+            script = file.put(script, self.layout);
+        }
+        host.run_checked(&script).await?;
+        Ok(self.observe(host).await?)
+    }
+
     /// Brings everything into place and starts etcd, in one script; returns what is there then.
     pub(super) async fn install(
         &self,
@@ -267,6 +303,17 @@ impl BringUp<'_> {
             .line(PRIVILEGE)
             .line(include_str!("prepare.sh"))
             .line(include_str!("prepare_data.sh"));
+        // Cut off between the files and the start, the next run knows that it is still to come; and so it does where the server started it
+        // by itself meanwhile.
+        let starts = matches!(start, Start::Found | Start::Join | Start::Resume);
+        let marks = start == Start::Restart || (starts && plan.is_some());
+        let pending = root_file(self.layout.restart_pending().to_string(), "");
+        if let Some(plan) = plan.as_ref().filter(|_| start != Start::No) {
+            if marks && plan.trusts_others {
+                script = script.write_file(&pending);
+            }
+            script = self.asking_etcd(script, plan, seen)?;
+        }
         if let Some(file) = self.claim.file(self.layout.etc_dir().as_str()) {
             script = script.write_file(&file);
         }
@@ -275,11 +322,8 @@ impl BringUp<'_> {
                 .line(include_str!("../binaries.sh"))
                 .line("before=$(binaries_of \"$unit\")");
         }
-        let starts = matches!(start, Start::Found | Start::Join | Start::Resume);
-        if start == Start::Restart || (starts && plan.is_some()) {
-            // Cut off between the files and the start, the next run knows that it is still to come; and so it does where the server started it
-            // by itself meanwhile.
-            script = script.write_file(&root_file(self.layout.restart_pending().to_string(), ""));
+        if marks {
+            script = script.write_file(&pending);
         }
         for file in plan.iter().flat_map(|plan| &plan.files) {
             script = file.put(script, self.layout);
@@ -341,10 +385,54 @@ impl BringUp<'_> {
             ..Look::default()
         };
         let script = observe::append(script, self.member, self.layout, look);
-        let after = observe::seen(&host.run_checked(&script).await?).after(seen);
+        let output = host.run_checked(&script).await?;
+        self.accepted(&output)?;
+        let after = observe::seen(&output).after(seen);
         // The same process runs the same program.
         let running_sum = seen.running_sum.clone().filter(|_| start == Start::No);
         Ok(Seen { running_sum, ..after })
+    }
+
+    /// Has etcd say whether it accepts the wanted configuration, before any file is another but those with certificates: it reads those, and the member
+    /// that runs takes them as they are. If it does not accept it, the script ends.
+    pub(super) fn asking_etcd(&self, mut script: Script, plan: &Plan, seen: &Seen) -> Result<Script, BringUpError> {
+        let trust = |file: &&WantedFile| self.layout.is_of_trust(&file.path);
+        for file in plan.files.iter().filter(trust) {
+            script = file.put(script, self.layout);
+        }
+        let file = WantedFile {
+            path: self.layout.asked_file().to_string(),
+            mode: 0o640,
+            contents: check::asked(&plan.configuration).into(),
+        };
+        let arch = binary::arch(&self.member.server, seen)?;
+        let script = script
+            .set("check", &file.path)
+            .set("program", binary::executable(self.member, self.version, seen)?.as_str())
+            .set("arch", arch.to_string())
+            .line(PRIVILEGE)
+            .line(check::SCRIPT);
+        let script = file.put(script, self.layout);
+        Ok(script.line("if ! ask_etcd; then rm -f \"$check\"; exit 0; fi\nrm -f \"$check\""))
+    }
+
+    /// # Errors
+    /// If etcd could not be run, or did not accept the configuration.
+    pub(super) fn accepted(&self, output: &Output) -> Result<(), BringUpError> {
+        if let Some(why) = check::not_run(output) {
+            return Err(BringUpError::Binary(BinaryError::NotRun {
+                server: self.member.server.clone(),
+                user: self.layout.user().to_owned(),
+                path: binary::path(self.member, self.version),
+                why: said::one_line(&why),
+            }));
+        }
+        let refused = |cause: String| BringUpError::Configuration {
+            server: self.member.server.clone(),
+            version: self.version.to_string(),
+            cause: said::one_line(&cause),
+        };
+        check::refused(output).map_or(Ok(()), |cause| Err(refused(cause)))
     }
 
     /// Makes the member's data of the snapshot that lies on its server, unless an earlier run did.

@@ -1,8 +1,8 @@
 # Has the cluster's names kept in /etc/hosts, also at boot. Given: names (the unit that waits for changes of that file), copy, block. A server that was given
 # its view by an earlier version has no copy of it yet.
 if [ ! -s "$copy" ]; then
-  (umask 077; printf %s "$block" >"$copy.new")
-  mv -fT "$copy.new" "$copy"
+  write_text "$copy" "${block%"
+"}"
 fi
 # Without it the guard still puts the block back at each start: it is no reason to fail.
 systemctl --quiet --no-reload enable "$names" 2>/dev/null || true

@@ -4,6 +4,7 @@ mod adopt;
 mod binary;
 mod bring_up;
 mod complaints;
+mod copied;
 mod diagnostics;
 mod down;
 mod drift;
@@ -114,7 +115,7 @@ impl MemberResource {
         // A change of a member that runs and was verified before is none of its links'.
         let verified = prior.get("service").as_str() == Some("running") && !Word::Unverified.is_in(&request.private);
         // One that may have joined anew is asked who it is now.
-        let verify = !verified || request.planned.get("member_id").is_unknown();
+        let verify = !verified || request.planned.get("member_id").is_unknown() || drift::is_copied(&prior);
         let bring_up = BringUp {
             road: &self.road,
             member: &whole.member,
@@ -124,6 +125,7 @@ impl MemberResource {
             keys: &keys,
             verify,
             existed: !prior.is_null(),
+            suspect: drift::is_copied(&prior),
             program: Known::new(&prior, &request.planned),
             moved: redial::moved(&whole.member, &whole.topology, &prior),
             deadline,

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::scheduled::{self, ScheduledModel};
 use crate::etcd::config::{OptionError, check_option, owned_option};
+use crate::etcd::layout::hidden_above;
 use crate::etcd::release::{Arch, Sha256Sum, carried_sum};
 use crate::etcd::version::Version;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -218,7 +219,7 @@ pub fn schema() -> Schema {
             fact("client_url", "Its client URL."),
             fact("initial_cluster", "Its own `initial-cluster`: the peer URLs by the addresses that it dials."),
             fact("configuration", "Its configuration file, as it is on the server."),
-            fact("service", "What its service does: `running`, `stopped` or `failed`; `restarting` if it ends again and again; `learner` for a member that runs and does not vote yet."),
+            fact("service", "What its service does: `running`, `stopped` or `failed`; `restarting` if it ends again and again; `silent` if it runs and does not answer, though the others have a quorum; `learner` for a member that runs and does not vote yet."),
             fact("running_version", "The version that runs."),
             fact("binary_sha256", "The SHA-256 of its program `etcd`, as the last apply left it. Another program there shows in `drift`."),
             Attribute::map("drift", Type::String).computed().describe(
@@ -366,6 +367,16 @@ fn validate_binary(binary: &Value, version: Option<&Version>, diagnostics: &mut 
         wrong(
             at.attribute("url"),
             format!("{url:?} has to begin with https:// or http://."),
+        );
+    }
+    let place = binary.get("host_path").as_str();
+    if let Some((path, hidden)) = place.and_then(|path| Some((path, hidden_above(path)?))) {
+        wrong(
+            at.attribute("host_path"),
+            format!(
+                "{path:?} is in {hidden}, which the member's service can't see: etcd would not start. Copy etcd to another folder of root's, \
+                 /usr/local/lib/etcd for example, and name that."
+            ),
         );
     }
     if let Some(path) = binary.get("host_path").as_str().filter(|path| !is_plain_absolute(path)) {

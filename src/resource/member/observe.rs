@@ -9,6 +9,7 @@ use crate::etcd::program;
 use crate::etcd::release::Sha256Sum;
 use crate::etcd::restoring::Order;
 use crate::etcd::version::Version;
+use crate::etcd::wal;
 use crate::host::{Host, Output, PRIVILEGE, RunError, Script};
 use crate::membership::incarnation::Incarnation;
 use crate::membership::member::{Data, Service};
@@ -38,6 +39,10 @@ pub struct Seen {
     pub service: Service,
     /// Whether its process ends again and again.
     pub ends_again: bool,
+    /// Whether its process was started a moment ago.
+    pub young: bool,
+    /// Which process it is, and how often systemd has started it again.
+    pub process: Option<Process>,
     /// Whether it was to be restarted for files that are in place, and the run was cut off before.
     pub restart_pending: bool,
     /// `net.ipv4.tcp_retries2`, where an apply has set it.
@@ -60,6 +65,8 @@ pub struct Seen {
     pub running: Option<String>,
     /// The version that a member which does not run ran last.
     pub last: Option<String>,
+    /// The ID that the data of a member which does not run has.
+    pub data_id: Option<u64>,
     /// Another process that has one of the member's ports.
     pub port_taken: Option<(u16, String)>,
     /// SHA-256 of the files that were asked for, by path.
@@ -84,6 +91,24 @@ pub struct Seen {
     pub certificates: BTreeMap<String, String>,
     /// A certificate to talk to etcd with, where it was asked for.
     pub lent: Option<Lent>,
+}
+
+/// A process of the member's service, told from its next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pid: String,
+    restarts: String,
+}
+
+impl Process {
+    /// What systemd says of it; `None` if there is none.
+    pub fn of(output: &Output) -> Option<Self> {
+        let text = |key: &str| output.value(key).map(str::to_owned);
+        Some(Self {
+            pid: text("unit.MainPID").filter(|pid| pid != "0")?,
+            restarts: text("unit.NRestarts")?,
+        })
+    }
 }
 
 /// The service that ran the member before this provider did.
@@ -166,6 +191,7 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .set("data", layout.data_dir().as_str())
         .set("unit", layout.unit_name())
         .set("user", layout.user())
+        .set("head", wal::HEAD.to_string())
         .set("former", member.cluster.adopted_from.as_deref().unwrap_or_default())
         .set("ports", ports)
         .set("binary", look.binary)
@@ -179,16 +205,21 @@ pub fn append(script: Script, member: &MemberModel, layout: &Layout, look: Look<
         .line(include_str!("observe.sh"))
 }
 
+fn number(output: &Output, key: &str) -> Option<f64> {
+    output.value(key).and_then(|text| text.parse().ok())
+}
+
+/// Whether the member's process was started a moment ago.
+fn young(output: &Output) -> bool {
+    let started = number(output, "unit.ExecMainStartTimestampMonotonic").map(|micros| micros / 1e6);
+    let now = number(output, "uptime");
+    started.zip(now).is_some_and(|(started, now)| now - started < YOUNG)
+}
+
 /// Whether systemd starts the member's process again and again: it waits to do so, or it has done so several times and the process is young.
 fn ends_again(output: &Output) -> bool {
-    let number = |key: &str| output.value(key).and_then(|text| text.parse::<f64>().ok());
-    let young = || {
-        let started = number("unit.ExecMainStartTimestampMonotonic").map(|micros| micros / 1e6);
-        let now = number("uptime");
-        started.zip(now).is_some_and(|(started, now)| now - started < YOUNG)
-    };
-    let several = number("unit.NRestarts").is_some_and(|times| times >= SEVERAL);
-    several && (output.value("unit.SubState") == Some("auto-restart") || young())
+    let several = number(output, "unit.NRestarts").is_some_and(|times| times >= SEVERAL);
+    several && (output.value("unit.SubState") == Some("auto-restart") || young(output))
 }
 
 /// What an observing script found.
@@ -215,6 +246,8 @@ pub fn seen(output: &Output) -> Seen {
         },
         service,
         ends_again: ends_again(output),
+        young: young(output),
+        process: Process::of(output),
         restart_pending: output.value("restart-pending").is_some(),
         tcp_retries2: output.value("tcp-retries2").and_then(|number| number.parse().ok()),
         scheduled: SeenScheduled::of(output),
@@ -228,6 +261,7 @@ pub fn seen(output: &Output) -> Seen {
         replaced: output.value("replaced").is_some(),
         running: None,
         last: text("last").filter(|version| !version.is_empty()),
+        data_id: output.value("log-head").and_then(|head| wal::member_id(&unhex(head)?)),
         port_taken: ports::read(output).into_iter().next(),
         files: output
             .values("file")
@@ -257,4 +291,10 @@ pub fn seen(output: &Output) -> Seen {
         seen.running_sum = None;
     }
     seen
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    bytes.collect()
 }

@@ -1,5 +1,5 @@
 # What this server holds of the member. Changes nothing. Given: cluster, data, unit, ports, binary, files, with_key,
-# former (the service that ran the member before this provider, or empty), timer, snapshot_directory (or empty), schedule (where it is to be
+# head (how many bytes of its log say whose it is), former (the service that ran the member before this provider, or empty), timer, snapshot_directory (or empty), schedule (where it is to be
 # seen whether something is in the way of it), reader.
 # Forks are dear on a small server, so loops do without them where they can.
 etc=/etc/etcd/$cluster
@@ -50,6 +50,10 @@ esac
 if [ "$main" = 0 ] && [ $content = member ] && [ ! -f "$etc/restart-pending" ]; then
   last=$(sed -n 's|^ExecStart=.* ||p' "/etc/systemd/system/$unit" 2>/dev/null | head -n 1)
   if [ -x "$last" ]; then tell last "$(version_of "$last")"; fi
+fi
+# Whose data a member goes on from when it is started.
+if [ "$main" = 0 ] && [ $content = member ]; then
+  tell log-head "$(as_user "$user" 20 head -c "$head" "$segment" 2>/dev/null | od -An -v -tx1 | tr -d ' \n')"
 fi
 report_ports "$ports" "$main"
 if [ -n "$files" ]; then

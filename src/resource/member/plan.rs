@@ -6,8 +6,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::drift;
+use super::install::needing_restart;
 use super::model::{self, MemberModel};
-use super::wanted::{configurations, issued, needing_restart};
+use super::wanted::{configurations, issued};
 use crate::etcd::certificates::parse;
 use crate::etcd::layout::Layout;
 use crate::etcd::release::{Arch, carried_sum};

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::complaints::Complaints;
+use time::OffsetDateTime;
+
+use super::complaints::{Complaints, Settled};
 use super::kept::Word;
 use super::observe::{self, Look, Seen};
 use super::state::{as_map, rfc3339};
-use super::{ANSWER, MemberResource, READ, Whole, binary, drift, revoked, survey, wanted, whole};
-use crate::etcd::api::Api;
+use super::{ANSWER, MemberResource, READ, Whole, binary, copied, drift, revoked, survey, wanted, whole};
+use crate::etcd::api::{Api, Member, Status};
 use crate::etcd::certificates::parse;
 use crate::host::Host;
+use crate::membership::damage::copied;
 use crate::membership::incarnation::is_superseded;
 use crate::membership::member::{Data, Service};
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
@@ -17,6 +20,20 @@ use crate::plugin::value::Value;
 use crate::resource::blind::{self, Unseen};
 use crate::resource::objects;
 use crate::resource::talk::Talk;
+
+/// The certificates of a member that have ended: what they are for, and when that was.
+fn ended(seen: &Seen) -> BTreeMap<&'static str, OffsetDateTime> {
+    let purposes = [
+        ("peer", "peers that dial it"),
+        ("peer-client", "peers that it dials"),
+        ("server", "clients"),
+    ];
+    let ends = purposes.into_iter().filter_map(|(file, purpose)| {
+        let end = parse(seen.certificates.get(file)?).ok()?.not_after;
+        Some((purpose, end))
+    });
+    ends.filter(|(_, end)| *end <= OffsetDateTime::now_utc()).collect()
+}
 
 impl MemberResource {
     pub(super) async fn refresh(&self, mut state: Value, private: &[u8]) -> (Value, Diagnostics) {
@@ -80,13 +97,9 @@ impl MemberResource {
     }
 
     /// What is wrong with the member's peer URL in the member list.
-    async fn listed_elsewhere(&self, whole: &Whole, state: &Value, api: &Api, id: u64) -> Option<(String, String)> {
-        if drift::is_to_be_adopted(state) {
-            return None;
-        }
+    fn listed_elsewhere(whole: &Whole, members: &[Member], id: u64) -> Option<(String, String)> {
         let (name, _) = whole.topology.find(&whole.member.server).ok()?;
         let wanted = whole.topology.peer_url(name).ok()?;
-        let members = api.members(ANSWER).await.ok()?;
         let own = members.iter().find(|one| one.id == id)?;
         drift::of_peer_url(&own.peer_urls, &wanted)
     }
@@ -115,6 +128,7 @@ impl MemberResource {
             state.set("certificate_expiry", Value::object(expiry));
             state.set("certificate_serials", revoked::serials(&seen.certificates));
         }
+        let ended = ended(&seen);
         // What is there is compared with at the next refresh; a state of an older provider has nothing to compare with.
         if state.get("binary_sha256").is_null() {
             state.set("binary_sha256", seen.binary_sum.clone());
@@ -139,35 +153,85 @@ impl MemberResource {
             state.set("service", "restarting");
             return (state, diagnostics);
         }
+        diagnostics.append(looked.of_ended(&ended).into_iter().collect());
         if seen.service != Service::Running {
-            // A member that was taken out of the cluster ends by itself, and can't come back with its data.
-            if seen.data == Data::Member
-                && let Some(survey) = survey::survey(&talk, &whole.member, &whole.topology).await
-                && survey.list.own.is_none()
-            {
-                let left = (drift::MEMBER_LIST.to_owned(), drift::REMOVED.to_owned());
-                state.set("drift", as_map(drift.into_iter().chain([left]).collect()));
+            if seen.data == Data::Member {
+                let survey = survey::survey(&talk, &whole.member, &whole.topology).await;
+                // A member that was taken out of the cluster ends by itself, and can't come back with its data.
+                if survey.as_ref().is_some_and(|survey| survey.list.own.is_none()) {
+                    let left = (drift::MEMBER_LIST.to_owned(), drift::REMOVED.to_owned());
+                    state.set("drift", as_map(drift.into_iter().chain([left]).collect()));
+                }
+                if let Some(damage) = copied::of_data(&whole.member, &whole.topology, &seen, survey.as_ref()) {
+                    drift::note_damage(&mut state, &damage);
+                    diagnostics.push(looked.of_damage(&damage).await);
+                }
             }
-            return (state, looked.of_stopped().await);
+            diagnostics.append(looked.of_stopped().await);
+            return (state, diagnostics);
         }
-        // Without a quorum it does not answer; that it runs is said above.
-        if let Ok(api) = talk.to(&whole.member.server, ANSWER).await
-            && let Ok(status) = api.status(ANSWER).await
-        {
-            diagnostics.append(looked.of_status(&api, &status).await);
-            state.set("running_version", status.version);
-            if status.is_learner {
-                // An apply that was cut off left it so; the next one makes a voter of it.
-                state.set("service", "learner");
+        let answered = async {
+            let api = talk.to(&whole.member.server, ANSWER).await.ok()?;
+            let status = api.status(ANSWER).await.ok()?;
+            Some(Settled::Answers(Box::new((api, status))))
+        };
+        let settled = match answered.await {
+            Some(answers) => answers,
+            None => looked.settles(host, &seen).await,
+        };
+        match settled {
+            Settled::Ended => {
+                state.set("service", "restarting");
+                diagnostics.push(looked.of_end(host).await);
             }
-            state.set("member_id", format!("{:x}", status.member_id));
-            state.set("cluster_id", format!("{:x}", status.cluster_id));
-            if let Some((part, what)) = self.listed_elsewhere(whole, &state, &api, status.member_id).await {
-                let mut drift = state.get("drift").as_map().cloned().unwrap_or_default();
-                drift.insert(part, what.into());
-                state.set("drift", drift);
+            // It may well be part of a quorum: a client that checks its certificate can't tell.
+            Settled::Silent if !ended.is_empty() => {}
+            Settled::Silent => {
+                let (service, said) = looked.of_silent(host).await;
+                if let Some(service) = service {
+                    state.set("service", service);
+                }
+                diagnostics.append(said);
+            }
+            Settled::Answers(answers) => {
+                let (api, status) = *answers;
+                let said = Self::of_answer(&mut state, whole, &looked, &api, status).await;
+                diagnostics.append(said);
             }
         }
         (state, diagnostics)
+    }
+
+    /// What a member that answers says of itself.
+    async fn of_answer(
+        state: &mut Value,
+        whole: &Whole,
+        looked: &Complaints<'_>,
+        api: &Api,
+        status: Status,
+    ) -> Diagnostics {
+        let mut diagnostics = looked.of_status(api, &status).await;
+        state.set("running_version", status.version);
+        if status.is_learner {
+            // An apply that was cut off left it so; the next one makes a voter of it.
+            state.set("service", "learner");
+        }
+        state.set("cluster_id", format!("{:x}", status.cluster_id));
+        let members = match drift::is_to_be_adopted(state) {
+            true => Vec::new(),
+            false => api.members(ANSWER).await.unwrap_or_default(),
+        };
+        if let Some(damage) = copied(&whole.member.server, status.member_id, &looked.talk.names_of(&members)) {
+            drift::note_damage(state, &damage);
+            diagnostics.push(looked.of_damage(&damage).await);
+            return diagnostics;
+        }
+        state.set("member_id", format!("{:x}", status.member_id));
+        if let Some((part, what)) = Self::listed_elsewhere(whole, &members, status.member_id) {
+            let mut drift = state.get("drift").as_map().cloned().unwrap_or_default();
+            drift.insert(part, what.into());
+            state.set("drift", drift);
+        }
+        diagnostics
     }
 }

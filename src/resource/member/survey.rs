@@ -10,6 +10,7 @@ use super::talk::Talk;
 use crate::etcd::api::{Api, Member, Status};
 use crate::etcd::lock::Servers;
 use crate::etcd::version::Version;
+use crate::membership::damage::copied;
 use crate::membership::member_list::{Entry, MemberList};
 use crate::topology::Topology;
 
@@ -34,6 +35,8 @@ pub struct Survey {
     pub healthy: BTreeMap<u64, Status>,
     /// The voters among them, this member's own as the last.
     pub voters: Vec<Api>,
+    /// The servers that answer as the member of another one, and the IDs that they answer with. They count as nobody.
+    pub copies: BTreeMap<String, u64>,
     /// The servers of the voters, as far as they are reached.
     pub servers: Servers,
 }
@@ -88,25 +91,33 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
         .filter(|(_, _, status)| status.has_leader());
     let answers: Vec<_> = answers.collect();
     talk.know(answers.iter().map(|(name, _, status)| (status.member_id, name)));
-    let leader = answers.first().map(|(_, _, status)| status.leader)?;
-    let leading = answers.iter().find(|(_, _, status)| status.is_leader());
-    let leading = leading.map(|(_, api, _)| api.clone());
-    let healthy = { answers.iter() }
-        .map(|(_, _, status)| (status.member_id, status.clone()))
-        .collect();
     // A member's own list may be old; one that a quorum confirms is not. Learners can't confirm.
-    let mut voters: Vec<_> = answers
-        .into_iter()
+    let mut voters: Vec<_> = { answers.iter() }
         .filter(|(_, _, status)| !status.is_learner)
+        .cloned()
         .collect();
     voters.sort_by_key(|(name, _, _)| *name == server);
-    let all: Vec<Api> = voters.iter().map(|(_, api, _)| api.clone()).collect();
-    for (_, api, _) in voters {
+    for (name, api, status) in &voters {
         if api.confirm_quorum(QUESTION).await.is_err() {
             continue;
         }
         let members = api.members(QUESTION).await.ok()?;
         let names = talk.names_of(&members);
+        if copied(name, status.member_id, &names).is_some() {
+            continue;
+        }
+        let leader = status.leader;
+        let (copies, own_answers): (Vec<_>, Vec<_>) =
+            { answers.iter().cloned() }.partition(|(name, _, status)| copied(name, status.member_id, &names).is_some());
+        let copies = { copies.into_iter() }
+            .map(|(name, _, status)| (name, status.member_id))
+            .collect();
+        let leading = own_answers.iter().find(|(_, _, status)| status.is_leader());
+        let leading = leading.map(|(_, api, _)| api.clone());
+        let voters = { voters.iter() }.filter(|(name, _, status)| copied(name, status.member_id, &names).is_none());
+        let voters = voters.map(|(_, api, _)| api.clone()).collect();
+        let healthy = own_answers.into_iter().map(|(_, _, status)| (status.member_id, status));
+        let healthy: BTreeMap<u64, Status> = healthy.collect();
         let own = names
             .iter()
             .find(|(_, name)| **name == server)
@@ -132,7 +143,7 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
             leader: Some(leader),
         };
         return Some(Survey {
-            api,
+            api: api.clone(),
             servers,
             members,
             names,
@@ -140,7 +151,8 @@ pub async fn survey_as(talk: &Talk<'_>, server: &str, id: Option<u64>, topology:
             leader,
             leading,
             healthy,
-            voters: all,
+            voters,
+            copies,
         });
     }
     None

@@ -14,6 +14,7 @@ use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
 use crate::etcd::metrics::active_peers;
 use crate::host::{ClockOffset, Host, Output, Script};
+use crate::membership::damage::Damage;
 use crate::membership::health::{Fsyncs, Remark, remarks};
 use crate::membership::links;
 use crate::membership::member::Service;
@@ -268,10 +269,14 @@ impl BringUp<'_> {
         let Some(damage) = found.damage else {
             return found.lines;
         };
+        format!("{}{}", found.lines, self.advice(&damage).await)
+    }
+
+    /// What can be done about damaged data, and whether that is safe now.
+    pub(super) async fn advice(&self, damage: &Damage) -> String {
         let down = self.who_is_down().await;
         let others = self.member.cluster.servers.len().saturating_sub(1);
         let down = down.iter().filter(|one| one.server != self.member.server).count();
-        let advice = log::advice(damage, &self.member.server, others, others.saturating_sub(down));
-        format!("{}{advice}", found.lines)
+        damage.advice(&self.member.server, others, others.saturating_sub(down))
     }
 }

@@ -26,8 +26,12 @@ impl BringUp<'_> {
     }
 
     /// Names those that are down. Of several members of one cluster the first one does.
-    async fn refusal(&self, refusal: Refusal) -> BringUpError {
+    async fn refusal(&self, course: &Course, refusal: Refusal) -> BringUpError {
         let server = self.member.server.clone();
+        if let (Refusal::Copied, Some(damage)) = (&refusal, &course.copied) {
+            let advice = self.advice(damage).await;
+            return BringUpError::Copied { server, advice };
+        }
         if !refusal.may_pass() {
             let down = Vec::new();
             return BringUpError::Refused { server, refusal, down };
@@ -73,7 +77,7 @@ impl BringUp<'_> {
         let (until, mut waited) = course.patience.unwrap_or_else(first);
         if !refusal.may_pass() || now >= until {
             Self::give_turn_away(course).await;
-            return Err(self.refusal(refusal).await);
+            return Err(self.refusal(course, refusal).await);
         }
         Self::give_turn_away(course).await;
         if course.patience.is_none() {

@@ -235,6 +235,8 @@ pub struct Certificates {
     pub leaves: BTreeMap<String, String>,
     /// Whether an authority's certificate changes, which etcd reads only when it starts.
     pub restart_needed: bool,
+    /// The files of those that have ended.
+    pub expired: Vec<WantedFile>,
 }
 
 /// Decides which certificates a member needs, and issues them. Peers dial it at its name, and at `hosts`.
@@ -276,15 +278,19 @@ pub fn certificates(
             keys.peer_ca(&authority.certificate)?
         };
         let issued = ca.issue(&leaf.request, now)?;
+        let ended = seen.certificates.get(file).and_then(|pem| parse(pem).ok());
+        let ended = ended.is_some_and(|there| there.not_after <= now);
         certificates.expiry.insert(kind, parse(&issued.cert_pem)?.not_after);
         certificates.leaves.insert(file.to_owned(), issued.cert_pem.clone());
         // The key first: between the two renames etcd would show a certificate with another's key, and a handshake
         // in that moment is tried again.
         for (ending, contents) in [("key", issued.key_pem.expose()), ("crt", &issued.cert_pem)] {
-            certificates.files.push(WantedFile {
+            let file = WantedFile {
                 mode: leaf.mode,
                 ..secret(layout, &format!("{file}.{ending}"), contents)
-            });
+            };
+            certificates.expired.extend(ended.then(|| file.clone()));
+            certificates.files.push(file);
         }
     }
     Ok(certificates)
@@ -499,13 +505,4 @@ impl WantedFile {
 /// SHA-256 of a file's contents in hexadecimal.
 fn sha256(contents: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(contents))
-}
-
-/// What of a configuration a running member has to be restarted for: `initial-cluster*` are not read again by a
-/// member that has data.
-pub fn needing_restart(configuration: &str) -> Vec<&str> {
-    configuration
-        .lines()
-        .filter(|line| !line.starts_with("initial-cluster") && !line.starts_with('#'))
-        .collect()
 }

@@ -30,6 +30,7 @@ impl World {
         match step {
             Step::Install(start) => {
                 observed.installed = true;
+                observed.expired = false;
                 match start {
                     Start::Found => {
                         prop_assert!(observed.permit.is_some() && observed.data == Data::Empty);
@@ -82,7 +83,15 @@ impl World {
                 }
                 observed.cluster = None;
             }
+            Step::Renew => {
+                prop_assert!(observed.service == Service::Running && observed.restart_needed);
+                observed.expired = false;
+            }
             Step::LookAtCluster => {
+                prop_assert!(
+                    !observed.expired || observed.service != Service::Running || observed.adoption.is_some(),
+                    "members that can't be asked are asked"
+                );
                 observed.cluster = Some(if lives {
                     Cluster::Lives(Lives {
                         own: self.listed,
@@ -235,9 +244,9 @@ fn any_world() -> impl Strategy<Value = World> {
         Just(Listed::Voter),
         Just(Listed::Learner)
     ];
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let observed = (token.clone(), token, data, service, flags, port).prop_map(
-        |(permit, token, data, service, (installed, restart_needed, peers_moved), port_taken)| Observed {
+        |(permit, token, data, service, (installed, restart_needed, peers_moved, expired), port_taken)| Observed {
             permit,
             token,
             data,
@@ -245,6 +254,7 @@ fn any_world() -> impl Strategy<Value = World> {
             service,
             installed,
             restart_needed: restart_needed && !installed,
+            expired: expired && restart_needed && !installed,
             peers_moved,
             port_taken,
             ..permitted()
@@ -339,6 +349,26 @@ proptest! {
             }
         }
         prop_assert!(false, "no end: {:?}", world.observed);
+    }
+
+    /// A member with another server's data is neither started nor restarted, leads nobody's change, and is never called well.
+    #[test]
+    fn a_copy_never_runs_by_our_doing(mut world in any_world(), founder in any::<bool>(), verify in any::<bool>(), peer_url_differs in any::<bool>()) {
+        let desired = Desired { token: "t".into(), founders: 3, founder, as_founded: true, verify, minor: 6, peer_url_differs };
+        world.observed.data = Data::Member;
+        world.observed.permit = None;
+        for _ in 0..16 {
+            // It is known as soon as the cluster was looked at, or the member was asked.
+            world.observed.copied = world.observed.cluster.is_some() || world.observed.answers.is_some();
+            let step = next_step(&world.observed, &desired);
+            let starts = matches!(step, Step::Install(start) if start != Start::No) || step == Step::Adopt;
+            prop_assert!(!starts || world.observed.adoption == Some(Adoption::Begun), "it is started: {step:?}");
+            prop_assert!(!matches!(step, Step::MoveLeader | Step::Verify | Step::Promote), "{step:?}");
+            if is_end(&step) || starts {
+                break;
+            }
+            world.perform(&step)?;
+        }
     }
 
     #[test]
