@@ -53,6 +53,8 @@ struct Configured {
     newest: Arc<Newest>,
     /// The longest round trip between servers of a cluster, where this process saw it measured.
     round_trips: Mutex<HashMap<String, Duration>>,
+    /// Whether clusters were seen to be founded, by what sets them apart. One that is founded stays so.
+    founded: Mutex<HashMap<String, bool>>,
     /// What this run has said already.
     said: Mutex<HashSet<Saying>>,
     /// The first member of each cluster that was not changed for want of others.
@@ -116,6 +118,7 @@ impl Road {
             clusters: Mutex::default(),
             newest: Arc::default(),
             round_trips: Mutex::default(),
+            founded: Mutex::default(),
             said: Mutex::default(),
             refused: Mutex::default(),
             allow_unreachable,
@@ -132,6 +135,8 @@ impl Road {
             configured.alike.forget();
             let mut clusters = configured.clusters.lock().unwrap_or_else(PoisonError::into_inner);
             clusters.values_mut().for_each(Clusters::forget);
+            let mut founded = configured.founded.lock().unwrap_or_else(PoisonError::into_inner);
+            founded.retain(|_, founded| *founded);
         }
     }
 
@@ -206,6 +211,21 @@ impl Road {
         };
         let mut said = configured.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(saying)
+    }
+
+    /// Notes whether the cluster with this token was seen to be founded.
+    pub fn saw_founded(&self, token: &str, founded: bool) {
+        if let Ok(configured) = self.configured() {
+            let mut all = configured.founded.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(token.to_owned(), founded);
+        }
+    }
+
+    /// Whether the cluster with this token was founded, as far as this run has seen its servers.
+    pub fn is_founded(&self, token: &str) -> Option<bool> {
+        let configured = self.configured().ok()?;
+        let founded = configured.founded.lock().unwrap_or_else(PoisonError::into_inner);
+        founded.get(token).copied()
     }
 
     /// Whether this was not said yet in this run of the cluster with this token. The caller says it.

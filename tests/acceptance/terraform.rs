@@ -172,6 +172,25 @@ impl<'a> Terraform<'a> {
         Ok(())
     }
 
+    /// Succeeds if a refresh finds what the state has, to the last attribute and output.
+    pub fn untouched(&self) -> Result<()> {
+        let output = self.run(&[
+            "plan",
+            "-refresh-only",
+            "-detailed-exitcode",
+            "-input=false",
+            "-no-color",
+        ])?;
+        ensure!(
+            output.code == 0,
+            "terraform plan -refresh-only, exit code {}:\n{}{}",
+            output.code,
+            output.stdout,
+            output.stderr
+        );
+        Ok(())
+    }
+
     /// The state as `terraform show -json` has it.
     pub fn state(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.run(&["show", "-json"])?.ok()?)?)

@@ -2,6 +2,7 @@
 //! that makes them reach each other. When it is new it leaves the permit to found it on one server.
 
 mod clearing;
+mod founded;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::host::{Host, PRIVILEGE, RunError, Script};
-use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, misfit};
+use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, known, misfit};
 use crate::membership::whereabouts::misplaced;
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
@@ -30,11 +31,12 @@ use crate::resource::road::{Road, RoadError};
 use crate::resource::{timeouts, unfinished, whereabouts};
 use crate::topology::{ClusterName, ServerName, Topology, Translation};
 use clearing::Before;
+use founded::as_known;
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
 
-/// It has a permit, or a server of it runs.
+/// It has got a permit. Whether a server has used it, only the servers know: a refresh leaves it as it is.
 const PREPARED: &str = "prepared";
 /// A server of it holds data.
 const FOUNDED: &str = "founded";
@@ -86,7 +88,8 @@ impl K3sClusterResource {
         };
         fill(&mut planned, &whole);
         let found_now = prior.is_null() || prior.get("founding").as_str() == Some(STRANDED);
-        let before = Before::of(&prior);
+        let founded = self.founded(&prior).await;
+        let before = Before::of(&as_known(&prior, founded));
         let leave = { before.iter() }
             .flat_map(|before| before.leaving(&whole.cluster))
             .collect();
@@ -169,7 +172,7 @@ impl K3sClusterResource {
             }
         }
         if planned.get("founding").is_unknown() {
-            let founded = !embedded || is_founded(&servers);
+            let founded = !embedded || (!prior.is_null() && founded == Some(true)) || is_founded(&servers);
             planned.set("founding", if founded { FOUNDED } else { PREPARED });
         }
         let (kept, said) = self.clear_removed(before.as_ref(), &vacating, &leaving, within).await;
@@ -237,8 +240,15 @@ impl K3sClusterResource {
         }
         state.set("rules", rules);
         let servers = observe::seen(&observed);
-        if is_founded(&servers) {
-            state.set("founding", FOUNDED);
+        let founded = known(&servers);
+        if let Some(founded) = founded {
+            self.road.saw_founded(cluster.id(), founded);
+        }
+        if founded == Some(true) {
+            // The first refresh after a create finds nothing changed.
+            if state.get("founding").as_str() != Some(PREPARED) {
+                state.set("founding", FOUNDED);
+            }
         } else if state.get("founding").as_str() != Some(FOUNDED) && is_stranded(&servers) {
             state.set("founding", STRANDED);
         }
@@ -281,6 +291,7 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
     }
     if permit {
         script = script
+            .line("rm -f \"$etc/founded\"")
             .write_file(&root_file(format!("{etc}/founding-permit"), cluster.id()))
             .line("sync \"$etc\" 2>/dev/null || sync");
     }
@@ -409,7 +420,10 @@ impl Resource for K3sClusterResource {
             }
         }
         let founding = prior.get("founding").as_str();
-        let founded = founding == Some(FOUNDED);
+        let now = self.founded_for(&prior, &planned).await;
+        let known = as_known(&prior, now);
+        // What may have been founded is not risked.
+        let founded = now != Some(false);
         planned.set(
             "founding",
             match founding {
@@ -437,17 +451,20 @@ impl Resource for K3sClusterResource {
         diagnostics.append(refounding::comes_or_stays(
             &self.road,
             refounding::K3S,
-            &prior,
+            &known,
             &planned,
         ));
         diagnostics.append(
-            clearing::refuse_shifted(&self.road, &prior, &planned)
+            clearing::refuse_shifted(&self.road, &known, &planned)
                 .await
                 .into_iter()
                 .collect(),
         );
         if let Some(id) = prior.get("id").as_str() {
             self.road.keeps_cluster(id);
+        }
+        if now == Some(true) && planned != prior {
+            planned.set("founding", FOUNDED);
         }
         PlanResponse {
             planned,
@@ -458,7 +475,8 @@ impl Resource for K3sClusterResource {
     }
 
     async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
-        (private, refounding::goes(&self.road, refounding::K3S, prior))
+        let known = as_known(prior, self.seen_founded(prior));
+        (private, refounding::goes(&self.road, refounding::K3S, &known))
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
