@@ -45,6 +45,8 @@ struct Configured {
     /// One line for each cluster: changes that touch its membership go one after the other.
     lines: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     unreached: Unreached,
+    /// Servers that answered and refused us, or that we must refuse, by their targets without pinned keys.
+    refusing: Mutex<HashMap<Target, ConnectError>>,
     departures: Departures,
     restarts: Arc<Restarts>,
     alike: Alike,
@@ -112,6 +114,7 @@ impl Road {
             reached: Mutex::default(),
             lines: Mutex::default(),
             unreached: Unreached::default(),
+            refusing: Mutex::default(),
             departures: Departures::default(),
             restarts: Arc::default(),
             alike: Alike::default(),
@@ -137,6 +140,8 @@ impl Road {
             clusters.values_mut().for_each(Clusters::forget);
             let mut founded = configured.founded.lock().unwrap_or_else(PoisonError::into_inner);
             founded.retain(|_, founded| *founded);
+            let mut refusing = configured.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+            refusing.clear();
         }
     }
 
@@ -196,9 +201,28 @@ impl Road {
             retry: patient,
         };
         let connected = configured.hosts.connect(&target, options).await;
-        let host = connected.inspect_err(|error| configured.unreached.note(&shared, error))?;
+        let refusing = || configured.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = connected.inspect_err(|error| {
+            configured.unreached.note(&shared, error);
+            if error.is_refusal() {
+                refusing().insert(shared.clone(), error.clone());
+            }
+        })?;
+        refusing().remove(&shared);
         reached().insert(shared, host.clone());
         Ok(host)
+    }
+
+    /// Why this server, asked in this run, answered and refused us, or is one that we must refuse.
+    pub fn refused_by(&self, server: &ServerModel) -> Option<ConnectError> {
+        let configured = self.configured().ok()?;
+        let own = server.ssh.clone().unwrap_or_default();
+        let target = configured
+            .ssh
+            .target(&own, server.ssh_address(), Pins::default())
+            .ok()?;
+        let refusing = configured.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        refusing.get(&target.without_pins()).cloned()
     }
 
     /// Whether it was not said yet in this run that this server can't be reached, or why no server can. The caller says it.

@@ -174,13 +174,14 @@ impl<'a> Terraform<'a> {
 
     /// Succeeds if a refresh finds what the state has, to the last attribute and output.
     pub fn untouched(&self) -> Result<()> {
-        let output = self.run(&[
+        let plan = [
             "plan",
             "-refresh-only",
             "-detailed-exitcode",
             "-input=false",
             "-no-color",
-        ])?;
+        ];
+        let output = self.run(&plan)?;
         ensure!(
             output.code == 0,
             "terraform plan -refresh-only, exit code {}:\n{}{}",

@@ -357,6 +357,8 @@ impl Resource for ClusterResource {
                 );
             }
         }
+        let (before, after) = (blind::servers_of(&request.prior), blind::servers_of(&planned));
+        diagnostics.append(blind::refuse_refusing(&self.road, &before, &after));
         let (recovery, refused) = recovering::refine(&request.prior, &mut planned, &request.config);
         diagnostics.append(refused);
         if let Some(recovery) = &recovery {

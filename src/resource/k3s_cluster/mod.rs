@@ -2,6 +2,7 @@
 //! that makes them reach each other. When it is new it leaves the permit to found it on one server.
 
 mod clearing;
+mod diagnostics;
 mod founded;
 mod schema;
 
@@ -22,7 +23,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
-use crate::resource::cluster::servers::{Each, StepError, on_each, root_file};
+use crate::resource::cluster::servers::{StepError, on_each, root_file};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
 use crate::resource::random::random_text;
@@ -31,6 +32,7 @@ use crate::resource::road::{Road, RoadError};
 use crate::resource::{timeouts, unfinished, whereabouts};
 use crate::topology::{ClusterName, ServerName, Topology, Translation};
 use clearing::Before;
+use diagnostics::{refusals_of, set_aside};
 use founded::as_known;
 
 const CREATE: Duration = Duration::from_secs(60);
@@ -298,31 +300,6 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
     host.run_checked(&script).await.map(drop)
 }
 
-/// Says where data of a former k3s lies, before an empty cluster is founded.
-fn set_aside(cluster: &str, observed: &Each<observe::Observation>) -> Option<Diagnostic> {
-    let places = observed.iter().filter_map(|(server, outcome)| {
-        let aside = &outcome.as_ref().ok()?.aside;
-        (!aside.is_empty()).then(|| format!("on server {server}: {}", aside.join(", ")))
-    });
-    let places: Vec<String> = places.collect();
-    let detail = format!(
-        "Data of a former k3s was set aside ({}). The new cluster does not have it. If it is not needed, delete it.",
-        places.join("; ")
-    );
-    let warning =
-        Diagnostic::warning(format!("The cluster {cluster} is founded empty"), detail).at(Path::of("servers"));
-    (!places.is_empty()).then_some(warning)
-}
-
-fn refusals_of(cluster: &str, refusals: &BTreeMap<String, Refusal>) -> Diagnostics {
-    let all = refusals.iter().map(|(server, refusal)| {
-        let detail = format!("Server {server} {refusal}.\nNothing was changed on any server.");
-        Diagnostic::error(format!("k3s cluster {cluster} can't be on these servers"), detail)
-            .at(Path::of("servers").key(server))
-    });
-    all.collect()
-}
-
 fn to_model(block: &Value) -> Result<K3sClusterModel, FormError> {
     from_value(&block.unknown_as_null())
 }
@@ -448,6 +425,8 @@ impl Resource for K3sClusterResource {
                 Diagnostic::error("The token of a running cluster can't be changed", detail).at(Path::of("token")),
             );
         }
+        let (before, after) = (blind::servers_of(&prior), blind::servers_of(&planned));
+        diagnostics.append(blind::refuse_refusing(&self.road, &before, &after));
         diagnostics.append(refounding::comes_or_stays(
             &self.road,
             refounding::K3S,

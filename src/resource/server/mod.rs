@@ -26,6 +26,8 @@ use model::ServerModel;
 
 /// How long a machine may take to appear, by default.
 const CREATE: Duration = Duration::from_secs(300);
+/// How long an update waits for a machine that is where it was: it may be starting again.
+const KNOWN: Duration = Duration::from_secs(60);
 /// How long a refresh waits for a machine that does not answer.
 const READ: Duration = Duration::from_secs(20);
 
@@ -117,6 +119,9 @@ impl ServerResource {
     async fn create_or_update(&self, request: ApplyRequest) -> ApplyResponse {
         let mut diagnostics = Diagnostics::new();
         let patience = timeouts::get(&request.planned, "create", CREATE);
+        // A machine that was there is not being created.
+        let stays = !request.prior.is_null() && !model::is_elsewhere(&request.prior, &request.planned);
+        let patience = if stays { patience.min(KNOWN) } else { patience };
         let state = match from_value::<ServerModel>(&request.planned.unknown_as_null()) {
             Err(error) => {
                 diagnostics.push(Diagnostic::error(
