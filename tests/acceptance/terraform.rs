@@ -172,7 +172,8 @@ impl<'a> Terraform<'a> {
         Ok(())
     }
 
-    /// Succeeds if a refresh finds what the state has, to the last attribute and output.
+    /// Succeeds if a refresh finds what the state has, to the last attribute and output. Terraform 1.11 compares lists of sensitive attributes
+    /// whose order is chance: if a resource has several, this needs a later one.
     pub fn untouched(&self) -> Result<()> {
         let plan = [
             "plan",

@@ -18,9 +18,8 @@ impl K3sClusterResource {
 
     /// The same for a plan. The servers are asked if it may hang on that. `None` if they don't say.
     pub(super) async fn founded_for(&self, prior: &Value, planned: &Value) -> Option<bool> {
-        let same = |name: &&str| prior.get(name) == planned.get(name);
         match self.seen_founded(prior) {
-            None if !["name", "token", "datastore", "servers"].iter().all(same) => self.founded(prior).await,
+            None if is_at_stake(prior, planned) => self.founded(prior).await,
             seen => seen,
         }
     }
@@ -43,6 +42,14 @@ impl K3sClusterResource {
         }
         founded
     }
+}
+
+/// Whether a plan changes anything that hangs on whether the cluster is founded.
+pub(super) fn is_at_stake(prior: &Value, planned: &Value) -> bool {
+    let changed = |name: &&str| prior.get(name) != planned.get(name);
+    ["name", "token", "datastore", "servers"]
+        .iter()
+        .any(|name| changed(name))
 }
 
 /// A state with what is known of its founding by now. What may have been founded is taken to be.

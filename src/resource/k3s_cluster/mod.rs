@@ -33,7 +33,7 @@ use crate::resource::{timeouts, unfinished, whereabouts};
 use crate::topology::{ClusterName, ServerName, Topology, Translation};
 use clearing::Before;
 use diagnostics::{refusals_of, set_aside};
-use founded::as_known;
+use founded::{as_known, is_at_stake};
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
@@ -442,8 +442,9 @@ impl Resource for K3sClusterResource {
         if let Some(id) = prior.get("id").as_str() {
             self.road.keeps_cluster(id);
         }
-        if now == Some(true) && planned != prior {
-            planned.set("founding", FOUNDED);
+        // Terraform plans again when it applies, in a process that has not refreshed: what that one may not see is left open.
+        if now == Some(true) && founding != Some(FOUNDED) && is_at_stake(&prior, &planned) {
+            planned.set("founding", Value::Unknown);
         }
         PlanResponse {
             planned,

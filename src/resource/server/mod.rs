@@ -204,7 +204,11 @@ impl Observed {
         state.set("os", facts.os_name.as_str());
         state.set("arch", facts.arch.as_str());
         state.set("init_system", init_system_name(&facts.init_system));
-        let mut addresses: Vec<IpAddr> = facts.addresses.into_iter().filter(is_global).collect();
+        // What is on the loopback interface comes and goes with services, such as a translation of k3s' own.
+        let own: Option<IpAddr> = server.private_address.parse().ok();
+        let is_its = |address: &IpAddr| Some(*address) == own || !facts.on_loopback.contains(address);
+        let all = facts.addresses.iter().copied();
+        let mut addresses: Vec<IpAddr> = all.filter(is_global).filter(is_its).collect();
         // In a fixed order: interfaces that come up in another one are no change.
         addresses.sort_unstable();
         addresses.dedup();
@@ -309,7 +313,7 @@ impl Resource for ServerResource {
             Attribute::list("addresses", Type::String)
                 .computed()
                 .use_state()
-                .describe("The IP addresses on its interfaces."),
+                .describe("The IP addresses on its interfaces. Of those on its loopback interface, only `private_address`."),
             timeouts::attribute(&[(
                 "create",
                 "How long to wait for a machine that is only just being created. Default: `5m`.",
