@@ -61,7 +61,7 @@ pub(super) fn is_at_stake(prior: &Value, planned: &Value) -> bool {
     let changed = |name: &&str| prior.get(name) != planned.get(name);
     ["name", "token", "domain", "tls", "servers", "restore"]
         .iter()
-        .any(|name| changed(name))
+        .any(changed)
 }
 
 /// A state with what is known of its founding by now. What may have been founded is taken to be.

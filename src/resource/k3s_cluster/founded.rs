@@ -47,9 +47,7 @@ impl K3sClusterResource {
 /// Whether a plan changes anything that hangs on whether the cluster is founded.
 pub(super) fn is_at_stake(prior: &Value, planned: &Value) -> bool {
     let changed = |name: &&str| prior.get(name) != planned.get(name);
-    ["name", "token", "datastore", "servers"]
-        .iter()
-        .any(|name| changed(name))
+    ["name", "token", "datastore", "servers"].iter().any(changed)
 }
 
 /// A state with what is known of its founding by now. What may have been founded is taken to be.
