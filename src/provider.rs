@@ -103,8 +103,8 @@ impl Provider for Etcd {
             attributes: vec![
                 Attribute::object("ssh", connection::provider_attributes()).describe("How servers are reached."),
                 Attribute::bool("allow_unreachable").describe(
-                    "Whether a refresh goes on if no server of a cluster can be reached, as after the loss of all its machines. Without it \
-                     that is an error: nothing would be known of the cluster. Also from `ETCD_ALLOW_UNREACHABLE`. Default: false.",
+                    "Whether a refresh goes on if no server of a cluster can be reached, as after the loss of all its machines, and \
+                     a plan if a server refuses the login. Without it that is an error: nothing would be known of the cluster, or of that server. Also from `ETCD_ALLOW_UNREACHABLE`. Default: false.",
                 ),
                 Attribute::map_of("certificate_authorities", authority).describe(
                     "Private keys of certificate authorities of your own, by the name of the cluster, whose certificates \

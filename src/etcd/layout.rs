@@ -262,6 +262,12 @@ impl Layout {
         self.etc.join("asked.yaml")
     }
 
+    /// The token of a cluster that was founded, and whose member here was one of a quorum. It outlives the data. `root`, 0600.
+    #[must_use]
+    pub fn founded(&self) -> ServerPath {
+        self.etc.join("founded")
+    }
+
     /// Its presence allows one start without data that joins. `root`, 0600; the content is the provider's.
     #[must_use]
     pub fn joining_permit(&self) -> ServerPath {

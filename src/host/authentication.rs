@@ -171,7 +171,7 @@ fn authenticate<F>(session: &Session, target: &Target, broken: &dyn Fn(&'static 
 where
     F: FnOnce(ssh2::Error) -> ConnectError,
 {
-    let mut tried = Vec::new();
+    let (mut tried, mut asked) = (Vec::new(), false);
     for credential in &target.credentials {
         let attempts = match credential {
             Credential::Agent { socket, only } => with_agent(session, &target.user, socket.as_deref(), only.as_deref()),
@@ -183,7 +183,11 @@ where
         for attempt in attempts {
             match attempt {
                 Attempt::In => return Ok(()),
-                Attempt::Refused(why) => tried.push(why),
+                Attempt::Refused(why) => {
+                    asked = true;
+                    tried.push(why);
+                }
+                Attempt::Unusable(why) => tried.push(why),
                 Attempt::Broken(error) => return Err(broken("authenticating")(error)),
             }
         }
@@ -194,16 +198,18 @@ where
         Err(_) if session.authenticated() => return Ok(()),
         Err(_) => "(it closed the connection before saying so)".to_owned(),
     };
-    Err(ConnectError::Authentication {
-        server: target.to_string(),
-        tried,
-        offered,
+    let server = target.to_string();
+    Err(match asked {
+        true => ConnectError::Authentication { server, tried, offered },
+        false => ConnectError::Unusable { server, tried, offered },
     })
 }
 
 enum Attempt {
     In,
     Refused(String),
+    /// The server was not asked.
+    Unusable(String),
     Broken(ssh2::Error),
 }
 
@@ -229,7 +235,7 @@ fn with_key(session: &Session, user: &str, key: &Secret, passphrase: Option<&Sec
                 Some(_) => "is it a private key, and is the passphrase right?",
                 None => "is it a private key, and does it need a passphrase?",
             };
-            Attempt::Refused(format!("private key: can't be used ({}): {hint}", error.message()))
+            Attempt::Unusable(format!("private key: can't be used ({}): {hint}", error.message()))
         }
         other => attempt("private key", other),
     }
@@ -254,7 +260,7 @@ fn with_agent(
     };
     let (agent, identities) = match identities() {
         Ok(found) => found,
-        Err(error) => return vec![Attempt::Refused(format!("agent: {}", error.message()))],
+        Err(error) => return vec![Attempt::Unusable(format!("agent: {}", error.message()))],
     };
     let is_meant = |blob: &[u8]| only.is_none_or(|only| only.iter().any(|one| one.is(blob)));
     let offered: Vec<_> = identities.iter().filter(|identity| is_meant(identity.blob())).collect();
@@ -266,7 +272,7 @@ fn with_agent(
                 format!("agent: it does not have the named key ({})", named.join(", "))
             }
         };
-        return vec![Attempt::Refused(why)];
+        return vec![Attempt::Unusable(why)];
     }
     let mut attempts = Vec::new();
     for identity in offered {
@@ -274,7 +280,7 @@ fn with_agent(
             &format!("agent's key \"{}\"", identity.comment()),
             agent.userauth(user, identity),
         );
-        let last = !matches!(result, Attempt::Refused(_));
+        let last = !matches!(result, Attempt::Refused(_) | Attempt::Unusable(_));
         attempts.push(result);
         if last {
             break;

@@ -29,8 +29,26 @@ const PUMPED: usize = 128 * 1024;
 /// Pause between attempts at first; it grows to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// How long a name without an address is looked up again, as of a machine that is only being created.
+const NAME: Duration = Duration::from_secs(30);
 /// From one address of a name to the next when the first doesn't answer (RFC 8305 suggests 250 ms).
 const NEXT_ADDRESS: Duration = Duration::from_millis(300);
+
+/// The error of the machine that it is about, which may be a bastion.
+fn innermost(error: &ConnectError) -> &ConnectError {
+    match error {
+        ConnectError::Bastion { source, .. } => innermost(source),
+        other => other,
+    }
+}
+
+/// Until when an error is hoped to pass. A name that was only just made may not be known everywhere yet; one that is misspelt never is.
+fn waits_until(error: &ConnectError, started: Instant, deadline: Instant) -> Instant {
+    match innermost(error) {
+        ConnectError::Resolve { .. } => deadline.min(started + NAME),
+        _ => deadline,
+    }
+}
 
 /// One attempt after the other until `deadline`, when `retry`; else one.
 pub(super) async fn with_patience<T, F>(
@@ -60,8 +78,14 @@ where
         if !retry || !error.may_pass() {
             return Err(error);
         }
-        if attempts == 1 {
-            tracing::info!(server, %error, "waiting for the server");
+        let deadline = waits_until(&error, started, deadline);
+        let kind = std::mem::discriminant(innermost(&error));
+        if before
+            .as_ref()
+            .is_none_or(|before| std::mem::discriminant(innermost(before)) != kind)
+        {
+            let up_to = deadline.saturating_duration_since(Instant::now()).as_secs();
+            tracing::info!(server, %error, up_to_seconds = up_to, "waiting for the server, as for a machine that is being created");
         } else {
             tracing::debug!(server, attempts, %error, "not connected yet");
         }
@@ -285,6 +309,37 @@ impl Drop for Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_without_an_address_is_not_waited_for_as_long_as_a_machine() {
+        let (server, detail) = ("a".to_owned(), "no".to_owned());
+        let resolve = ConnectError::Resolve {
+            server: server.clone(),
+            host: "a.example".to_owned(),
+            detail: detail.clone(),
+        };
+        let refused = ConnectError::Unreachable {
+            server: server.clone(),
+            detail,
+        };
+        let bastion = ConnectError::Bastion {
+            server: server.clone(),
+            source: Box::new(resolve.clone()),
+        };
+        let unusable = ConnectError::Unusable {
+            server,
+            tried: Vec::new(),
+            offered: "publickey".to_owned(),
+        };
+        let started = Instant::now();
+        let deadline = started + Duration::from_secs(300);
+        let waits = |error: &ConnectError| waits_until(error, started, deadline) - started;
+        assert_eq!(waits(&resolve), NAME);
+        assert_eq!(waits(&bastion), NAME);
+        assert_eq!(waits(&refused), Duration::from_secs(300));
+        assert_eq!(waits_until(&resolve, started, started), started, "never longer");
+        assert!(!unusable.may_pass(), "no waiting makes a key readable");
+    }
 
     #[tokio::test]
     async fn an_attempt_that_was_cut_off_does_not_hide_the_reason() {

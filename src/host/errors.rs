@@ -117,6 +117,19 @@ pub enum ConnectError {
         /// The methods that the server names.
         offered: String,
     },
+    /// None of the credentials could be tried: what is wrong with them is wrong here, and waiting changes nothing.
+    #[error(
+        "{server}: nothing to log in with: {}. The server accepts: {offered}. Nothing was sent. Set the credentials right in `ssh`",
+        if .tried.is_empty() { "no credentials were given".to_owned() } else { .tried.join("; ") }
+    )]
+    Unusable {
+        /// `user@host:port`.
+        server: String,
+        /// Each credential, with what is wrong with it.
+        tried: Vec<String>,
+        /// The methods that the server names.
+        offered: String,
+    },
     /// The bastion can't be entered, or doesn't lead further.
     #[error("{server}: its bastion: {source}")]
     Bastion {
@@ -156,6 +169,27 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the machine, or its bastion, answered and refused us, or is one that we must refuse: that is not for want of an answer.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::HostKeyUnknown { .. }
+            | Self::HostKeyChanged { .. }
+            | Self::HostKeyRevoked { .. }
+            | Self::HostKeySource { .. }
+            | Self::NothingInCommon { .. }
+            | Self::Unusable { .. }
+            | Self::Authentication { .. } => true,
+            Self::Bastion { source, .. } => source.is_refusal(),
+            Self::GaveUp { last, .. } => last.is_refusal(),
+            Self::Resolve { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Broken { .. }
+            | Self::BastionRefused { .. }
+            | Self::Cancelled { .. } => false,
+        }
+    }
+
     /// Whether a machine that is only just being created may fail in this way. Authentication counts: cloud-init may
     /// not have written the key yet. A wrong host key never does.
     pub fn may_pass(&self) -> bool {
@@ -172,6 +206,7 @@ impl ConnectError {
             | Self::HostKeyRevoked { .. }
             | Self::HostKeySource { .. }
             | Self::NothingInCommon { .. }
+            | Self::Unusable { .. }
             | Self::GaveUp { .. }
             | Self::Cancelled { .. } => false,
         }

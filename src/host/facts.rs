@@ -28,6 +28,8 @@ pub struct Facts {
     pub hostname: String,
     /// Addresses of all interfaces, loopback included.
     pub addresses: Vec<IpAddr>,
+    /// Those IPv4 addresses of them that its loopback interface has.
+    pub on_loopback: Vec<IpAddr>,
     /// The machine's clock minus ours, in milliseconds.
     pub clock_offset_ms: i64,
     /// `clock_offset_ms` may be wrong by as much: half of what the answer took on its way, and a second where the machine's `date` knows no parts of one.
@@ -102,6 +104,7 @@ if [ -d /run/systemd/system ]; then tell systemd "$(systemctl --version 2>/dev/n
 if command -v ip >/dev/null 2>&1; then
   ip addr show 2>/dev/null | while read -r kind address rest; do
     case $kind in inet|inet6) tell_each address "${address%%/*}";; esac
+    case "$kind $rest" in "inet "*" lo") tell_each on_loopback "${address%%/*}";; esac
   done
 else
   ifconfig -a 2>/dev/null | while read -r kind first second third rest; do
@@ -120,6 +123,11 @@ exit 0"#,
 }
 
 /// `received` is when the answer was there, by our clock.
+fn addresses(output: &Output, key: &str) -> Vec<IpAddr> {
+    let parsed = |address: &str| address.split('%').next()?.parse().ok();
+    output.values(key).filter_map(parsed).collect()
+}
+
 fn parse(output: &Output, received: SystemTime) -> Facts {
     let text = |key| output.value(key).unwrap_or_default().trim().to_owned();
     let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
@@ -143,10 +151,8 @@ fn parse(output: &Output, received: SystemTime) -> Facts {
         kernel: text("kernel"),
         init_system,
         hostname: text("hostname"),
-        addresses: output
-            .values("address")
-            .filter_map(|address| address.split('%').next()?.parse().ok())
-            .collect(),
+        addresses: addresses(output, "address"),
+        on_loopback: addresses(output, "on_loopback"),
         clock_offset_ms: clock.ms,
         clock_uncertainty_ms: clock.uncertainty_ms,
         cloud_init: match output.value("cloud_init") {
@@ -188,7 +194,7 @@ mod tests {
     fn a_debian() {
         let facts = parse(
             &answer(
-                "date_first=1700000005.000000000\nos_id=debian\nos_version=12\nos_name=Debian GNU/Linux 12 (bookworm)\nmachine=x86_64\nkernel=6.1.0\nhostname=a1\ninit=systemd\nsystemd=252\naddress[]=127.0.0.1\naddress[]=10.0.0.11\naddress[]=::1\naddress[]=fe80::1\nmemory_kib=2097152\ndisk_free_kib[]=Available\ndisk_free_kib[]=1048576\ncloud_init=running\ndate_last=1700000005.020000000\n",
+                "date_first=1700000005.000000000\nos_id=debian\nos_version=12\nos_name=Debian GNU/Linux 12 (bookworm)\nmachine=x86_64\nkernel=6.1.0\nhostname=a1\ninit=systemd\nsystemd=252\naddress[]=127.0.0.1\naddress[]=10.0.0.11\naddress[]=100.64.77.1\non_loopback[]=127.0.0.1\non_loopback[]=100.64.77.1\naddress[]=::1\naddress[]=fe80::1\nmemory_kib=2097152\ndisk_free_kib[]=Available\ndisk_free_kib[]=1048576\ncloud_init=running\ndate_last=1700000005.020000000\n",
                 120,
             ),
             at(1_700_000_000_070),
@@ -199,7 +205,8 @@ mod tests {
         );
         assert_eq!(facts.init_system, InitSystem::Systemd { version: 252 });
         assert!(facts.has_address("10.0.0.11".parse().expect("an address")));
-        assert_eq!(facts.addresses.len(), 4);
+        assert_eq!(facts.addresses.len(), 5);
+        assert_eq!(facts.on_loopback.len(), 2);
         assert_eq!(facts.cloud_init, Some(CloudInit::Running));
         assert_eq!((facts.memory_mib, facts.disk_free_mib), (2048, 1024));
         // 120 ms, of which 20 in the script: 50 ms on the way back. The host wrote 5.020 when we had 0.020.

@@ -35,6 +35,8 @@ pub struct Holding {
     pub data: Option<String>,
     /// The servers that its member founds with or has founded with, if it is or was one of the founders.
     pub founders: Option<BTreeSet<String>>,
+    /// Its member was one of a quorum once, in the cluster with that token. The mark outlives the data.
+    pub founded: bool,
     /// Ports that the member needs and some other process has: port and process.
     pub ports_taken: Vec<(u16, String)>,
 }
@@ -147,6 +149,10 @@ pub fn found_again(
     servers: &BTreeMap<String, Seen>,
     removed: &BTreeMap<String, Seen>,
 ) -> Founding {
+    let mut all = servers.values().chain(removed.values());
+    if all.any(|seen| was_founded(seen, token)) {
+        return Founding::Underway;
+    }
     if !servers.keys().eq(founders) {
         return found_others(token, founders, servers, removed);
     }
@@ -220,6 +226,22 @@ pub fn is_founded<'a>(founders: &BTreeSet<String>, seen: impl Iterator<Item = (&
         founders.contains(*name) && seen.holding().is_some_and(|holding| holding.data.is_some())
     });
     with_data.count() >= quorum(founders.len())
+}
+
+/// Whether a server has the mark that the cluster with this token was founded once. It is never founded again, whatever has become of its data.
+fn was_founded(seen: &Seen, token: &str) -> bool {
+    let holding = seen.holding();
+    holding.is_some_and(|holding| holding.founded && holding.token.as_deref() == Some(token))
+}
+
+/// Whether the cluster was founded, as far as its servers tell: `None` if the servers that were not reached could make the difference.
+pub fn known(token: &str, founders: &BTreeSet<String>, servers: &BTreeMap<String, Seen>) -> Option<bool> {
+    if is_founded(founders, servers.iter()) || servers.values().any(|seen| was_founded(seen, token)) {
+        return Some(true);
+    }
+    let unreached = servers.values().any(|seen| seen.holding().is_none());
+    let without = founders.iter().any(|name| !servers.contains_key(name));
+    (!unreached && !without).then_some(false)
 }
 
 /// Whether a quorum of other founders than the state has was seen to hold data, by what they founded with: an earlier run has issued permits
@@ -370,6 +392,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_founded_once_is_never_founded_again() {
+        let marked = |token: &str| {
+            Seen::Reached(Holding {
+                token: Some(token.into()),
+                founded: true,
+                ..Holding::default()
+            })
+        };
+        // All data is gone, and one server has the mark.
+        assert_eq!(again(3, vec![clean(), marked("t"), clean()]), Founding::Underway);
+        assert_eq!(again(3, vec![clean(), marked("t")]), Founding::Underway);
+        assert!(matches!(
+            again(3, vec![clean(), marked("other"), clean()]),
+            Founding::Permit(_)
+        ));
+    }
+
+    #[test]
+    fn whether_it_was_founded_is_not_guessed() {
+        let gone = || Seen::Unreached("gone".to_owned());
+        let of = |seen: Vec<Seen>| {
+            let founders = (0..3).map(|number| format!("s{number}")).collect();
+            known("t", &founders, &servers(seen))
+        };
+        assert_eq!(of(vec![with_data(), with_data(), gone()]), Some(true));
+        assert_eq!(of(vec![with_data(), clean(), gone()]), None);
+        assert_eq!(of(vec![clean(), clean(), gone()]), None);
+        assert_eq!(of(vec![with_data(), clean(), clean()]), Some(false));
+        // A founder has left the map.
+        assert_eq!(of(vec![clean(), clean()]), None);
+    }
+
     fn any_seen() -> impl Strategy<Value = Seen> {
         let token = prop_oneof![Just(None), Just(Some("t".to_owned())), Just(Some("other".to_owned()))];
         let any = any::<bool>;
@@ -379,6 +434,7 @@ mod tests {
                 permit,
                 data: data.then(|| "/var/lib/etcd/main".to_owned()),
                 founders: founded.then(|| BTreeSet::from(["s0".to_owned(), "s1".to_owned()])),
+                founded: false,
                 ports_taken: if port {
                     vec![(2380, "nginx".to_owned())]
                 } else {

@@ -29,6 +29,8 @@ pub struct Holding {
     pub id: Option<String>,
     /// It holds the right to found the cluster.
     pub permit: bool,
+    /// Its k3s was ready once, in this cluster. The mark outlives the data.
+    pub founded: bool,
     /// Its data.
     pub data: Data,
     /// k3s runs there, or is being started.
@@ -129,7 +131,7 @@ pub fn found(id: &str, servers: &BTreeMap<String, Seen>) -> Result<String, BTree
 /// Whether a cluster that is not founded yet lost its permit: nobody holds data, nobody runs, and everybody was asked.
 pub fn is_stranded(servers: &BTreeMap<String, Seen>) -> bool {
     servers.values().all(|seen| match seen {
-        Seen::Reached(holding) => holding.data == Data::Empty && !holding.permit && !holding.runs,
+        Seen::Reached(holding) => holding.data == Data::Empty && !holding.permit && !holding.runs && !holding.founded,
         Seen::Unreached(_) => false,
     })
 }
@@ -139,6 +141,16 @@ pub fn is_founded(servers: &BTreeMap<String, Seen>) -> bool {
     servers
         .values()
         .any(|seen| matches!(seen, Seen::Reached(holding) if matches!(holding.data, Data::Etcd | Data::Removed)))
+}
+
+/// Whether the cluster was founded, as far as its servers tell: `None` if one of them was not reached, and could make the difference.
+pub fn known(servers: &BTreeMap<String, Seen>) -> Option<bool> {
+    let marked = |seen: &Seen| matches!(seen, Seen::Reached(holding) if holding.founded);
+    if is_founded(servers) || servers.values().any(marked) {
+        return Some(true);
+    }
+    let reached = |seen: &Seen| matches!(seen, Seen::Reached(_));
+    servers.values().all(reached).then_some(false)
 }
 
 /// What no server of a cluster may have, new or old.

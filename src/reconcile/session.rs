@@ -55,6 +55,8 @@ struct Facts {
     waiting: BTreeSet<String>,
     failed: Option<String>,
     round_trip: Option<Duration>,
+    /// Whether it was seen to be founded. A cluster that is founded stays so.
+    founded: Option<bool>,
     /// The first member that was not changed because others were missing.
     refused: Option<String>,
     said: HashSet<&'static str>,
@@ -72,6 +74,7 @@ impl Session {
         facts.lost.clear();
         facts.ending = None;
         facts.stays = false;
+        facts.founded = facts.founded.filter(|founded| *founded);
         (facts.failed, facts.refused) = (None, None);
         facts.said.clear();
     }
@@ -165,6 +168,16 @@ impl Session {
     /// The longest round trip between servers of the cluster, if this process saw it measured.
     pub fn round_trip(&self) -> Option<Duration> {
         self.facts().round_trip
+    }
+
+    /// Notes whether the cluster was seen to be founded.
+    pub fn saw_founded(&self, founded: bool) {
+        self.facts().founded = Some(founded);
+    }
+
+    /// Whether the cluster was founded, as far as this run has seen its servers.
+    pub fn is_founded(&self) -> Option<bool> {
+        self.facts().founded
     }
 
     /// Notes that a member was not changed because others were missing. Returns the first such member of the cluster, if that is another one.

@@ -7,8 +7,10 @@ use futures::future::join_all;
 
 use super::road::{Road, RoadError};
 use super::server::model::ServerModel;
+use crate::host::ConnectError;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::plugin::path::Path;
+use crate::plugin::value::{Value, from_value};
 
 /// What a refresh could not be told by a server.
 pub struct Unseen<'a> {
@@ -49,6 +51,38 @@ impl Unseen<'_> {
     }
 }
 
+/// An error for each server that stays where it is and plainly refused this run: what is known of it can't be trusted, and no apply mends that. A
+/// server that is to be reached in another way, or to be looked at as a new one (`-replace`), or that goes, is none.
+pub fn refuse_refusing(
+    road: &Road,
+    prior: &BTreeMap<String, &Value>,
+    planned: &BTreeMap<String, &Value>,
+) -> Diagnostics {
+    if road.tolerates_silence() {
+        return Diagnostics::new();
+    }
+    let refusing = planned.iter().filter_map(|(name, server)| {
+        let before = prior.get(name)?;
+        let ways = ["ssh", "private_address", "public_address", "host_key"];
+        if ways.iter().any(|way| before.get(way) != server.get(way)) {
+            return None;
+        }
+        let model = from_value::<ServerModel>(&before.unknown_as_null()).ok()?;
+        let error = road.refused_by(&model)?;
+        road.says_refusal_first(&model).then(|| refusal(name, &error))
+    });
+    refusing.collect()
+}
+
+fn refusal(name: &str, error: &ConnectError) -> Diagnostic {
+    let detail = format!(
+        "{error}. So nothing is known of what is on it, and nothing was changed.\n\nSet right what is wrong: user and credentials in `ssh`, or the \
+         server's authorized keys. If the machine was installed again, trust its new key (known_hosts), and run `terraform apply -replace` with the \
+         address of its etcd_server. To go on without it, give it another machine's addresses, take it out of the configuration, or set ETCD_ALLOW_UNREACHABLE=true for this command."
+    );
+    Diagnostic::error(format!("Server {name} refuses the connection"), detail).at(Path::of("ssh"))
+}
+
 /// An error, if none of a cluster's servers was reached. `errors` has those that were not.
 pub fn refuse(
     road: &Road,
@@ -68,6 +102,12 @@ pub fn refuse(
         let summary = format!("No server of the cluster {cluster} could be reached");
         Diagnostic::error(summary, detail).at(Path::of("servers"))
     })
+}
+
+/// The servers of a cluster's block.
+pub fn servers_of(block: &Value) -> BTreeMap<String, &Value> {
+    let servers = block.get("servers").as_map().into_iter().flatten();
+    servers.map(|(name, server)| (name.clone(), server)).collect()
 }
 
 /// The same for a member, whose own server was not reached: the others are asked.

@@ -103,7 +103,7 @@ remove_member() {
   fi
   remove_unused "$binaries"
   rmdir /usr/local/lib/etcd 2>/dev/null || true
-  rm -f "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/object" "$etc/restart-pending" "$etc/resting" "$etc/restore" "$etc/snapshot.yaml" "$etc/snapshot-begun.yaml" "$etc/guard"
+  rm -f "$etc/etcd.yaml" "$etc/founding.yaml" "$etc/joining.yaml" "$etc/founding-permit" "$etc/joining-permit" "$etc/founded" "$etc/object" "$etc/restart-pending" "$etc/resting" "$etc/restore" "$etc/snapshot.yaml" "$etc/snapshot-begun.yaml" "$etc/guard"
   delete_trees "$etc/pki" "/var/lib/etcd-restore/$1"
   rm -f "/run/terraform-provider-etcd.restoring-$1.lock"
   rmdir /var/lib/etcd-restore /var/lib/etcd 2>/dev/null || true

@@ -32,6 +32,7 @@ pub struct Road {
 enum Saying {
     Configuration,
     Unreached(Target),
+    Refusing(Target),
 }
 
 struct Configured {
@@ -43,6 +44,8 @@ struct Configured {
     /// has just reached without a pin and one that `etcd_cluster` asks for with it share a connection.
     reached: Mutex<HashMap<Target, Host>>,
     unreached: Unreached,
+    /// Servers that answered and refused us, or that we must refuse, by their targets without pinned keys.
+    refusing: Mutex<HashMap<Target, ConnectError>>,
     alike: Alike,
     /// The clusters of the plan that is being made, by their kind.
     clusters: Mutex<HashMap<&'static str, Clusters>>,
@@ -101,6 +104,7 @@ impl Road {
             stop,
             reached: Mutex::default(),
             unreached: Unreached::default(),
+            refusing: Mutex::default(),
             alike: Alike::default(),
             clusters: Mutex::default(),
             newest: Arc::default(),
@@ -119,6 +123,8 @@ impl Road {
             configured.alike.forget();
             let mut clusters = configured.clusters.lock().unwrap_or_else(PoisonError::into_inner);
             clusters.values_mut().for_each(Clusters::forget);
+            let mut refusing = configured.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+            refusing.clear();
         }
     }
 
@@ -178,9 +184,37 @@ impl Road {
             retry: patient,
         };
         let connected = configured.hosts.connect(&target, options).await;
-        let host = connected.inspect_err(|error| configured.unreached.note(&shared, error))?;
+        let refusing = || configured.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = connected.inspect_err(|error| {
+            configured.unreached.note(&shared, error);
+            if error.is_refusal() {
+                refusing().insert(shared.clone(), error.clone());
+            }
+        })?;
+        refusing().remove(&shared);
         reached().insert(shared, host.clone());
         Ok(host)
+    }
+
+    /// Why this server, asked in this run, answered and refused us, or is one that we must refuse.
+    pub fn refused_by(&self, server: &ServerModel) -> Option<ConnectError> {
+        let configured = self.configured().ok()?;
+        let own = server.ssh.clone().unwrap_or_default();
+        let target = configured
+            .ssh
+            .target(&own, server.ssh_address(), Pins::default())
+            .ok()?;
+        let refusing = configured.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        refusing.get(&target.without_pins()).cloned()
+    }
+
+    /// Whether it was not said yet in this run that this server refuses the login. The caller says it.
+    pub fn says_refusal_first(&self, server: &ServerModel) -> bool {
+        let Ok(configured) = self.configured() else { return true };
+        let own = server.ssh.clone().unwrap_or_default();
+        let target = configured.ssh.target(&own, server.ssh_address(), Pins::default());
+        let mut said = configured.said.lock().unwrap_or_else(PoisonError::into_inner);
+        target.map_or(true, |target| said.insert(Saying::Refusing(target.without_pins())))
     }
 
     /// Whether it was not said yet in this run that this server can't be reached, or why no server can. The caller says it.

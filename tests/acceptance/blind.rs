@@ -76,6 +76,39 @@ fn what_reaches_no_server_fails_and_claims_nothing() -> Result<()> {
     let text = fails_once(&terraform, "Error: Invalid SSH configuration")?;
     ensure!(text.contains("/root/no-key can't be read"), "{text}");
 
+    // One server alone lets us in no more. It is up, and nothing is known of what is on it.
+    write(&terraform, &configuration)?;
+    let keys = "/home/admin/.ssh/authorized_keys";
+    lab.exec("c1", &format!("mv {keys} {keys}.away"))?.ok()?;
+    let text = fails_once(&terraform, "Error: Server c1 refuses the connection")?;
+    ensure!(
+        said(&text, "Error:") == 1 && text.contains("ETCD_ALLOW_UNREACHABLE=true"),
+        "{text}"
+    );
+    // For changes of the others meanwhile.
+    terraform.set_environment("ETCD_ALLOW_UNREACHABLE", "true");
+    let (text, code) = plan(&terraform)?;
+    ensure!(
+        code != 1 && text.contains("Warning: Server c1 can't be reached"),
+        "{code}: {text}"
+    );
+    terraform.set_environment("ETCD_ALLOW_UNREACHABLE", "false");
+    // It may be taken out, and be reached in another way.
+    write(&terraform, &Configuration::new(&lab, &HOSTS[..2], ETCD)?)?;
+    let (text, code) = plan(&terraform)?;
+    ensure!(
+        code == 2 && !text.contains("Error:"),
+        "it can't be taken out: {code}: {text}"
+    );
+    let other = configuration.clone().server("c1", "ssh", "{ user = \"root\" }");
+    write(&terraform, &other)?;
+    let (text, code) = plan(&terraform)?;
+    ensure!(
+        code == 2 && !text.contains("Error:"),
+        "it can't be reached otherwise: {code}: {text}"
+    );
+    lab.exec("c1", &format!("mv {keys}.away {keys}"))?.ok()?;
+
     // One server is down: a warning, and what the others say.
     write(&terraform, &configuration)?;
     lab.power_off("c1")?;

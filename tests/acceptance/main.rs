@@ -63,6 +63,7 @@ mod terraform;
 mod test_runs;
 mod trials;
 mod two_applies;
+mod untouched;
 mod writer;
 
 /// The prefix of a test's lab. `ACCEPTANCE_PREFIX` keeps two runs apart that share a machine.

@@ -191,6 +191,27 @@ impl<'a> Terraform<'a> {
         Ok(())
     }
 
+    /// Succeeds if a refresh finds what the state has, to the last attribute and output. Terraform 1.11 compares lists of sensitive attributes
+    /// whose order is chance: if a resource has several, this needs a later one.
+    pub fn untouched(&self) -> Result<()> {
+        let plan = [
+            "plan",
+            "-refresh-only",
+            "-detailed-exitcode",
+            "-input=false",
+            "-no-color",
+        ];
+        let output = self.run(&plan)?;
+        ensure!(
+            output.code == 0,
+            "terraform plan -refresh-only, exit code {}:\n{}{}",
+            output.code,
+            output.stdout,
+            output.stderr
+        );
+        Ok(())
+    }
+
     /// The state as `terraform show -json` has it.
     pub fn state(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.run(&["show", "-json"])?.ok()?)?)

@@ -106,14 +106,28 @@ async fn credentials() {
             .await
             .expect_err("refused")
             .to_string()
-            .contains("no credentials")
+            .contains("no credentials were given")
     );
     target.credentials = vec![Credential::PrivateKey {
         key: Secret::new("nonsense"),
         passphrase: None,
     }];
-    let error = connect(&target).await.expect_err("refused").to_string();
-    assert!(error.contains("is it a private key"), "{error}");
+    // No waiting makes a text a key: the patience for new machines does not apply.
+    let began = Instant::now();
+    let patient = ConnectOptions {
+        timeout: Duration::from_secs(60),
+        retry: true,
+    };
+    let error = hosts()
+        .connect(&target, patient)
+        .await
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.contains("is it a private key") && error.contains("nothing to log in with"),
+        "{error}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     for kind in ["ed25519", "rsa", "ecdsa"] {
         let key = Secret::new(add_key_with_passphrase(&server, kind, kind, "open sesame"));
         target.credentials = vec![Credential::PrivateKey {

@@ -73,7 +73,10 @@ pub fn report(mut state: Value, topology: &Topology, looks: &BTreeMap<ServerName
     state.set("failures_tolerated", known(whole(health.failures_tolerated).into()));
     let networks = health.expendable_networks.iter().map(|network| network.as_str().into());
     state.set("expendable_networks", known(Value::List(networks.collect())));
-    state.set("clock_difference_ms", known(health.clock_difference_ms.into()));
+    state.set(
+        "clock_difference_ms",
+        known(of_clock(health.clock_difference_ms).into()),
+    );
     let members = looks
         .iter()
         .map(|(name, look)| (name.to_string(), seen.member(look, &judged[name.as_str()])));
@@ -314,8 +317,11 @@ impl<'a> Seen<'a> {
             ),
             ("alarms", alarms.into()),
             ("certificate_expiry", expiry(look)),
-            ("clock_offset_ms", clock.map(|clock| clock.ms).into()),
-            ("clock_uncertainty_ms", clock.map(|clock| clock.uncertainty_ms).into()),
+            ("clock_offset_ms", clock.map(|clock| of_clock(clock.ms)).into()),
+            (
+                "clock_uncertainty_ms",
+                clock.map(|clock| of_uncertainty(clock.uncertainty_ms)).into(),
+            ),
             ("rejected", rejected.collect::<Vec<_>>().into()),
             (
                 "snapshots",
@@ -353,7 +359,7 @@ impl<'a> Seen<'a> {
             ("port", i64::from(pair.port).into()),
             ("source_address", source.map(|address| address.to_string()).into()),
             ("rtt_ms", pair.round_trip_ms.map(milliseconds).into()),
-            ("loss_percent", pair.loss_percent().map(milliseconds).into()),
+            ("loss_percent", pair.loss_percent().map(percent).into()),
             ("lost_streams", lost.map(large).into()),
             ("rejected", Some(large(rejected)).filter(|_| reached).into()),
         ])
@@ -378,7 +384,7 @@ impl<'a> Seen<'a> {
         let pairs = pairs.iter().map(|pair| SeenPair {
             from: pair.from.clone(),
             to: pair.to.clone(),
-            rtt_ms: pair.round_trip_ms,
+            rtt_ms: pair.round_trip_ms.map(steady),
             dead: pair.connected == Some(false) || pair.unreachable.is_some(),
         });
         let title = format!("etcd cluster {}", self.topology.cluster());
@@ -422,7 +428,52 @@ fn large(number: u64) -> Value {
     i64::try_from(number).ok().into()
 }
 
-/// To a hundredth: more is noise, and would differ at every look.
+/// The steps of a measured time between 1 and 10 ms, each a quarter above the last, and so on for longer ones.
+const STEPS: [f64; 10] = [1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0];
+/// The steps of a clock, in ms.
+const CLOCK_STEP: i64 = 100;
+
+/// A measured time to the nearest step, 1 ms at least: what differs at every look would be a change of the state.
+fn steady(ms: f64) -> f64 {
+    if !ms.is_finite() || ms <= 1.0 {
+        return 1.0;
+    }
+    let decade = 10_f64.powf(ms.log10().floor());
+    let steps = STEPS.iter().map(|step| step * decade).chain([10.0 * decade]);
+    let distance = |step: &f64| (step / ms).ln().abs();
+    let nearest = steps.min_by(|one, other| distance(one).total_cmp(&distance(other)));
+    nearest.map_or(ms, |step| (step * 100.0).round() / 100.0)
+}
+
 fn milliseconds(ms: f64) -> Value {
-    ((ms * 100.0).round() / 100.0).into()
+    steady(ms).into()
+}
+
+/// A share to the nearest whole percent.
+fn percent(percent: f64) -> Value {
+    percent.round().into()
+}
+
+/// How clocks differ, towards 0: less than a step is none.
+fn of_clock(ms: i64) -> i64 {
+    ms / CLOCK_STEP * CLOCK_STEP
+}
+
+/// How much of that may be wrong.
+fn of_uncertainty(ms: i64) -> i64 {
+    ms.saturating_add(CLOCK_STEP - 1) / CLOCK_STEP * CLOCK_STEP
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{of_clock, of_uncertainty, steady};
+
+    #[test]
+    fn what_jitters_is_the_same_at_the_next_look() {
+        assert_eq!([54.0, 55.0].map(steady), [50.0, 50.0]);
+        assert_eq!([0.2, 0.9, 1.1, 97.0, 151.0].map(steady), [1.0, 1.0, 1.0, 100.0, 160.0]);
+        assert_eq!([3.0, 30.0, f64::NAN].map(steady), [3.2, 32.0, 1.0]);
+        assert_eq!([1, -99, 20_030, -20_030].map(of_clock), [0, 0, 20_000, -20_000]);
+        assert_eq!([0, 37, 41, 100, 101].map(of_uncertainty), [0, 100, 100, 100, 200]);
+    }
 }

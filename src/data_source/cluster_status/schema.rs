@@ -37,7 +37,7 @@ pub fn schema() -> Schema {
             number("healthy_voters", "How many of them are."),
             number("failures_tolerated", "How many more of them may fail before nothing can be written any more."),
             texts("expendable_networks", "The networks that may be lost now, one at a time, with a quorum left."),
-            number("clock_difference_ms", "How far the clocks of the servers are apart at least, in ms."),
+            number("clock_difference_ms", "How far the clocks of the servers are apart at least, in ms, in steps of 100."),
             text("diagram_mermaid", "A picture of it as a Mermaid flowchart."),
             text("diagram_svg", "A picture of it as an SVG image that needs nothing else, for light and dark pages."),
             Attribute::map_of("members", member())
@@ -99,7 +99,7 @@ fn member() -> Vec<Attribute> {
         number(
             "wal_fsync_ms",
             "How long its disk took for a synchronous write of the log, in ms: the mean of those that fell into the look, or if those were fewer \
-             than three, of all since it started.",
+             than three, of all since it started. In steps of a quarter, 1 at least.",
         ),
         texts("alarms", "Its alarms: `NOSPACE` or `CORRUPT`."),
         Attribute::object(
@@ -114,11 +114,11 @@ fn member() -> Vec<Attribute> {
         .describe("When its certificates expire, in RFC 3339. Null without TLS."),
         number(
             "clock_offset_ms",
-            "Its server's clock minus that of the machine that runs Terraform, in ms.",
+            "Its server's clock minus that of the machine that runs Terraform, in ms, in steps of 100.",
         ),
         number(
             "clock_uncertainty_ms",
-            "How much of that may be wrong, in ms: half a round trip.",
+            "How much of that may be wrong, in ms: half a round trip, in steps of 100.",
         ),
         Attribute::list_of(
             "rejected",
@@ -163,11 +163,11 @@ fn link() -> Vec<Attribute> {
         ),
         number(
             "rtt_ms",
-            "The round trip in ms: as the kernel measures it where the server has `ss`, else the mean of etcd's own probes, which is too low in the first minutes.",
+            "The round trip in ms: as the kernel measures it where the server has `ss`, else the mean of etcd's own probes, which is too low in the first minutes. In steps of a quarter, 1 at least.",
         ),
         number(
             "loss_percent",
-            "How many of a hundred packets from `from` to `to` are lost, since the connections were opened that it sends on. Null where it \
+            "How many of a hundred packets, to the nearest whole one, from `from` to `to` are lost, since the connections were opened that it sends on. Null where it \
              sent fewer than 500, or has no `ss`.",
         ),
         number(

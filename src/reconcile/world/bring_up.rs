@@ -59,6 +59,8 @@ pub struct BringUp {
     pub servers: Servers,
     pub founders: Servers,
     pub wanted: Wanted,
+    /// The state has it already.
+    pub existed: bool,
     verify: bool,
     desired: Option<Desired>,
     seen: Option<Seen>,
@@ -85,6 +87,7 @@ impl BringUp {
             servers: servers.clone(),
             founders: founders.clone(),
             wanted,
+            existed: false,
             verify,
             desired: None,
             seen: None,
@@ -394,8 +397,10 @@ impl BringUp {
     }
 
     /// Every pair of the listed members that answered before, and this one, has to be connected.
-    fn verify(&mut self, world: &World) -> Outcome {
+    fn verify(&mut self, world: &mut World) -> Outcome {
         let until = *self.verifying.get_or_insert(Instant::now() + VERIFY);
+        let machine = &mut world.machines[self.server];
+        machine.founded |= !self.existed && machine.up;
         let machine = &world.machines[self.server];
         let all_connected = machine.running_log().is_some_and(|log| {
             let in_scope = |server: &Server| {

@@ -6,7 +6,7 @@ use super::call::{Call, Outcome, Why};
 use super::etcd::{Violation, World};
 use super::machine::{Machine, Server, Servers};
 use super::turn::Process;
-use crate::membership::founding::{Founding, Holding, Seen, found, found_again};
+use crate::membership::founding::{Founding, Holding, Seen, found, found_again, known};
 use crate::membership::vacating::{Leaving, Listed, There, Vacating, decide};
 
 /// What is to be done on the servers.
@@ -24,6 +24,8 @@ pub struct Establish {
     founded: bool,
     servers: Servers,
     founders: Servers,
+    /// The servers that it had.
+    before: Servers,
     /// Servers that are the cluster's no more.
     removed: Servers,
     /// Whether to leave permits, once that is decided.
@@ -45,6 +47,7 @@ pub fn seen(world: &World, servers: &Servers) -> BTreeMap<String, Seen> {
         permit: machine.permit.is_some(),
         data: machine.log.map(|_| "data".to_owned()),
         founders: Some(names(&machine.founding)).filter(|founders| !founders.is_empty()),
+        founded: machine.founded,
         ports_taken: Vec::new(),
     };
     let seen = |server: &Server| match &world.machines[*server] {
@@ -63,6 +66,11 @@ pub fn again(world: &World, token: u32, founders: &Servers, servers: &Servers) -
     found_again(&token.to_string(), &names(founders), &seen(world, servers), &removed)
 }
 
+/// Whether the cluster was founded, as far as its servers tell.
+pub fn is_known(world: &World, token: u32, founders: &Servers, servers: &Servers) -> Option<bool> {
+    known(&token.to_string(), &names(founders), &seen(world, servers))
+}
+
 /// The names of servers.
 pub fn names(servers: &Servers) -> BTreeSet<String> {
     servers.iter().map(|server| format!("s{server}")).collect()
@@ -75,6 +83,7 @@ impl Establish {
             founded,
             servers: servers.clone(),
             founders: founders.clone(),
+            before: before.clone(),
             removed: before.difference(servers).copied().collect(),
             permits: None,
             to_write: servers.iter().copied().collect(),
@@ -107,6 +116,11 @@ impl Establish {
         }
     }
 
+    /// Whether it was seen to be founded when it was changed.
+    pub fn is_founded(&self) -> bool {
+        self.wish == Wish::Views
+    }
+
     /// Whether it was seen to be founded by other servers than it has now.
     pub fn was_founded(&self) -> bool {
         self.wish == Wish::FoundAgain && self.permits == Some(false) && self.founders != self.servers
@@ -119,6 +133,13 @@ impl Establish {
                 if machine.up && machine.log.is_none() {
                     machine.clear();
                 }
+            }
+        }
+        if self.wish == Wish::FoundAgain {
+            match is_known(world, token, &self.founders, &self.before) {
+                Some(true) => (self.wish, self.founded) = (Wish::Views, true),
+                None => self.founded = true,
+                Some(false) => {}
             }
         }
         let servers = seen(world, &self.servers);
@@ -202,6 +223,7 @@ impl Establish {
                 return;
             }
             machine.founding.clear();
+            machine.founded = false;
             machine.permit = Some(token);
         }
     }

@@ -61,6 +61,8 @@ pub struct Machine {
     pub joining: Option<List>,
     /// `initial-cluster` of `founding.yaml`.
     pub founding: Servers,
+    /// The mark that the cluster was founded.
+    pub founded: bool,
     pub files: Option<Wanted>,
     /// `initial-cluster` of `etcd.yaml`.
     pub peers: Servers,
@@ -87,6 +89,7 @@ impl Machine {
             permit: None,
             joining: None,
             founding: Servers::new(),
+            founded: false,
             files: None,
             peers: Servers::new(),
             enabled: false,
@@ -136,6 +139,7 @@ impl Machine {
         self.log = None;
         self.files = None;
         self.founding.clear();
+        self.founded = false;
         self.peers.clear();
         self.permit = None;
         self.joining = None;

@@ -8,13 +8,13 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::bring_up::BringUp;
 use super::call::{Outcome, Why, take_steps};
-use super::establish::{Establish, Wish, again, names, seen};
+use super::establish::{Establish, Wish, again, is_known};
 use super::etcd::World;
 use super::leave::Leave;
 use super::machine::{Process as Runs, Server, Servers, Wanted};
 use super::shared::Shared;
 use super::turn::Process;
-use crate::membership::founding::{Founding, is_founded};
+use crate::membership::founding::Founding;
 use crate::membership::leaving::Fate;
 
 /// What the user wrote.
@@ -122,9 +122,15 @@ impl State {
             .map(|server| &world.machines[*server])
             .filter(|machine| machine.up);
         cluster.views_differ |= { reached }.any(|machine| machine.view != cluster.servers);
-        let founded = is_founded(&names(&cluster.founders), seen(world, &cluster.servers).iter());
-        cluster.phase = if founded || cluster.phase == Phase::Founded {
+        let known = is_known(world, cluster.token, &cluster.founders, &cluster.servers);
+        cluster.phase = if cluster.phase == Phase::Founded {
             Phase::Founded
+        } else if known == Some(true) {
+            // The first refresh after a create finds nothing changed.
+            match cluster.phase {
+                Phase::Prepared => Phase::Prepared,
+                Phase::Stranded | Phase::Founded => Phase::Founded,
+            }
         } else if let Founding::Permit(_) = again(world, cluster.token, &cluster.founders, &cluster.servers) {
             Phase::Stranded
         } else {
@@ -158,6 +164,8 @@ enum Going {
 /// One run of Terraform.
 pub struct Run {
     pub state: State,
+    /// Whether the cluster is known to be founded.
+    founded: Option<bool>,
     after: Option<ClusterState>,
     token: u32,
     processes: Vec<Process>,
@@ -187,10 +195,15 @@ impl Run {
     ) -> Result<Self, PlanRefused> {
         let mut state = state.clone();
         state.refresh(world);
+        let founded = state.cluster.as_ref().and_then(|cluster| match cluster.phase {
+            Phase::Founded => Some(true),
+            _ => is_known(world, cluster.token, &cluster.founders, &cluster.servers),
+        });
         let first = token * 8;
         let mut run = Self {
             token: state.cluster.as_ref().map_or(token, |cluster| cluster.token),
             state,
+            founded,
             after: None,
             processes: (0..processes)
                 .map(|number| Process::new(first + number as u32))
@@ -214,7 +227,7 @@ impl Run {
             .map(|(server, one)| Planned::Delete(*server, Fate::Gone, one.servers.clone()))
             .collect();
         if let Some(cluster) = &self.state.cluster {
-            let founded = cluster.phase == Phase::Founded;
+            let founded = self.founded != Some(false);
             let delete = Establish::new(
                 Wish::Delete,
                 founded,
@@ -260,7 +273,8 @@ impl Run {
                 }
                 verify = !(prior.runs && prior.verified) || prior.joins_anew;
             }
-            let up = BringUp::new(*server, &after.servers, &after.founders, config.wanted, verify);
+            let mut up = BringUp::new(*server, &after.servers, &after.founders, config.wanted, verify);
+            up.existed = prior.is_some();
             self.todo.push(Planned::Up(*server, Box::new(up), planned));
         }
         self.after = Some(after);
@@ -286,18 +300,22 @@ impl Run {
             self.todo.push(Planned::Cluster(create));
             return Ok(fresh);
         };
-        let founded = before.phase == Phase::Founded;
-        if founded && before.servers.is_disjoint(&config.servers) {
+        if self.founded != Some(false) && before.servers.is_disjoint(&config.servers) {
             return Err(PlanRefused::NobodyStays);
         }
         let changed = before.servers != config.servers;
+        let founded = self.founded == Some(true);
+        let updates = changed || before.phase == Phase::Stranded || before.views_differ;
         let after = ClusterState {
             token: before.token,
             founders: before.founders.clone(),
-            phase: if founded { Phase::Founded } else { Phase::Prepared },
+            phase: match before.phase {
+                Phase::Prepared | Phase::Stranded if !(founded && updates) => Phase::Prepared,
+                _ => Phase::Founded,
+            },
             ..fresh
         };
-        if changed || before.phase == Phase::Stranded || before.views_differ {
+        if updates {
             let wish = if founded { Wish::Views } else { Wish::FoundAgain };
             let update = Establish::new(wish, founded, &config.servers, &before.servers, &before.founders);
             self.todo.push(Planned::Cluster(update));
@@ -423,12 +441,16 @@ impl Run {
             Made::Delete(server) => self.skip(Some(server)),
             Made::Cluster(establish) => {
                 if well || (establish.wrote() && matches!(outcome, Outcome::Failed(_))) {
-                    let created = self.state.cluster.is_none();
+                    let prior = self.state.cluster.as_ref().map(|cluster| &cluster.servers);
+                    let (created, changed) = (
+                        prior.is_none(),
+                        prior != self.after.as_ref().map(|after| &after.servers),
+                    );
                     self.state.cluster.clone_from(&self.after);
                     if let Some(cluster) = &mut self.state.cluster {
                         cluster.founders = establish.founders().clone();
                         cluster.servers.extend(&establish.kept);
-                        if establish.was_founded() {
+                        if establish.was_founded() || (changed && establish.is_founded()) {
                             cluster.phase = Phase::Founded;
                         }
                         cluster.views_differ = !establish.unwritten.is_empty();

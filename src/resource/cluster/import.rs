@@ -46,8 +46,8 @@ impl ClusterResource {
         state.set("id", given.cluster.as_str());
         state.set("members", plan::members(&topology));
         let foreign = given.adopted_from.is_some();
-        // What runs was founded, wherever its data is.
-        state.set("founding", if foreign { plan::FOUNDED } else { plan::PREPARED });
+        // What runs was founded, wherever its data is. For the rest, the read that follows looks at the servers.
+        state.set("founding", if foreign { plan::FOUNDED.into() } else { Value::Null });
         let keys = self.road.authority_keys(&given.cluster);
         let secured = !state.get("certificate_authorities").is_null();
         if secured && (keys.peer_private_key.is_none() || keys.client_private_key.is_none()) {

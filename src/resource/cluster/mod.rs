@@ -7,6 +7,7 @@ mod authority_checks;
 mod clearing;
 mod establishing;
 mod failure_domains;
+mod founded;
 mod going_on;
 mod import;
 mod measured;
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::membership::founding::{Founding, found_again, is_founded};
+use crate::membership::founding::{Founding, found_again, known};
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, ImportRequest, ImportResponse, PlanRequest, PlanResponse, ReadRequest,
     ReadResponse, Resource,
@@ -44,7 +45,7 @@ use async_trait::async_trait;
 use clearing::Before;
 use establishing::{Change, Wish, establish};
 use model::ClusterModel;
-use servers::{Members, StepError, observe, on_each, seen};
+use servers::{Members, StepError, seen};
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
@@ -110,10 +111,15 @@ impl ClusterResource {
                 };
             }
         }
-        let wish = match prior.get("founding").as_str() {
+        let founded = if recovery.is_some() {
+            None
+        } else {
+            self.founded(&prior).await
+        };
+        let wish = match founded {
             _ if prior.is_null() => Wish::Found,
             _ if recovery.is_some() => Wish::Views,
-            Some(plan::FOUNDED) => Wish::Views,
+            Some(true) => Wish::Views,
             _ => Wish::FoundAgain(Box::new(to_model(&prior).unwrap_or_else(|_| cluster.clone()))),
         };
         let mut state = match complete(planned, &mut cluster) {
@@ -137,7 +143,7 @@ impl ClusterResource {
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
         let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
-        let before = Before::of(&prior, recovery.is_some());
+        let before = Before::of(&founded::as_known(&prior, founded), recovery.is_some());
         let change = Change {
             wish: &wish,
             before: before.as_ref(),
@@ -167,12 +173,16 @@ impl ClusterResource {
         }
         if state.get("founders").is_unknown() {
             let founders = established.founders.iter().flatten().map(|name| name.as_str().into());
-            state.set("founders", Value::List(founders.collect()));
+            let founders = match founded {
+                Some(true) => prior.get("founders").clone(),
+                _ => Value::List(founders.collect()),
+            };
+            state.set("founders", founders);
         }
         if state.get("founding").is_unknown() {
             state.set(
                 "founding",
-                if established.founded {
+                if established.founded || founded == Some(true) {
                     plan::FOUNDED
                 } else {
                     plan::PREPARED
@@ -199,10 +209,7 @@ impl ClusterResource {
         mut state: Value,
         unwritten: &BTreeSet<String>,
     ) -> (Value, Diagnostics) {
-        let observed = on_each(&self.road, &cluster.servers, READ, false, |name, host| async move {
-            observe(&host, topology, name, None).await
-        })
-        .await;
+        let observed = self.observed(cluster, topology).await;
         let mut diagnostics = Diagnostics::new();
         let mut unreached = BTreeMap::new();
         let mut members = state.get("members").as_map().cloned().unwrap_or_default();
@@ -255,11 +262,19 @@ impl ClusterResource {
         state.set("members", members);
         state.set("failure_domains", failure_domains::value(topology));
         let (founders, servers) = (cluster.founders(), seen(&observed));
-        let founding = if is_founded(&founders, servers.iter()) {
-            plan::FOUNDED
-        } else if state.get("founding").as_str() == Some(plan::FOUNDED) {
+        let founded = known(cluster.token(), &founders, &servers);
+        if let Some(founded) = founded {
+            self.road.session(cluster.token()).saw_founded(founded);
+        }
+        let before = state.get("founding").as_str();
+        let founding = if before == Some(plan::FOUNDED) {
             // Data that was there once: never founded again, whatever has become of it.
             plan::FOUNDED
+        } else if founded == Some(true) {
+            match before {
+                Some(plan::PREPARED) => plan::PREPARED,
+                _ => plan::FOUNDED,
+            }
         } else if let Founding::Permit(_) = found_again(cluster.token(), &founders, &servers, &BTreeMap::new()) {
             plan::STRANDED
         } else {
@@ -325,8 +340,10 @@ impl Resource for ClusterResource {
     }
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
-        let (mut planned, mut diagnostics) = plan::refine(&request.prior, request.planned, &request.config);
-        diagnostics.append(restoring::refine(&request.prior, &mut planned).await);
+        let founded = self.founded_for(&request.prior, &request.planned).await;
+        let known = founded::as_known(&request.prior, founded);
+        let (mut planned, mut diagnostics) = plan::refine(&request.prior, request.planned, &request.config, founded);
+        diagnostics.append(restoring::refine(&known, &mut planned).await);
         if let Some(name) = planned.get("name").as_str() {
             let AuthorityKeys {
                 peer_private_key: peer,
@@ -340,6 +357,8 @@ impl Resource for ClusterResource {
                 );
             }
         }
+        let (before, after) = (blind::servers_of(&request.prior), blind::servers_of(&planned));
+        diagnostics.append(blind::refuse_refusing(&self.road, &before, &after));
         let (recovery, refused) = recovering::refine(&request.prior, &mut planned, &request.config);
         diagnostics.append(refused);
         if let Some(recovery) = &recovery {
@@ -349,12 +368,12 @@ impl Resource for ClusterResource {
         diagnostics.append(refounding::comes_or_stays(
             &self.road,
             refounding::ETCD,
-            &request.prior,
+            &known,
             &planned,
         ));
         // Before the members of a plan that shifts names are deleted.
         diagnostics.append(
-            renaming::refuse(&self.road, &request.prior, &planned)
+            renaming::refuse(&self.road, &known, &planned)
                 .await
                 .into_iter()
                 .collect(),
@@ -365,6 +384,9 @@ impl Resource for ClusterResource {
         {
             self.road.session(after).keep_cluster();
         }
+        if recovery.is_none() {
+            plan::note_founded(&request.prior, &mut planned, founded);
+        }
         PlanResponse {
             requires_replace: another_cluster(&request.prior, &planned, &request.config, recovery.is_some()),
             planned,
@@ -374,7 +396,8 @@ impl Resource for ClusterResource {
     }
 
     async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
-        (private, refounding::goes(&self.road, refounding::ETCD, prior))
+        let known = founded::as_known(prior, self.seen_founded(prior));
+        (private, refounding::goes(&self.road, refounding::ETCD, &known))
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {
@@ -418,8 +441,10 @@ impl Resource for ClusterResource {
         let mut diagnostics = Diagnostics::new();
         let topology = model::topology(&request.prior, &Path::root(), &mut diagnostics);
         if let (Ok(cluster), Some(topology)) = (to_model(&request.prior), topology) {
-            let founded = request.prior.get("founding").as_str() == Some(plan::FOUNDED);
-            let members = if founded { Members::RefuseRunning } else { Members::Take };
+            let members = match self.founded(&request.prior).await {
+                Some(false) => Members::Take,
+                Some(true) | None => Members::RefuseRunning,
+            };
             diagnostics.append(self.clear(&cluster, &topology, within, members).await.1);
         }
         ApplyResponse::deleted(request.prior, request.private, diagnostics)

@@ -7,6 +7,7 @@ data=${data:-/var/lib/etcd/$cluster}
 await_start "etcd-$cluster.service" "$etc" "$data"
 if [ -f "$etc/token" ]; then tell token "$(cat "$etc/token")"; fi
 if [ -f "$etc/founding-permit" ]; then tell permit yes; fi
+if [ -f "$etc/founded" ] && [ -f "$etc/token" ] && [ "$(cat "$etc/founded")" = "$(cat "$etc/token")" ]; then tell founded yes; fi
 if [ -f "$etc/founding.yaml" ]; then
   tell founding "$(sed -n 's/^initial-cluster: *//p' "$etc/founding.yaml" | head -n 1 | tr -d "\"'")"
 fi

@@ -56,8 +56,9 @@ pub fn schema() -> Schema {
              that this provider made.",
         ),
         Attribute::string("founding").computed().use_state().describe(
-            "How far founding has come: `prepared` (every server has a permit or data), `founded` (a quorum holds \
-             data), or `stranded` (the permits are gone and nobody holds data: the next apply issues them anew).",
+            "What the last change of the cluster knew of its founding: `prepared` (every server had got its permit; whether the members have used \
+             it, a plan asks the servers), `founded` (a quorum held data), or `stranded` (a refresh saw that the permits are gone, and that no server ever \
+             got data: the next apply issues them again).",
         ),
         Attribute::object("certificate_authorities", model::authority_attributes(false))
             .computed()

@@ -94,6 +94,7 @@ impl Observation {
     /// Files of another cluster of the same name are no member's of this one.
     pub fn compare_token(&mut self, own: &str) {
         if let Some(other) = self.holding.token.as_ref().filter(|token| *token != own) {
+            self.holding.founded = false;
             self.machine.other_token = Some(said::one_line(other));
             self.machine.member = None;
         }
@@ -180,6 +181,7 @@ fn observation(output: &Output, topology: &Topology, received: SystemTime) -> Ob
         permit: output.value("permit").is_some(),
         data: output.value("data").map(str::to_owned),
         founders: output.value("founding").map(names_in),
+        founded: output.value("founded").is_some(),
         ports_taken: ports::read(output),
     };
     let machine = whereabouts::machine(output, |name| Some(said::name(name)));
@@ -272,7 +274,9 @@ pub async fn prepare(
             .line(include_str!("not_founded.sh"))
             .write_file(&root_file(format!("{directory}/token"), token))
             // A configuration of an earlier founding may name other servers. The member's create writes the one for this permit.
-            .line("rm -f \"$directory/founding.yaml\" \"$directory/restore\"; sync \"$directory\"");
+            .line(
+                "rm -f \"$directory/founding.yaml\" \"$directory/restore\" \"$directory/founded\"; sync \"$directory\"",
+            );
         if let Some(order) = order {
             // Before the permit: whoever is to start with a snapshot's data must never found without.
             script = script.write_file(&root_file(format!("{directory}/restore"), &order.render()));

@@ -57,6 +57,7 @@ pub fn observation(output: &Output, cluster: &K3sClusterModel) -> Observation {
         holding: Holding {
             id: output.value("id").map(str::to_owned),
             permit: output.value("permit").is_some(),
+            founded: output.value("founded").is_some_and(|id| id == cluster.id()),
             data,
             runs: state != "inactive" && state != "failed",
             foreign: output.value("foreign").map(str::to_owned),

@@ -8,6 +8,7 @@ done
 if [ -n "$id" ]; then tell id "$id"; fi
 tell_file options /etc/rancher/k3s/config.yaml.d/50-etcd-k3s.yaml
 if [ -f "$etc/founding-permit" ]; then tell permit yes; fi
+if [ -f "$etc/founded" ]; then tell founded "$(cat "$etc/founded")"; fi
 data=
 if [ -f /var/lib/rancher/k3s/server/db/state.db ]; then data=/var/lib/rancher/k3s/server/db/state.db; fi
 for file in /var/lib/rancher/k3s/server/db/etcd/member/wal/*.wal; do if [ -f "$file" ]; then data=etcd; break; fi; done

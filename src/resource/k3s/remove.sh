@@ -71,5 +71,5 @@ remove_k3s() {
     fi
   fi
   rmdir /var/lib/rancher 2>/dev/null || true
-  rm -f "$etc/founding-permit" "$etc/joining-permit" "$etc/binary" "$etc/guard" "$etc/external" "$etc/restart-pending" "$etc/resting" "$etc/object"
+  rm -f "$etc/founding-permit" "$etc/joining-permit" "$etc/founded" "$etc/binary" "$etc/guard" "$etc/external" "$etc/restart-pending" "$etc/resting" "$etc/object"
 }

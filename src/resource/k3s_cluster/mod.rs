@@ -2,6 +2,8 @@
 //! that makes them reach each other. When it is new it leaves the permit to found it on one server.
 
 mod clearing;
+mod diagnostics;
+mod founded;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::host::{Host, PRIVILEGE, RunError, Script};
-use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, misfit};
+use crate::membership::k3s::{Refusal, Seen, found, is_founded, is_stranded, known, misfit};
 use crate::membership::whereabouts::misplaced;
 use crate::plugin::block::{
     ApplyRequest, ApplyResponse, Context, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
@@ -21,7 +23,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::Schema;
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
-use crate::resource::cluster::servers::{Each, StepError, on_each, root_file};
+use crate::resource::cluster::servers::{StepError, on_each, root_file};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
 use crate::resource::random::random_text;
@@ -30,11 +32,13 @@ use crate::resource::road::{Road, RoadError};
 use crate::resource::{timeouts, unfinished, whereabouts};
 use crate::topology::{ClusterName, ServerName, Topology, Translation};
 use clearing::Before;
+use diagnostics::{refusals_of, set_aside};
+use founded::{as_known, is_at_stake};
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
 
-/// It has a permit, or a server of it runs.
+/// It has got a permit. Whether a server has used it, only the servers know: a refresh leaves it as it is.
 const PREPARED: &str = "prepared";
 /// A server of it holds data.
 const FOUNDED: &str = "founded";
@@ -86,7 +90,8 @@ impl K3sClusterResource {
         };
         fill(&mut planned, &whole);
         let found_now = prior.is_null() || prior.get("founding").as_str() == Some(STRANDED);
-        let before = Before::of(&prior);
+        let founded = self.founded(&prior).await;
+        let before = Before::of(&as_known(&prior, founded));
         let leave = { before.iter() }
             .flat_map(|before| before.leaving(&whole.cluster))
             .collect();
@@ -169,7 +174,7 @@ impl K3sClusterResource {
             }
         }
         if planned.get("founding").is_unknown() {
-            let founded = !embedded || is_founded(&servers);
+            let founded = !embedded || (!prior.is_null() && founded == Some(true)) || is_founded(&servers);
             planned.set("founding", if founded { FOUNDED } else { PREPARED });
         }
         let (kept, said) = self.clear_removed(before.as_ref(), &vacating, &leaving, within).await;
@@ -237,8 +242,15 @@ impl K3sClusterResource {
         }
         state.set("rules", rules);
         let servers = observe::seen(&observed);
-        if is_founded(&servers) {
-            state.set("founding", FOUNDED);
+        let founded = known(&servers);
+        if let Some(founded) = founded {
+            self.road.session(cluster.id()).saw_founded(founded);
+        }
+        if founded == Some(true) {
+            // The first refresh after a create finds nothing changed.
+            if state.get("founding").as_str() != Some(PREPARED) {
+                state.set("founding", FOUNDED);
+            }
         } else if state.get("founding").as_str() != Some(FOUNDED) && is_stranded(&servers) {
             state.set("founding", STRANDED);
         }
@@ -281,35 +293,11 @@ async fn prepare(host: &Host, whole: &Whole, server: &str, permit: bool) -> Resu
     }
     if permit {
         script = script
+            .line("rm -f \"$etc/founded\"")
             .write_file(&root_file(format!("{etc}/founding-permit"), cluster.id()))
             .line("sync \"$etc\" 2>/dev/null || sync");
     }
     host.run_checked(&script).await.map(drop)
-}
-
-/// Says where data of a former k3s lies, before an empty cluster is founded.
-fn set_aside(cluster: &str, observed: &Each<observe::Observation>) -> Option<Diagnostic> {
-    let places = observed.iter().filter_map(|(server, outcome)| {
-        let aside = &outcome.as_ref().ok()?.aside;
-        (!aside.is_empty()).then(|| format!("on server {server}: {}", aside.join(", ")))
-    });
-    let places: Vec<String> = places.collect();
-    let detail = format!(
-        "Data of a former k3s was set aside ({}). The new cluster does not have it. If it is not needed, delete it.",
-        places.join("; ")
-    );
-    let warning =
-        Diagnostic::warning(format!("The cluster {cluster} is founded empty"), detail).at(Path::of("servers"));
-    (!places.is_empty()).then_some(warning)
-}
-
-fn refusals_of(cluster: &str, refusals: &BTreeMap<String, Refusal>) -> Diagnostics {
-    let all = refusals.iter().map(|(server, refusal)| {
-        let detail = format!("Server {server} {refusal}.\nNothing was changed on any server.");
-        Diagnostic::error(format!("k3s cluster {cluster} can't be on these servers"), detail)
-            .at(Path::of("servers").key(server))
-    });
-    all.collect()
 }
 
 fn to_model(block: &Value) -> Result<K3sClusterModel, FormError> {
@@ -409,7 +397,10 @@ impl Resource for K3sClusterResource {
             }
         }
         let founding = prior.get("founding").as_str();
-        let founded = founding == Some(FOUNDED);
+        let now = self.founded_for(&prior, &planned).await;
+        let known = as_known(&prior, now);
+        // What may have been founded is not risked.
+        let founded = now != Some(false);
         planned.set(
             "founding",
             match founding {
@@ -434,20 +425,26 @@ impl Resource for K3sClusterResource {
                 Diagnostic::error("The token of a running cluster can't be changed", detail).at(Path::of("token")),
             );
         }
+        let (before, after) = (blind::servers_of(&prior), blind::servers_of(&planned));
+        diagnostics.append(blind::refuse_refusing(&self.road, &before, &after));
         diagnostics.append(refounding::comes_or_stays(
             &self.road,
             refounding::K3S,
-            &prior,
+            &known,
             &planned,
         ));
         diagnostics.append(
-            clearing::refuse_shifted(&self.road, &prior, &planned)
+            clearing::refuse_shifted(&self.road, &known, &planned)
                 .await
                 .into_iter()
                 .collect(),
         );
         if let Some(id) = prior.get("id").as_str() {
             self.road.session(id).keep_cluster();
+        }
+        // Terraform plans again when it applies, in a process that has not refreshed: what that one may not see is left open.
+        if now == Some(true) && founding != Some(FOUNDED) && is_at_stake(&prior, &planned) {
+            planned.set("founding", Value::Unknown);
         }
         PlanResponse {
             planned,
@@ -458,7 +455,8 @@ impl Resource for K3sClusterResource {
     }
 
     async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
-        (private, refounding::goes(&self.road, refounding::K3S, prior))
+        let known = as_known(prior, self.seen_founded(prior));
+        (private, refounding::goes(&self.road, refounding::K3S, &known))
     }
 
     async fn read(&self, _context: &Context, request: ReadRequest) -> ReadResponse {

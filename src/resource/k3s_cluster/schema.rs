@@ -40,8 +40,9 @@ pub fn schema() -> Schema {
         text_map("rules").computed().describe("What each server has nftables do, as it is in force there."),
         text_map("urls").computed().describe("Where each server is reached by agents, `kubectl` and other servers of other networks."),
         computed(Attribute::string("founding")).describe(
-            "How far founding has come: `prepared` (a server has the permit), `founded` (a server holds data), or `stranded` (the permit is \
-             used up and nobody holds data: the next apply issues it anew).",
+            "What the last change of the cluster knew of its founding: `prepared` (a server had got the permit; whether it has used it, a plan asks the \
+             servers), `founded` (a server held data), or `stranded` (a refresh saw that the permit is gone, and that no server ever got data: the next apply \
+             issues it again).",
         ),
         timeouts::attribute(&[
             ("create", "How long to wait for servers. Default: `1m`."),

@@ -9,9 +9,9 @@ use super::errors::BringUpError;
 use super::install::{self, Permit};
 use crate::etcd::api::{ApiError, Member, TlsMaterial};
 use crate::etcd::metrics::active_peers;
-use crate::host::{Host, Script, Secret};
+use crate::host::{Host, PRIVILEGE, Script, Secret};
 use crate::membership::k3s::{Listed, Others};
-use crate::resource::cluster::servers::stamp;
+use crate::resource::cluster::servers::{root_file, stamp};
 use crate::resource::k3s::{DATA, directory, talk};
 use crate::resource::member::membership_changes::{Unlisted, until_listed};
 use crate::resource::member::survey::{Survey, survey_as};
@@ -94,9 +94,13 @@ impl<'a> BringUp<'a> {
 
     /// Waits until k3s says that it is ready.
     pub(super) async fn until_ready(&self, host: &Host) -> Result<(), BringUpError> {
+        let etc = directory(&self.server.cluster.name);
+        // That the cluster is founded is a mark that outlives the data.
         let done = Script::new("noting that k3s runs")
-            .set("etc", directory(&self.server.cluster.name))
-            .line("rm -f \"$etc/restart-pending\"");
+            .set("etc", &etc)
+            .line("rm -f \"$etc/restart-pending\"")
+            .line(PRIVILEGE)
+            .write_file(&root_file(format!("{etc}/founded"), self.server.cluster.id()));
         loop {
             let output = host
                 .run_checked(&Script::new("waiting for k3s").line(include_str!("ready.sh")))

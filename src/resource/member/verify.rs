@@ -13,12 +13,12 @@ use super::observe::{self, Look};
 use super::talk::{Talk, TalkError};
 use crate::etcd::api::{ApiError, Status};
 use crate::etcd::metrics::active_peers;
-use crate::host::{ClockOffset, Host, Output, Script};
+use crate::host::{ClockOffset, Host, Output, PRIVILEGE, Script};
 use crate::membership::damage::Damage;
 use crate::membership::health::{Fsyncs, Remark, remarks};
 use crate::membership::links;
 use crate::membership::member::Service;
-use crate::resource::cluster::servers::on_each;
+use crate::resource::cluster::servers::{on_each, root_file};
 use crate::resource::round_trips;
 use crate::resource::silence::Waited;
 use crate::topology::timing;
@@ -160,11 +160,18 @@ impl BringUp<'_> {
         let mut asked: Vec<String> = all.filter(in_scope).collect();
         let mut pause = Duration::from_millis(50);
         let mut waited = Waited::from_now();
+        let mut marked = self.existed;
         loop {
-            let (listed, metrics, looked) = tokio::join!(
+            let mark = async {
+                if !std::mem::replace(&mut marked, true) {
+                    self.mark(host).await;
+                }
+            };
+            let (listed, metrics, looked, ()) = tokio::join!(
                 api.members(HEALTH),
                 talk.metrics_of(&asked, HEALTH),
-                self.look_around(host)
+                self.look_around(host),
+                mark
             );
             let lacks = match listed {
                 // It has answered before: a machine that is busy has not gone.
@@ -207,6 +214,18 @@ impl BringUp<'_> {
             }
             // Each look is a connection to every member, and many clusters may be looked at at once.
             pause = (pause * 2).min(LOOKS);
+        }
+    }
+
+    /// Leaves the mark that the cluster was founded, once its new member has answered as one of a quorum. The mark outlives the data.
+    async fn mark(&self, host: &Host) {
+        let path = self.layout.founded().to_string();
+        let script = Script::new("noting that the cluster is founded")
+            .line(PRIVILEGE)
+            .write_file(&root_file(path, self.member.cluster.token()));
+        // Nothing depends on it while there is data.
+        if let Ok(Err(error)) = timeout(HEALTH, host.run_checked(&script)).await {
+            tracing::debug!(%error, "the mark was not left");
         }
     }
 

@@ -26,6 +26,8 @@ use model::ServerModel;
 
 /// How long a machine may take to appear, by default.
 const CREATE: Duration = Duration::from_secs(300);
+/// How long an update waits for a machine that is where it was: it may be starting again.
+const KNOWN: Duration = Duration::from_secs(60);
 /// How long a refresh waits for a machine that does not answer.
 const READ: Duration = Duration::from_secs(20);
 
@@ -117,6 +119,9 @@ impl ServerResource {
     async fn create_or_update(&self, request: ApplyRequest) -> ApplyResponse {
         let mut diagnostics = Diagnostics::new();
         let patience = timeouts::get(&request.planned, "create", CREATE);
+        // A machine that was there is not being created.
+        let stays = !request.prior.is_null() && !model::is_elsewhere(&request.prior, &request.planned);
+        let patience = if stays { patience.min(KNOWN) } else { patience };
         let state = match from_value::<ServerModel>(&request.planned.unknown_as_null()) {
             Err(error) => {
                 diagnostics.push(Diagnostic::error(
@@ -199,7 +204,11 @@ impl Observed {
         state.set("os", facts.os_name.as_str());
         state.set("arch", facts.arch.as_str());
         state.set("init_system", init_system_name(&facts.init_system));
-        let mut addresses: Vec<IpAddr> = facts.addresses.into_iter().filter(is_global).collect();
+        // What is on the loopback interface comes and goes with services, such as a translation of k3s' own.
+        let own: Option<IpAddr> = server.private_address.parse().ok();
+        let is_its = |address: &IpAddr| Some(*address) == own || !facts.on_loopback.contains(address);
+        let all = facts.addresses.iter().copied();
+        let mut addresses: Vec<IpAddr> = all.filter(is_global).filter(is_its).collect();
         // In a fixed order: interfaces that come up in another one are no change.
         addresses.sort_unstable();
         addresses.dedup();
@@ -304,7 +313,7 @@ impl Resource for ServerResource {
             Attribute::list("addresses", Type::String)
                 .computed()
                 .use_state()
-                .describe("The IP addresses on its interfaces."),
+                .describe("The IP addresses on its interfaces. Of those on its loopback interface, only `private_address`."),
             timeouts::attribute(&[(
                 "create",
                 "How long to wait for a machine that is only just being created. Default: `5m`.",

@@ -11,7 +11,9 @@ fn servers_that_are_created_before_they_are_destroyed() -> Result<()> {
     let three = K3s::new(&lab, &HOSTS)?.cluster("deletion_protection", "true");
     terraform.configure(&three.render())?;
     terraform.apply()?;
+    terraform.untouched()?;
     terraform.nothing_to_do()?;
+    terraform.untouched()?;
     let processes = || {
         let show = "systemctl show -p MainPID --value k3s";
         HOSTS
