@@ -2,9 +2,14 @@
 
 use crate::plugin::schema::{Attribute, Remembered};
 
+/// The text that shows a change of `cluster`.
+pub const REVISION: &str = "cluster_revision";
+/// What an older version's state had of `cluster`.
+pub const CARRIED_OVER: &str = "cluster_carried_over";
+
 const NEXT_TO_IT: Remembered = Remembered {
-    revision: "cluster_revision",
-    carried: "cluster_carried_over",
+    revision: REVISION,
+    carried: CARRIED_OVER,
 };
 
 /// The attributes of a resource, of which `cluster` is remembered outside of plans, with those that belong to it.

@@ -126,7 +126,12 @@ fn services_files_and_hosts_are_mended() -> Result<()> {
     // The service is disabled, and its guard and one key are deleted, while it runs.
     toy.on("b1", "systemctl disable --quiet etcd-main; rm /etc/etcd/main/guard")?;
     toy.on("b1", "rm /etc/etcd/main/pki/server.key")?;
-    let before = toy.only(&member("b1"), &["certificate_expiry", "certificate_serials", "drift"])?;
+    // Without the key it takes part in the cluster, and answers no client.
+    let before = toy.only(
+        &member("b1"),
+        &["certificate_expiry", "certificate_serials", "drift", "service"],
+    )?;
+    ensure!(before["service"] == "silent", "{before:#?}");
     let drift = &before["drift"];
     ensure!(
         *drift

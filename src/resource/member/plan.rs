@@ -17,6 +17,7 @@ use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::{Value, from_value};
 use crate::resource::cluster::model as cluster;
+use crate::resource::reference;
 use crate::resource::server::model as server;
 use crate::topology::{ClusterName, ServerName, Topology};
 
@@ -290,6 +291,8 @@ pub fn only_views_differ(prior: &Value, planned: &Value) -> bool {
     };
     let unchanged = |attribute: &str, value: &Value| match attribute {
         "cluster" => same_cluster(),
+        // They say of the cluster what is compared above.
+        reference::REVISION | reference::CARRIED_OVER => true,
         "configuration" => value.is_unknown() || restarts(prior) == restarts(planned),
         // How long a change may take is no change.
         "initial_cluster" | "certificate_expiry" | "certificate_serials" | "timeouts" => true,
@@ -481,6 +484,7 @@ mod tests {
                 ("cluster", Value::object([("servers", servers)])),
                 ("version", version.into()),
                 ("initial_cluster", format!("b1=https://{other}:2380").into()),
+                ("cluster_revision", format!("main, 2 servers, {other}").into()),
                 ("timeouts", Value::object([("update", update.into())])),
             ])
         };
