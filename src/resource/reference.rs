@@ -23,10 +23,10 @@ pub fn remember_cluster(attributes: Vec<Attribute>) -> Vec<Attribute> {
     };
     let next = [
         Attribute::string(NEXT_TO_IT.revision).computed().use_state().describe(
-            "What a plan shows of `cluster`: its name, its number of servers, and a digest that changes with the cluster's object.",
+            "`cluster` as a plan shows it: its name, its number of servers, and a digest of the object.",
         ),
         Attribute::string(NEXT_TO_IT.carried).computed().sensitive().describe(
-            "What the state of an older version of the provider had of `cluster`, until the next refresh. Null otherwise.",
+            "The value of `cluster` in a state of an older version of the provider, until the next refresh. Null otherwise.",
         ),
     ];
     attributes.into_iter().map(remember).chain(next).collect()
