@@ -44,7 +44,7 @@ put_failed() {
   rm -f "$@"
   if [ -n "$put_why" ]; then
     put_folder=${put_at%/*}
-    echo "${put_at%.$$.new} can't be written: ${put_why##*: }. See \`df -h $put_folder\`, \`df -i $put_folder\` and \`findmnt -T $put_folder\` there" >&2
+    echo "${put_at%."$$".new} can't be written: ${put_why##*: }. See \`df -h $put_folder\`, \`df -i $put_folder\` and \`findmnt -T $put_folder\` there" >&2
   fi
   echo "Files that this step has written before: ${put_done:-none}. Mend that, and apply again" >&2
   exit 1
