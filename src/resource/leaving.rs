@@ -1,10 +1,19 @@
 //! A member's leaving, as the blocks of etcd and of k3s have it in common: what may fail, and what a user reads of it.
 
+use std::time::Duration;
+
+use super::member::hand_over::hand_over;
 use super::member::membership_changes::Unlisted;
+use super::member::survey::Survey;
 use super::member::turn::TurnError;
-use super::road::RoadError;
-use crate::host::RunError;
+use super::road::{Road, RoadError};
+use super::server::model::ServerModel;
+use super::talk::Talk;
+use crate::host::{Host, RunError};
 use crate::reconcile::leave::Obstacle;
+use crate::reconcile::limits::Limits;
+
+const REACH: Duration = Duration::from_secs(15);
 
 /// Why a step failed.
 #[derive(Debug)]
@@ -24,6 +33,25 @@ pub enum StepError {
 impl From<RunError> for StepError {
     fn from(error: RunError) -> Self {
         Self::Run(error)
+    }
+}
+
+/// Connects to the server of a member that leaves, or says why it can't be reached: then its member leaves all the same.
+///
+/// # Errors
+/// If Terraform asked to stop, or the connection is not configured.
+pub async fn reach(road: &Road, server: &ServerModel, limits: &Limits) -> Result<Result<Host, RoadError>, StepError> {
+    match road.connect(server, limits.remaining().min(REACH), false).await {
+        Err(error) if road.stopped() || !matches!(error, RoadError::Connect(_)) => Err(StepError::Road(error)),
+        reached => Ok(reached),
+    }
+}
+
+/// Moves the leadership away from a member that leaves. A failure costs an election and nothing more.
+pub async fn try_to_hand_over(talk: Option<&Talk<'_>>, survey: &Survey) {
+    let Some(talk) = talk else { return };
+    if let Err(error) = hand_over(talk, survey).await {
+        tracing::debug!(%error, "the leader could not be moved");
     }
 }
 

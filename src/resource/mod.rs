@@ -12,6 +12,7 @@ pub mod connection;
 pub mod dialling;
 pub mod durations;
 pub mod former;
+pub mod founded;
 mod import;
 pub mod k3s;
 pub mod k3s_cluster;

@@ -4,6 +4,7 @@ use crate::membership::refounding::Planned;
 use crate::plugin::diagnostics::{Diagnostic, Diagnostics};
 use crate::plugin::path::Path;
 use crate::plugin::value::Value;
+use crate::resource::founded::FOUNDED;
 use crate::resource::road::Road;
 
 /// A kind of cluster.
@@ -29,9 +30,6 @@ pub const K3S: Kind = Kind {
     member: "etcd_k3s_server",
     token: "id",
 };
-
-/// The founding of a cluster whose members hold their data.
-const FOUNDED: &str = "founded";
 
 fn planned(block: &Value) -> Planned {
     let text = |block: &Value, name: &str| block.get(name).as_str().map(str::to_owned);

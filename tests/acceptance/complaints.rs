@@ -13,13 +13,14 @@ const HOSTS: [&str; 3] = ["a1", "a2", "b1"];
 const ETCD: &str = "3.6.16";
 
 /// What Terraform said, on one line: it breaks lines where it likes.
-fn said(terraform: &Terraform, arguments: &[&str]) -> Result<(String, i32)> {
+pub(crate) fn said(terraform: &Terraform, arguments: &[&str]) -> Result<(String, i32)> {
     let output = terraform.run(&[arguments, &["-no-color", "-input=false"]].concat())?;
     let text = format!("{} {}", output.stdout, output.stderr);
     Ok((text.split_whitespace().collect::<Vec<_>>().join(" "), output.code))
 }
 
-fn has(text: &str, parts: &[&str]) -> Result<()> {
+/// Whether all of this was said.
+pub(crate) fn has(text: &str, parts: &[&str]) -> Result<()> {
     for part in parts {
         ensure!(text.contains(part), "not said: {part:?} in {text}");
     }

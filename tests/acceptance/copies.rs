@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use etcd_lab::{Builder, Lab};
 
+use crate::complaints::{has, said};
 use crate::configuration::Configuration;
 use crate::outside::{ctl, eventually, member_list, one_cluster, status};
 use crate::prefix;
@@ -12,20 +13,6 @@ use crate::terraform::Terraform;
 const HOSTS: [&str; 3] = ["a1", "a2", "b1"];
 const ETCD: &str = "3.6.16";
 const REPLACE: &str = "-replace=etcd_member.this[\"b1\"]";
-
-/// What Terraform said, on one line: it breaks lines where it likes.
-fn said(terraform: &Terraform, arguments: &[&str]) -> Result<(String, i32)> {
-    let output = terraform.run(&[arguments, &["-no-color", "-input=false"]].concat())?;
-    let text = format!("{} {}", output.stdout, output.stderr);
-    Ok((text.split_whitespace().collect::<Vec<_>>().join(" "), output.code))
-}
-
-fn has(text: &str, parts: &[&str]) -> Result<()> {
-    for part in parts {
-        ensure!(text.contains(part), "not said: {part:?} in {text}");
-    }
-    Ok(())
-}
 
 fn service(lab: &Lab, host: &str, verb: &str) -> Result<()> {
     lab.exec(host, &format!("systemctl {verb} etcd-main"))?.ok().map(drop)

@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 
 use super::model::{self, ClusterModel};
 use super::servers::{Each, Observation, observe, on_each, seen};
-use super::{ClusterResource, READ, plan, to_model};
+use super::{ClusterResource, READ, to_model};
 use crate::membership::founding::known;
 use crate::plugin::diagnostics::Diagnostics;
 use crate::plugin::path::Path;
 use crate::plugin::value::Value;
+use crate::resource::founded;
 use crate::topology::Topology;
 
 impl ClusterResource {
     /// Whether the cluster of a state was founded, as far as this run has seen its servers.
     pub(super) fn seen_founded(&self, prior: &Value) -> Option<bool> {
-        match prior.get("founding").as_str() {
-            _ if prior.is_null() => Some(false),
-            Some(plan::FOUNDED) => Some(true),
-            _ => self.road.session(prior.get("token").as_str()?).is_founded(),
-        }
+        founded::seen_founded(&self.road, prior, "token")
     }
 
     /// The same for a plan. The servers are asked if it may hang on that. `None` if they don't say.
@@ -62,13 +59,4 @@ pub(super) fn is_at_stake(prior: &Value, planned: &Value) -> bool {
     ["name", "token", "domain", "tls", "servers", "restore"]
         .iter()
         .any(changed)
-}
-
-/// A state with what is known of its founding by now. What may have been founded is taken to be.
-pub(super) fn as_known(prior: &Value, founded: Option<bool>) -> Value {
-    let mut known = prior.clone();
-    if !prior.is_null() && founded != Some(false) {
-        known.set("founding", plan::FOUNDED);
-    }
-    known
 }

@@ -36,6 +36,7 @@ use crate::plugin::path::Path;
 use crate::plugin::schema::{Attribute, Schema};
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
+use crate::resource::founded::as_known;
 use crate::resource::random::random_text;
 use crate::resource::refounding;
 use crate::resource::road::{AuthorityKeys, Road};
@@ -143,7 +144,7 @@ impl ClusterResource {
         state.set("members", plan::members(&topology));
         state.set("failure_domains", failure_domains::value(&topology));
         let fresh = preflight::fresh(&prior, &state).unwrap_or_default();
-        let before = Before::of(&founded::as_known(&prior, founded), recovery.is_some());
+        let before = Before::of(&as_known(&prior, founded), recovery.is_some());
         let change = Change {
             wish: &wish,
             before: before.as_ref(),
@@ -341,7 +342,7 @@ impl Resource for ClusterResource {
 
     async fn plan(&self, _context: &Context, request: PlanRequest) -> PlanResponse {
         let founded = self.founded_for(&request.prior, &request.planned).await;
-        let known = founded::as_known(&request.prior, founded);
+        let known = as_known(&request.prior, founded);
         let (mut planned, mut diagnostics) = plan::refine(&request.prior, request.planned, &request.config, founded);
         diagnostics.append(restoring::refine(&known, &mut planned).await);
         if let Some(name) = planned.get("name").as_str() {
@@ -396,7 +397,7 @@ impl Resource for ClusterResource {
     }
 
     async fn plan_destroy(&self, _context: &Context, prior: &Value, private: Vec<u8>) -> (Vec<u8>, Diagnostics) {
-        let known = founded::as_known(prior, self.seen_founded(prior));
+        let known = as_known(prior, self.seen_founded(prior));
         (private, refounding::goes(&self.road, refounding::ETCD, &known))
     }
 

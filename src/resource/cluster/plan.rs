@@ -14,7 +14,7 @@ pub const STRANDED: &str = "stranded";
 /// so that the first one after a create finds nothing changed.
 pub const PREPARED: &str = "prepared";
 /// The founding of a cluster whose members hold their data.
-pub const FOUNDED: &str = "founded";
+pub use crate::resource::founded::FOUNDED;
 
 /// The computed `members` for a topology: what each server will see.
 pub fn members(topology: &Topology) -> Value {

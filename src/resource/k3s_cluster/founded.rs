@@ -1,19 +1,16 @@
 //! Whether a k3s cluster was founded. Its state may be from before: a create ends before its servers start.
 
-use super::{FOUNDED, K3sClusterResource, READ, to_model};
+use super::{K3sClusterResource, READ, to_model};
 use crate::membership::k3s::known;
 use crate::plugin::value::Value;
 use crate::resource::cluster::servers::on_each;
+use crate::resource::founded;
 use crate::resource::k3s::observe;
 
 impl K3sClusterResource {
     /// Whether the cluster of a state was founded, as far as this run has seen its servers.
     pub(super) fn seen_founded(&self, prior: &Value) -> Option<bool> {
-        match prior.get("founding").as_str() {
-            _ if prior.is_null() => Some(false),
-            Some(FOUNDED) => Some(true),
-            _ => self.road.session(prior.get("id").as_str()?).is_founded(),
-        }
+        founded::seen_founded(&self.road, prior, "id")
     }
 
     /// The same for a plan. The servers are asked if it may hang on that. `None` if they don't say.
@@ -48,13 +45,4 @@ impl K3sClusterResource {
 pub(super) fn is_at_stake(prior: &Value, planned: &Value) -> bool {
     let changed = |name: &&str| prior.get(name) != planned.get(name);
     ["name", "token", "datastore", "servers"].iter().any(changed)
-}
-
-/// A state with what is known of its founding by now. What may have been founded is taken to be.
-pub(super) fn as_known(prior: &Value, founded: Option<bool>) -> Value {
-    let mut known = prior.clone();
-    if !prior.is_null() && founded != Some(false) {
-        known.set("founding", FOUNDED);
-    }
-    known
 }

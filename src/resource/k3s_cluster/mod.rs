@@ -24,6 +24,7 @@ use crate::plugin::schema::Schema;
 use crate::plugin::value::{FormError, Value, from_value};
 use crate::resource::blind::{self, Unseen};
 use crate::resource::cluster::servers::{StepError, on_each, root_file};
+use crate::resource::founded::{FOUNDED, as_known};
 use crate::resource::k3s::model::{self, K3sClusterModel};
 use crate::resource::k3s::{API_PORT, directory, observe, unit};
 use crate::resource::random::random_text;
@@ -33,15 +34,13 @@ use crate::resource::{timeouts, unfinished, whereabouts};
 use crate::topology::{ClusterName, ServerName, Topology, Translation};
 use clearing::Before;
 use diagnostics::{refusals_of, set_aside};
-use founded::{as_known, is_at_stake};
+use founded::is_at_stake;
 
 const CREATE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(20);
 
 /// It has got a permit. Whether a server has used it, only the servers know: a refresh leaves it as it is.
 const PREPARED: &str = "prepared";
-/// A server of it holds data.
-const FOUNDED: &str = "founded";
 /// The permit is gone, and nobody holds data.
 const STRANDED: &str = "stranded";
 

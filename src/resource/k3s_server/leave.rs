@@ -22,8 +22,7 @@ use crate::reconcile::limits::Limits;
 use crate::resource::cluster::model::ClusterModel;
 use crate::resource::cluster::servers::stamp;
 use crate::resource::k3s::{observe, talk};
-use crate::resource::leaving::{StepError, explain};
-use crate::resource::member::hand_over::hand_over;
+use crate::resource::leaving::{StepError, explain, reach, try_to_hand_over};
 use crate::resource::member::membership_changes::until_listed;
 use crate::resource::member::survey::{Survey, survey_as};
 use crate::resource::member::turn::take_lock;
@@ -59,13 +58,7 @@ impl Backend for Leave<'_> {
         let Some(server) = self.server.cluster.servers.get(&self.server.server) else {
             return Ok(());
         };
-        let within = self.limits.remaining().min(QUESTION * 3);
-        let reached = match self.road.connect(server, within, false).await {
-            Err(error) if self.road.stopped() || !matches!(error, RoadError::Connect(_)) => {
-                return Err(StepError::Road(error));
-            }
-            reached => reached,
-        };
+        let reached = reach(self.road, server, &self.limits).await?;
         self.reached.get_or_init(|| reached);
         Ok(())
     }
@@ -103,11 +96,7 @@ impl Backend for Leave<'_> {
     }
 
     async fn hand_over(&self, survey: &Survey) {
-        if let Some(talk) = self.talk().await
-            && let Err(error) = hand_over(&talk, survey).await
-        {
-            tracing::debug!(%error, "the leader could not be moved");
-        }
+        try_to_hand_over(self.talk().await.as_deref(), survey).await;
     }
 
     async fn hang_up(&self, survey: &Survey) {

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use super::hand_over::hand_over;
 use super::hang_up::hang_up;
 use super::membership_changes::until_listed;
 use super::model::MemberModel;
@@ -31,7 +30,7 @@ use crate::plugin::path::Path;
 use crate::reconcile::leave::{self, Backend, Wish};
 use crate::reconcile::limits::Limits;
 use crate::resource::cluster::servers::stamp;
-use crate::resource::leaving::{StepError, explain};
+use crate::resource::leaving::{StepError, explain, reach, try_to_hand_over};
 use crate::resource::mounted;
 use crate::resource::road::{Road, RoadError};
 use crate::resource::silence;
@@ -70,13 +69,7 @@ impl Backend for Leave<'_> {
         let Some(server) = self.member.server() else {
             return Ok(());
         };
-        let within = self.limits.remaining().min(QUESTION * 3);
-        let reached = match self.road.connect(server, within, false).await {
-            Err(error) if self.road.stopped() || !matches!(error, RoadError::Connect(_)) => {
-                return Err(StepError::Road(error));
-            }
-            reached => reached,
-        };
+        let reached = reach(self.road, server, &self.limits).await?;
         self.reached.get_or_init(|| reached);
         Ok(())
     }
@@ -123,11 +116,7 @@ impl Backend for Leave<'_> {
     }
 
     async fn hand_over(&self, survey: &Survey) {
-        if let Some(talk) = self.talk().await
-            && let Err(error) = hand_over(&talk, survey).await
-        {
-            tracing::debug!(%error, "the leader could not be moved");
-        }
+        try_to_hand_over(self.talk().await.as_deref(), survey).await;
     }
 
     async fn hang_up(&self, survey: &Survey) {

@@ -1,11 +1,14 @@
 //! What is to be on the server for a member: configuration, certificates, unit.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
+
+pub use file::WantedFile;
 
 use super::model::MemberModel;
 use super::observe::Seen;
@@ -19,7 +22,7 @@ use crate::etcd::config::{ConfigError, InitialClusterState, MemberConfig, render
 use crate::etcd::layout::Layout;
 use crate::etcd::names;
 use crate::etcd::version::Version;
-use crate::host::{FileSpec, Script, Secret};
+use crate::host::Secret;
 use crate::resource::cluster::model::{Authorities, Authority};
 use crate::topology::{Domain, Server, ServerName, Topology, ViewError, timing};
 
@@ -470,39 +473,4 @@ pub fn compared_files(layout: &Layout) -> Vec<String> {
             .map(|name| pki(layout, &format!("{name}.key"))),
     );
     files
-}
-
-/// A file that is to be on the server, owned by root and readable by the member.
-#[derive(Clone)]
-pub struct WantedFile {
-    /// Absolute path.
-    pub path: String,
-    /// Permission bits.
-    pub mode: u32,
-    /// What it holds.
-    pub contents: Vec<u8>,
-}
-
-impl WantedFile {
-    /// Whether the server has it with these contents.
-    pub fn is_there(&self, seen: &Seen) -> bool {
-        seen.files
-            .get(&self.path)
-            .is_some_and(|sum| *sum == sha256(&self.contents))
-    }
-
-    /// Writes it, if it differs.
-    pub fn put(&self, script: Script, layout: &Layout) -> Script {
-        script.write_file(&FileSpec {
-            path: self.path.clone(),
-            mode: self.mode,
-            owner: format!("root:{}", layout.user()),
-            contents: self.contents.clone().into(),
-        })
-    }
-}
-
-/// SHA-256 of a file's contents in hexadecimal.
-fn sha256(contents: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(&Sha256::digest(contents))
 }
